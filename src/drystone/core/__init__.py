@@ -1,0 +1,1 @@
+"""What every room stands on: settings, database sessions, errors, ids, clock, logs. No domain words here."""

@@ -1,0 +1,116 @@
+"""Engine, transactions, and what runs after a commit.
+
+One transaction per request or job step, committed before the reply. Domain code never commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from drystone.core.errors import Unavailable
+from drystone.core.logging import get_logger
+
+log = get_logger("core.db")
+
+AfterCommit = Callable[[], Awaitable[None]]
+Sessions = async_sessionmaker[AsyncSession]
+
+_CONNECTION_LOST = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+def driver_url(url: str) -> str:
+    """A plain `postgresql://` URL as SQLAlchemy's asyncpg dialect wants it."""
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def make_engine(url: str, *, pool_size: int, echo: bool = False, application_name: str = "drystone") -> AsyncEngine:
+    """An engine whose connections time out after 5 s of connecting and 60 s of a statement.
+
+    A connection that died with the server is found out before it is used (pre-ping).
+    """
+    return create_async_engine(
+        driver_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        echo=echo,
+        connect_args={
+            "timeout": 5,
+            "command_timeout": 60,
+            "server_settings": {"application_name": application_name, "jit": "off", "timezone": "UTC"},
+        },
+    )
+
+
+def make_sessions(engine: AsyncEngine) -> Sessions:
+    """A factory of sessions whose objects stay readable after the commit."""
+    return async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+
+@asynccontextmanager
+async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+    """One transaction: committed when the block ends, rolled back when it raises; then what `after_commit` was given.
+
+    Raises Unavailable when PostgreSQL cannot be reached or went away.
+    """
+    async with sessions() as session:
+        try:
+            async with session.begin():
+                yield session
+        except (TimeoutError, DBAPIError, PoolTimeoutError, OSError) as exc:
+            if is_connection_loss(exc):
+                raise Unavailable(
+                    "database.unavailable",
+                    "PostgreSQL cannot be reached.",
+                    hint='it restarts by itself under "drystone up"; "drystone status" shows it',
+                    retry_after_s=2,
+                ) from exc
+            raise
+        for callback in session.info.pop("after_commit", []):
+            await _run_quietly(callback)
+
+
+def after_commit(session: AsyncSession, callback: AfterCommit) -> None:
+    """Run `callback` once the session's transaction is committed; never if it is rolled back.
+
+    What it raises is logged, not passed on: the commit has happened and is the truth.
+    """
+    session.info.setdefault("after_commit", []).append(callback)
+
+
+def is_connection_loss(exc: BaseException) -> bool:
+    """Whether PostgreSQL was away, as opposed to having refused a statement."""
+    if isinstance(exc, PoolTimeoutError | OSError | asyncio.TimeoutError):
+        return True
+    if isinstance(exc, InterfaceError | OperationalError) and getattr(exc, "connection_invalidated", False):
+        return True
+    cause: BaseException | None = getattr(exc, "orig", None)
+    while cause is not None:
+        if isinstance(cause, _CONNECTION_LOST):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+async def _run_quietly(callback: AfterCommit) -> None:
+    try:
+        await callback()
+    except Exception:
+        log.warning("db.after_commit_failed", exc_info=True)

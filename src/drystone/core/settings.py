@@ -1,0 +1,448 @@
+"""Every environment variable, typed and grouped. Nobody else reads the environment.
+
+`.env.example` is written from this file (`drystone env example`); a test keeps them equal. The shell beats the file.
+Nothing is loaded at import: an entry point calls `load()` and passes the parts on as constructor arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import unquote, urlsplit
+
+from annotated_types import Ge, Le
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from drystone.core.errors import Invalid
+
+PLACEHOLDER = re.compile(r"change-me(?:-[a-z0-9]+)*")
+MIN_SECRET_LENGTH = 16
+Port = Annotated[int, Ge(1), Le(65535)]
+
+
+class SettingsError(Invalid):
+    """One or more variables are missing or wrong; the message has a line for each, by its name."""
+
+
+def _check_secret(value: str) -> None:
+    if PLACEHOLDER.search(value):
+        raise ValueError("still holds the placeholder of .env.example; set a random secret of its own")
+    if len(value) < MIN_SECRET_LENGTH:
+        raise ValueError(f"is too short: a secret needs at least {MIN_SECRET_LENGTH} characters")
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    _check_secret(value.get_secret_value())
+    return value
+
+
+class _UrlParts:
+    """Reads host, port, user and password out of a URL; never shows the password."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+
+    @property
+    def host(self) -> str:
+        return self._parts.hostname or ""
+
+    @property
+    def port(self) -> int:
+        return self._parts.port or 0
+
+    @property
+    def user(self) -> str:
+        return unquote(self._parts.username or "")
+
+    @property
+    def password(self) -> str:
+        return unquote(self._parts.password or "")
+
+    @property
+    def database(self) -> str:
+        return unquote(self._parts.path.lstrip("/"))
+
+
+def _url(*schemes: str, needs_password: bool, example: str) -> Any:
+    def check(value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as exc:
+            raise ValueError(f"is not a URL with a port from 1 to 65535, like {example}") from exc
+        if parts.scheme not in schemes:
+            raise ValueError(f"must start with {' or '.join(s + '://' for s in schemes)}, like {example}")
+        if not parts.hostname:
+            raise ValueError(f"names no host; it should look like {example}")
+        if not port:
+            raise ValueError(f"names no port; it should look like {example}")
+        if needs_password:
+            if not parts.password:
+                raise ValueError(f"holds no password; it should look like {example}")
+            _check_secret(unquote(parts.password))
+        return value
+
+    return AfterValidator(check)
+
+
+PostgresUrl = Annotated[
+    SecretStr, _url("postgresql", needs_password=True, example="postgresql://user:password@127.0.0.1:15432/drystone")
+]
+RedisUrl = Annotated[
+    SecretStr, _url("redis", "rediss", needs_password=True, example="redis://:password@127.0.0.1:16379/0")
+]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+def _plain_http(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as exc:
+        raise ValueError("is not a URL with a port from 1 to 65535, like http://127.0.0.1:18333") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL like http://127.0.0.1:18333")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_plain_http)]
+
+
+def _bucket(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+        raise ValueError("must be 3 to 63 lower-case letters, digits, dots or hyphens")
+    return value
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class GeneralSettings(_Group):
+    environment: Literal["development", "test", "production"] = Field(
+        "development", alias="ENVIRONMENT", description="development, test or production."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR."
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", alias="LOG_FORMAT", description="console for people, json for machines."
+    )
+    data_dir: Path = Field(
+        Path(".drystone"),
+        alias="DRYSTONE_DATA_DIR",
+        description="Where the servers keep their data, logs and process state. Relative to the project's folder.",
+    )
+    model_dir: Path = Field(
+        Path(".drystone/models"),
+        alias="DRYSTONE_MODEL_DIR",
+        description="Where the prepared embedding model is cached. May be shared between stacks.",
+    )
+
+
+class ApiSettings(_Group):
+    host: str = Field("127.0.0.1", alias="API_HOST", description="Address the HTTP API listens on.")
+    port: Port = Field(8310, alias="API_PORT", description="Port of the HTTP API.")
+    key: Secret = Field(
+        alias="DRYSTONE_API_KEY",
+        description="The first API key: used by the command line and the tests. Stored as a hash in the database.",
+        examples=["dsk_local.change-me-api-key"],
+    )
+    max_upload_bytes: Annotated[int, Ge(1)] = Field(
+        104_857_600, alias="MAX_UPLOAD_BYTES", description="Largest file accepted, in bytes."
+    )
+
+
+class DatabaseSettings(_Group):
+    url: PostgresUrl = Field(
+        alias="DATABASE_URL",
+        description="PostgreSQL as the application role, which owns nothing. Port and names are those of the native server.",
+        examples=["postgresql://drystone_app:change-me-app@127.0.0.1:15432/drystone"],
+    )
+    migration_url: PostgresUrl = Field(
+        alias="MIGRATION_DATABASE_URL",
+        description="The same database as the role that owns and migrates the schema.",
+        examples=["postgresql://drystone_owner:change-me-owner@127.0.0.1:15432/drystone"],
+    )
+    superuser_password: Secret = Field(
+        alias="POSTGRES_SUPERUSER_PASSWORD",
+        description="Password of the native server's superuser `postgres`: creates roles, database and extensions.",
+        examples=["change-me-superuser"],
+    )
+    pool_size: Annotated[int, Ge(1), Le(100)] = Field(
+        5,
+        alias="DATABASE_POOL_SIZE",
+        description="Connections kept open per process; PostgreSQL's max_connections must exceed the sum over processes.",
+    )
+    sql_echo: bool = Field(False, alias="SQL_ECHO", description="true logs every SQL statement.")
+
+    @cached_property
+    def parts(self) -> _UrlParts:
+        return _UrlParts(self.url.get_secret_value())
+
+    @cached_property
+    def migration_parts(self) -> _UrlParts:
+        return _UrlParts(self.migration_url.get_secret_value())
+
+
+class RedisSettings(_Group):
+    url: RedisUrl = Field(
+        alias="REDIS_URL",
+        description="Redis or Valkey; port and password are those of the native server.",
+        examples=["redis://:change-me-redis@127.0.0.1:16379/0"],
+    )
+    broker_url: RedisUrl = Field(
+        alias="CELERY_BROKER_URL",
+        description="Where Celery's messages travel. They are only nudges: losing them loses no work.",
+        examples=["redis://:change-me-redis@127.0.0.1:16379/1"],
+    )
+
+    @cached_property
+    def parts(self) -> _UrlParts:
+        return _UrlParts(self.url.get_secret_value())
+
+
+class S3Settings(_Group):
+    endpoint_url: HttpUrl = Field(
+        alias="S3_ENDPOINT_URL",
+        description="The S3 store; its port is the native server's.",
+        examples=["http://127.0.0.1:18333"],
+    )
+    access_key_id: Annotated[str, Field(min_length=3)] = Field(
+        "drystone", alias="S3_ACCESS_KEY_ID", description="Access key of the S3 store."
+    )
+    secret_access_key: Secret = Field(
+        alias="S3_SECRET_ACCESS_KEY", description="Secret key of the S3 store.", examples=["change-me-s3"]
+    )
+    bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+        "drystone", alias="S3_BUCKET", description="The bucket that holds all blobs."
+    )
+    region: str = Field("us-east-1", alias="S3_REGION", description="Region used in request signatures.")
+
+    @cached_property
+    def parts(self) -> _UrlParts:
+        return _UrlParts(self.endpoint_url)
+
+
+class WorkerSettings(_Group):
+    concurrency: Annotated[int, Ge(1), Le(64)] = Field(
+        2, alias="WORKER_CONCURRENCY", description="Worker processes; each runs one job at a time on one core."
+    )
+    lease_s: Annotated[int, Ge(2)] = Field(
+        30, alias="JOB_LEASE_S", description="Seconds a claimed job belongs to its worker without a heartbeat."
+    )
+    heartbeat_s: Annotated[int, Ge(1)] = Field(
+        10, alias="JOB_HEARTBEAT_S", description="Seconds between heartbeats; at most half of JOB_LEASE_S."
+    )
+    sweep_s: Annotated[int, Ge(1)] = Field(
+        5, alias="JOB_SWEEP_S", description="Seconds between looks for lost, due or expired jobs."
+    )
+    max_poison_tries: Annotated[int, Ge(1)] = Field(
+        3,
+        alias="JOB_MAX_POISON_TRIES",
+        description="Times a job may break its worker before it is failed for good. A server being away does not count.",
+    )
+
+
+class EmbeddingSettings(_Group):
+    provider: Literal["bundled", "openai"] = Field(
+        "bundled",
+        alias="EMBEDDING_PROVIDER",
+        description="bundled (all-MiniLM-L6-v2, int8, on this machine) or openai (any OpenAI-compatible endpoint).",
+    )
+    url: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
+        "",
+        alias="EMBEDDING_URL",
+        description="For openai: the base URL, such as http://127.0.0.1:8080/v1; /embeddings is added.",
+    )
+    api_key: SecretStr = Field(
+        SecretStr(""), alias="EMBEDDING_API_KEY", description="For openai: the bearer key, if the endpoint wants one."
+    )
+    model: str = Field("", alias="EMBEDDING_MODEL", description="For openai: the model's name.")
+    dimension: Annotated[int, Ge(1), Le(4000)] = Field(
+        384,
+        alias="EMBEDDING_DIMENSION",
+        description="Length of the model's vectors; an answer of another length is refused.",
+    )
+    batch_size: Annotated[int, Ge(1)] = Field(
+        64, alias="EMBEDDING_BATCH_SIZE", description="For openai: texts per request."
+    )
+    timeout_s: Annotated[float, Ge(0.1)] = Field(
+        30.0, alias="EMBEDDING_TIMEOUT_S", description="For openai: seconds to wait for an answer."
+    )
+    threads: Annotated[int, Ge(1)] = Field(
+        1,
+        alias="EMBEDDING_THREADS",
+        description="For bundled: threads per process. Two processes with one thread equal one with two.",
+    )
+
+
+class ParsingSettings(_Group):
+    memory_bytes: Annotated[int, Ge(64 * 1024 * 1024)] = Field(
+        1_073_741_824, alias="PARSE_MEMORY_BYTES", description="Address space of a parser process, in bytes."
+    )
+    cpu_s: Annotated[int, Ge(1)] = Field(30, alias="PARSE_CPU_S", description="CPU seconds a parser may use.")
+    wall_s: Annotated[int, Ge(1)] = Field(60, alias="PARSE_WALL_S", description="Seconds a parser may take.")
+    max_text_bytes: Annotated[int, Ge(1)] = Field(
+        20_000_000, alias="PARSE_MAX_TEXT_BYTES", description="Longest extracted text, in UTF-8 bytes."
+    )
+
+
+class StackSettings(_Group):
+    postgres_bin: str = Field(
+        "", alias="POSTGRES_BIN", description="Folder with postgres and initdb; empty: the wheel, then PATH."
+    )
+    redis_bin: str = Field(
+        "", alias="REDIS_BIN", description="A redis-server or valkey-server; empty: the wheel, then PATH."
+    )
+    s3_bin: str = Field("", alias="S3_BIN", description="A weed (SeaweedFS) program; empty: the wheel, then PATH.")
+
+
+class Settings(BaseSettings):
+    """Everything the environment may say, in groups. Build it with `load()`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    general: GeneralSettings
+    api: ApiSettings
+    database: DatabaseSettings
+    redis: RedisSettings
+    s3: S3Settings
+    worker: WorkerSettings
+    embedding: EmbeddingSettings
+    parsing: ParsingSettings
+    stack: StackSettings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # load() merges file and shell itself: one rule, one place
+
+
+def variables() -> dict[str, tuple[str, FieldInfo]]:
+    """Every variable's name, with its group and field, in the order of `.env.example`."""
+    found: dict[str, tuple[str, FieldInfo]] = {}
+    for group, info in Settings.model_fields.items():
+        model = cast(type[_Group], info.annotation)
+        for field in model.model_fields.values():
+            found[cast(str, field.alias)] = (group, field)
+    return found
+
+
+def read_environment(env_file: Path | None, shell: Mapping[str, str]) -> dict[str, str]:
+    """What the file and the shell say together: name -> value. The shell beats the file; empty means not said."""
+    from_file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+    merged = {name: value for name, value in from_file.items() if value}
+    merged.update({name: value for name, value in shell.items() if value})
+    return merged
+
+
+def parse(environment: Mapping[str, str]) -> Settings:
+    """Settings from a mapping of names to values. Raises SettingsError with a line for each wrong variable."""
+    groups: dict[str, dict[str, Any]] = {group: {} for group in Settings.model_fields}
+    for name, (group, _) in variables().items():
+        if environment.get(name):
+            groups[group][name] = environment[name]
+    try:
+        settings = Settings(**cast(Any, groups))
+    except ValidationError as exc:
+        raise SettingsError(
+            "settings.invalid",
+            "The settings are not usable:\n" + "\n".join(f"  {line}" for line in _explain(exc)),
+            hint='set them in .env or in the shell; "drystone up" writes a complete .env where there is none',
+        ) from exc
+    _check_together(settings)
+    return settings
+
+
+def load(root: Path | None = None, shell: Mapping[str, str] | None = None) -> Settings:
+    """Settings of the project in `root` (default: the current folder), from its `.env` and the shell.
+
+    Relative folders in the result are made absolute against `root`.
+    """
+    root = (root or Path.cwd()).resolve()
+    return absolute(parse(read_environment(root / ".env", os.environ if shell is None else shell)), root)
+
+
+def absolute(settings: Settings, root: Path) -> Settings:
+    """The same settings, with folders made absolute against `root`."""
+    general = settings.general.model_copy(
+        update={"data_dir": root / settings.general.data_dir, "model_dir": root / settings.general.model_dir}
+    )
+    return settings.model_copy(update={"general": general})
+
+
+def example() -> str:
+    """The text of `.env.example`: every variable, with its meaning above it."""
+    lines = [
+        "# The contract between all processes; the first `drystone up` writes .env from it, with random secrets.",
+        "# The shell beats the file. Allowed: KEY=letters, digits and _./:@%+,=-  or KEY='no quote or backslash inside'.",
+    ]
+    group_before = ""
+    for name, (group, field) in variables().items():
+        if group != group_before:
+            lines += ["", f"# --- {group} ---"]
+            group_before = group
+        lines += [f"# {field.description}", f"{name}={_example_value(field)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _example_value(field: FieldInfo) -> str:
+    value = field.examples[0] if field.examples else field.default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return str(value) if str(value) else "''"
+
+
+def _explain(exc: ValidationError) -> list[str]:
+    lines = []
+    for error in exc.errors(include_input=False, include_url=False):
+        name = str(error["loc"][1]) if len(error["loc"]) > 1 else str(error["loc"][0])
+        problem = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+        lines.append(f"{name}: {problem[:1].lower()}{problem[1:]}")
+    return lines
+
+
+def _check_together(settings: Settings) -> None:
+    problems = []
+    if settings.worker.heartbeat_s * 2 > settings.worker.lease_s:
+        problems.append("JOB_HEARTBEAT_S: must be at most half of JOB_LEASE_S")
+    if settings.embedding.provider == "openai":
+        problems += [
+            f"{name}: is needed when EMBEDDING_PROVIDER=openai"
+            for name, value in (
+                ("EMBEDDING_URL", settings.embedding.url),
+                ("EMBEDDING_MODEL", settings.embedding.model),
+            )
+            if not value
+        ]
+    elif settings.embedding.dimension != 384:
+        problems.append("EMBEDDING_DIMENSION: the bundled model's vectors have 384 numbers")
+    if not re.fullmatch(r"[A-Za-z0-9_]{4,32}\.[A-Za-z0-9_-]{32,}", settings.api.key.get_secret_value()):
+        problems.append(
+            "DRYSTONE_API_KEY: must look like prefix.secret, the secret at least 32 letters, digits, _ or -"
+        )
+    if settings.database.parts.user == settings.database.migration_parts.user:
+        problems.append("DATABASE_URL: its role must not be the one of MIGRATION_DATABASE_URL; it should own nothing")
+    if problems:
+        raise SettingsError(
+            "settings.invalid",
+            "The settings are not usable:\n" + "\n".join(f"  {line}" for line in problems),
+            hint="set them in .env or in the shell",
+        )
