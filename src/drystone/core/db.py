@@ -6,10 +6,13 @@ One transaction per request or job step, committed before the reply. Domain code
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
+from pgvector.asyncpg import register_vector
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -39,12 +42,21 @@ def driver_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
-def make_engine(url: str, *, pool_size: int, echo: bool = False, application_name: str = "drystone") -> AsyncEngine:
+def make_engine(
+    url: str,
+    *,
+    pool_size: int,
+    echo: bool = False,
+    application_name: str = "drystone",
+    parameters: Mapping[str, str] | None = None,
+) -> AsyncEngine:
     """An engine whose connections time out after 5 s of connecting and 60 s of a statement.
+
+    parameters: further settings of PostgreSQL for each connection.
 
     A connection that died with the server is found out before it is used (pre-ping).
     """
-    return create_async_engine(
+    engine = create_async_engine(
         driver_url(url),
         pool_size=pool_size,
         max_overflow=0,
@@ -54,9 +66,20 @@ def make_engine(url: str, *, pool_size: int, echo: bool = False, application_nam
         connect_args={
             "timeout": 5,
             "command_timeout": 60,
-            "server_settings": {"application_name": application_name, "jit": "off", "timezone": "UTC"},
+            "server_settings": {
+                "application_name": application_name,
+                "jit": "off",
+                "timezone": "UTC",
+                **(parameters or {}),
+            },
         },
     )
+    event.listen(engine.sync_engine, "connect", _register_vector_types)
+    return engine
+
+
+def _register_vector_types(connection: Any, _record: Any) -> None:
+    connection.run_async(register_vector)
 
 
 def make_sessions(engine: AsyncEngine) -> Sessions:

@@ -41,21 +41,21 @@ def _rebuild(
     return kind(code, message, hint=hint, **values)
 
 
-class NotFound(DrystoneError):  # noqa: N818  the tree reads better without six times "Error"
+class NotFound(DrystoneError):
     """The thing named does not exist, or not for this caller."""
 
 
-class Conflict(DrystoneError):  # noqa: N818
+class Conflict(DrystoneError):
     """It exists already, or has changed since it was read."""
 
 
-class Invalid(DrystoneError):  # noqa: N818
+class Invalid(DrystoneError):
     """The input cannot be accepted, now or later. `pointer` in values names the field."""
 
 
-class Denied(DrystoneError):  # noqa: N818
+class Denied(DrystoneError):
     """The caller may not."""
 
 
-class Unavailable(DrystoneError):  # noqa: N818
+class Unavailable(DrystoneError):
     """A dependency is away; the same call may succeed later. `retry_after_s` in values, if known."""

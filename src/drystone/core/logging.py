@@ -16,8 +16,8 @@ unbind = structlog.contextvars.unbind_contextvars
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger whose events carry `logger=name` and whatever `bind` has set in this context."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(logger=name)
+    """A logger whose events carry `source=name` and whatever `bind` has set in this context."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(source=name)
     return logger
 
 
@@ -27,13 +27,15 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.processors.KeyValueRenderer(key_order=["level", "event"], drop_missing=True)
-    )
+    renderer: structlog.typing.Processor
+    if log_format == "json":
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             *shared,

@@ -250,6 +250,9 @@ class WorkerSettings(_Group):
         alias="JOB_MAX_POISON_TRIES",
         description="Times a job may break its worker before it is failed for good. A server being away does not count.",
     )
+    blob_grace_s: Annotated[int, Ge(60)] = Field(
+        3600, alias="BLOB_GRACE_S", description="Seconds a blob that nothing refers to is kept before it is removed."
+    )
 
 
 class EmbeddingSettings(_Group):
