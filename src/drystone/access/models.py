@@ -1,0 +1,75 @@
+"""Tables of access: workspaces, API keys, audit, idempotency keys."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, Text, UniqueConstraint, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from drystone.core.orm import Base, CreatedAt, Id, Time
+
+
+class Workspace(Base):
+    """The outermost boundary: nothing is ever read across it."""
+
+    __tablename__ = "workspaces"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[CreatedAt]
+
+
+class ApiKey(Base):
+    """A key `prefix.secret`; only the SHA-256 of the secret is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    name: Mapped[str] = mapped_column(Text)
+    prefix: Mapped[str] = mapped_column(Text, unique=True)
+    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    # None: every collection of the workspace.
+    collection_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Time | None]
+    revoked_at: Mapped[Time | None]
+    last_used_at: Mapped[Time | None]
+
+
+class AuditEntry(Base):
+    """One change, written in the change's own transaction. The application role may add and read, never alter."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), index=True)
+    at: Mapped[CreatedAt]
+    actor: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    subject_kind: Mapped[str] = mapped_column(Text)
+    subject_id: Mapped[UUID | None]
+    request_id: Mapped[str | None] = mapped_column(Text)
+    before_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    after_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+
+
+class IdempotencyKey(Base):
+    """The answer once given to a request, so that its repetition gets the same one."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (UniqueConstraint("workspace_id", "key"),)
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    key: Mapped[str] = mapped_column(Text)
+    request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    response_status: Mapped[int | None]
+    response_body: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Time | None]

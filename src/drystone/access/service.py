@@ -1,0 +1,141 @@
+"""Keys and principals: from a bearer token to who is asking, and the audit row of what they changed."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.access.models import ApiKey, AuditEntry, Workspace
+from drystone.core.errors import Denied, Unavailable
+from drystone.core.ids import new_id
+
+DEFAULT_WORKSPACE = "default"
+SCOPES = ("read", "write", "admin")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks. Every service function takes one.
+
+    collection_ids: the collections the key is confined to; None: all of the workspace.
+    """
+
+    workspace_id: UUID
+    actor: str
+    scopes: frozenset[str]
+    collection_ids: frozenset[UUID] | None = None
+    request_id: str | None = None
+
+    def require(self, scope: str) -> None:
+        """Raise Denied unless the scope, or `admin`, was granted."""
+        if scope not in self.scopes and "admin" not in self.scopes:
+            raise Denied(
+                "access.scope_missing",
+                f"This key does not carry the scope {scope!r}.",
+                hint="use a key with that scope",
+                status=403,
+                scope=scope,
+            )
+
+    def may_see(self, collection_id: UUID) -> bool:
+        return self.collection_ids is None or collection_id in self.collection_ids
+
+
+async def authenticate(session: AsyncSession, token: str, *, request_id: str | None = None) -> Principal:
+    """The principal behind a bearer token. Unknown, expired and revoked look alike. Raises Denied."""
+    prefix, _, secret = token.partition(".")
+    row = (
+        await session.execute(
+            select(
+                ApiKey.workspace_id,
+                ApiKey.prefix,
+                ApiKey.secret_sha256,
+                ApiKey.scopes,
+                ApiKey.collection_ids,
+            ).where(
+                ApiKey.prefix == prefix,
+                ApiKey.revoked_at.is_(None),
+                (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now()),
+            )
+        )
+    ).one_or_none()
+    digest = hashlib.sha256(secret.encode()).digest()
+    if not hmac.compare_digest(digest, row.secret_sha256 if row else b"\0" * 32) or row is None:
+        raise Denied(
+            "access.key_unknown",
+            "The API key is not known here.",
+            hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
+            status=401,
+        )
+    return Principal(
+        workspace_id=row.workspace_id,
+        actor=f"key:{row.prefix}",
+        scopes=frozenset(row.scopes),
+        collection_ids=None if row.collection_ids is None else frozenset(row.collection_ids),
+        request_id=request_id,
+    )
+
+
+async def ensure_key(session: AsyncSession, token: str, *, name: str, scopes: tuple[str, ...] = SCOPES) -> None:
+    """Make `token` a key of the default workspace; an existing key of that prefix gets this secret."""
+    prefix, _, secret = token.partition(".")
+    digest = hashlib.sha256(secret.encode()).digest()
+    workspace_id = await default_workspace(session)
+    await session.execute(
+        insert(ApiKey)
+        .values(
+            id=new_id(),
+            workspace_id=workspace_id,
+            name=name,
+            prefix=prefix,
+            secret_sha256=digest,
+            scopes=list(scopes),
+        )
+        .on_conflict_do_update(
+            index_elements=[ApiKey.prefix],
+            set_={"secret_sha256": digest, "revoked_at": None},
+            where=ApiKey.secret_sha256 != digest,
+        )
+    )
+
+
+async def default_workspace(session: AsyncSession) -> UUID:
+    """The id of the one workspace that the first migration makes."""
+    found = await session.scalar(select(Workspace.id).where(Workspace.name == DEFAULT_WORKSPACE))
+    if found is None:
+        raise Unavailable("database.not_migrated", "The database holds no workspace.", hint='run "drystone db migrate"')
+    return found
+
+
+async def record(
+    session: AsyncSession,
+    principal: Principal,
+    action: str,
+    subject_kind: str,
+    subject_id: UUID | None,
+    *,
+    before_sha256: bytes | None = None,
+    after_sha256: bytes | None = None,
+    **details: Any,
+) -> None:
+    """Add the audit row of a change to the change's own transaction."""
+    await session.execute(
+        insert(AuditEntry).values(
+            workspace_id=principal.workspace_id,
+            actor=principal.actor,
+            action=action,
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+            request_id=principal.request_id,
+            before_sha256=before_sha256,
+            after_sha256=after_sha256,
+            details=details,
+        )
+    )

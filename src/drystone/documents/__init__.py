@@ -1,0 +1,1 @@
+"""Collections, documents, versions and chunks: from an upload to searchable passages."""

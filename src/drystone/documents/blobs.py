@@ -1,0 +1,79 @@
+"""Keeping blobs, and removing those that nothing refers to once they are older than the grace period."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import BinaryIO
+
+from sqlalchemy import text
+
+from drystone.adapters.objects import Objects
+from drystone.core.clock import utc_now
+from drystone.core.db import Sessions, transaction
+from drystone.core.logging import get_logger
+
+log = get_logger("documents.blobs")
+
+
+async def keep(sessions: Sessions, objects: Objects, sha256: bytes, body: bytes | BinaryIO) -> None:
+    """Put a blob. One that stood already is first said to be wanted, so that no sweep takes it before its row is there."""
+    if await objects.put(sha256, body):
+        return
+    async with transaction(sessions) as session:
+        await session.execute(_LOCK, {"sha256": sha256})
+        await session.execute(_INTEND, {"sha256": sha256})
+    if not isinstance(body, bytes):
+        body.seek(0)
+    await objects.put(sha256, body)
+
+
+async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int) -> int:
+    """Remove orphans; how many.
+
+    A blob is spared while it is young (its row may still be on its way), while a row refers to it, or while an
+    upload that found it standing has said that it is wanted. The lock on its hash is the one that such an upload takes.
+    """
+    async with transaction(sessions) as session:
+        await session.execute(text("delete from blob_intents where until < now()"))
+        await session.execute(text("delete from kept_embeddings where created_at < now() - interval '1 day'"))
+        await session.execute(_DELETE_UNUSED_FILES, {"grace_s": grace_s})
+    removed = 0
+    oldest = utc_now() - timedelta(seconds=grace_s)
+    async for sha256, _size, modified in objects.list():
+        if modified < oldest:
+            removed += await _remove_if_orphan(sessions, objects, sha256)
+    if removed:
+        log.info("blobs.removed", count=removed)
+    return removed
+
+
+async def _remove_if_orphan(sessions: Sessions, objects: Objects, sha256: bytes) -> bool:
+    async with transaction(sessions) as session:
+        if await session.scalar(_IS_WANTED, {"sha256": sha256}):
+            return False
+        await session.execute(_LOCK, {"sha256": sha256})
+        if await session.scalar(_IS_WANTED, {"sha256": sha256}):
+            return False
+        # The deletion happens under the lock, on purpose: an upload that finds this blob waits for it here.
+        await objects.delete(sha256)
+        return True
+
+
+_LOCK = text("select pg_advisory_xact_lock(hashtextextended(encode(cast(:sha256 as bytea), 'hex'), 7355002))")
+
+_INTEND = text("""
+insert into blob_intents (sha256, until) values (:sha256, now() + interval '1 hour')
+on conflict (sha256) do update set until = excluded.until
+""")
+
+_IS_WANTED = text("""
+select exists (select 1 from files where sha256 = :sha256)
+    or exists (select 1 from versions where text_sha256 = :sha256)
+    or exists (select 1 from blob_intents where sha256 = :sha256 and until > now())
+""")
+
+_DELETE_UNUSED_FILES = text("""
+delete from files
+where created_at < now() - make_interval(secs => :grace_s)
+  and not exists (select 1 from versions where versions.file_id = files.id)
+""")

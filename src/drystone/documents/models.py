@@ -1,0 +1,198 @@
+"""Tables of documents: collections, files, documents, versions, chunks, and what is being put or taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from drystone.core.orm import Base, CreatedAt, Id, Time
+
+PENDING, READY, FAILED = "pending", "ready", "failed"
+STATES = (PENDING, READY, FAILED)
+
+
+class Collection(Base):
+    """Documents that are searched together: one language, one embedding space."""
+
+    __tablename__ = "collections"
+    __table_args__ = (
+        Index(
+            "uq_collections_workspace_id_name",
+            "workspace_id",
+            "name",
+            unique=True,
+            postgresql_where=text("deleted_at is null"),
+        ),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    # A text-search configuration of PostgreSQL: stemming and stop words.
+    language: Mapped[str] = mapped_column(Text, server_default="english")
+    space_id: Mapped[int] = mapped_column(ForeignKey("embedding_spaces.id"))
+    created_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Time | None]
+
+
+class File(Base):
+    """One blob as somebody named its type; may stand behind many documents."""
+
+    __tablename__ = "files"
+    __table_args__ = (UniqueConstraint("workspace_id", "sha256", "media_type"), Index("ix_files_sha256", "sha256"))
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+
+
+class Document(Base):
+    """A place in a collection. Its identity is external_id when given, otherwise the hash of its first bytes.
+
+    state: of the newest version. current_version_id: the version that search sees; None until one was ready.
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (
+        CheckConstraint(f"state in {STATES}", name="state"),
+        Index(
+            "uq_documents_collection_id_external_id",
+            "collection_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("deleted_at is null and external_id is not null"),
+        ),
+        Index(
+            "uq_documents_collection_id_sha256",
+            "collection_id",
+            "sha256",
+            unique=True,
+            postgresql_where=text("deleted_at is null and external_id is null"),
+        ),
+        Index("ix_documents_collection_id_id", "collection_id", "id"),
+        Index("ix_documents_workspace_id_id", "workspace_id", "id"),
+        # Tombstones whose chunks are not yet gone: few, and asked for by every search.
+        Index(
+            "ix_documents_hidden",
+            "collection_id",
+            postgresql_where=text("deleted_at is not null and purged_at is null"),
+        ),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id"))
+    external_id: Mapped[str | None] = mapped_column(Text)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    # The file's name as given: shown, never used as a path.
+    name: Mapped[str | None] = mapped_column(Text)
+    title: Mapped[str | None] = mapped_column(Text)
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    state: Mapped[str] = mapped_column(Text, server_default=PENDING)
+    current_version_id: Mapped[UUID | None]
+    latest_version_id: Mapped[UUID | None]
+    revision: Mapped[int] = mapped_column(server_default="1")
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Time | None]
+    purged_at: Mapped[Time | None]
+
+
+class Version(Base):
+    """The bytes of a document at one time, and what became of them."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        CheckConstraint(f"state in {STATES}", name="state"),
+        UniqueConstraint("document_id", "number"),
+        Index("ix_versions_text_sha256", "text_sha256"),
+        Index("ix_versions_file_id", "file_id"),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    file_id: Mapped[UUID] = mapped_column(ForeignKey("files.id"))
+    # The extracted text's blob; offsets of chunks and pages are code points of it.
+    text_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    text_length: Mapped[int | None]
+    page_starts: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    title: Mapped[str | None] = mapped_column(Text)
+    language: Mapped[str | None] = mapped_column(Text)
+    parser_version: Mapped[str | None] = mapped_column(Text)
+    chunker_version: Mapped[str | None] = mapped_column(Text)
+    chunk_count: Mapped[int | None]
+    # The job attempt that published it: all chunks are of this one.
+    attempt: Mapped[int | None]
+    state: Mapped[str] = mapped_column(Text, server_default=PENDING)
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error_message: Mapped[str | None] = mapped_column(Text)
+    error_hint: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    ready_at: Mapped[Time | None]
+
+
+class Chunk(Base):
+    """A passage of a ready version: `text == version_text[start:end]`, in code points."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (UniqueConstraint("version_id", "ordinal"), Index("ix_chunks_document_id", "document_id"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    collection_id: Mapped[UUID]
+    document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    version_id: Mapped[UUID] = mapped_column(ForeignKey("versions.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    start: Mapped[int] = mapped_column("start_offset")
+    end: Mapped[int] = mapped_column("end_offset")
+    page: Mapped[int | None]
+    title_path: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    # SHA-256 of what was embedded: title path and text.
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    # Tokens of the embedding model.
+    length: Mapped[int]
+    text: Mapped[str] = mapped_column(Text)
+
+
+class BlobIntent(Base):
+    """Somebody is about to refer to a blob that stood there already; the sweep must leave it alone."""
+
+    __tablename__ = "blob_intents"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    until: Mapped[Time]
+
+
+class Deletion(Base):
+    """That something was deleted, kept after its rows are gone."""
+
+    __tablename__ = "deletions"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    subject_kind: Mapped[str] = mapped_column(Text)
+    subject_id: Mapped[UUID]
+    external_id: Mapped[str | None] = mapped_column(Text)
+    sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    actor: Mapped[str] = mapped_column(Text)
+    at: Mapped[CreatedAt]

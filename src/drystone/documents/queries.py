@@ -1,0 +1,332 @@
+"""Statements of documents. Callers hold the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, and_, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.core.ids import new_id
+from drystone.documents.chunking import Chunk as Passage
+from drystone.documents.models import FAILED, PENDING, READY, Chunk, Collection, Deletion, Document, File, Version
+
+
+async def find_collection(
+    session: AsyncSession, workspace_id: UUID, name_or_id: str, *, share: bool = False
+) -> Collection | None:
+    """The live collection of this name or id; share: keep it from being deleted until the transaction ends."""
+    by_id = _as_uuid(name_or_id)
+    which = (Collection.name == name_or_id) if by_id is None else (Collection.id == by_id)
+    query = select(Collection).where(Collection.workspace_id == workspace_id, Collection.deleted_at.is_(None), which)
+    return (await session.scalars(query.with_for_update(read=True, key_share=True) if share else query)).one_or_none()
+
+
+async def add_collection(
+    session: AsyncSession, workspace_id: UUID, *, name: str, description: str, language: str, space_id: int
+) -> UUID | None:
+    """The id of the collection now made; None when one of that name exists."""
+    added: UUID | None = await session.scalar(
+        upsert(Collection)
+        .values(
+            id=new_id(),
+            workspace_id=workspace_id,
+            name=name,
+            description=description,
+            language=language,
+            space_id=space_id,
+        )
+        .on_conflict_do_nothing(
+            index_elements=[Collection.workspace_id, Collection.name], index_where=Collection.deleted_at.is_(None)
+        )
+        .returning(Collection.id)
+    )
+    return added
+
+
+async def page_collections(session: AsyncSession, workspace_id: UUID) -> list[Collection]:
+    """All live collections, by name."""
+    query = select(Collection).where(Collection.workspace_id == workspace_id, Collection.deleted_at.is_(None))
+    return list((await session.scalars(query.order_by(Collection.name))).all())
+
+
+async def count_by_state(session: AsyncSession, collection_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """For each collection: documents by state, and chunks of those that can be searched under `chunks`."""
+    counts: dict[UUID, dict[str, int]] = {i: {PENDING: 0, READY: 0, FAILED: 0, "chunks": 0} for i in collection_ids}
+    rows = await session.execute(
+        select(Document.collection_id, Document.state, func.count(), func.coalesce(func.sum(Version.chunk_count), 0))
+        .outerjoin(Version, Version.id == Document.current_version_id)
+        .where(Document.collection_id.in_(collection_ids), Document.deleted_at.is_(None))
+        .group_by(Document.collection_id, Document.state)
+    )
+    for collection_id, state, documents, chunks in rows:
+        counts[collection_id][state] = documents
+        counts[collection_id]["chunks"] += chunks
+    return counts
+
+
+async def known_language(session: AsyncSession, name: str) -> bool:
+    """Whether PostgreSQL has a text-search configuration of this name."""
+    found = await session.scalar(text("select 1 from pg_ts_config where cfgname = :name"), {"name": name})
+    return found is not None
+
+
+async def languages(session: AsyncSession) -> list[str]:
+    """The text-search configurations there are."""
+    return list((await session.scalars(text("select cfgname from pg_ts_config order by cfgname"))).all())
+
+
+async def file_id(
+    session: AsyncSession, workspace_id: UUID, *, sha256: bytes, size_bytes: int, media_type: str
+) -> UUID:
+    """The id of the file of these bytes and this type, added where it is new."""
+    statement = upsert(File).values(
+        id=new_id(), workspace_id=workspace_id, sha256=sha256, size_bytes=size_bytes, media_type=media_type
+    )
+    found = await session.scalar(
+        statement.on_conflict_do_update(
+            index_elements=[File.workspace_id, File.sha256, File.media_type],
+            set_={"size_bytes": statement.excluded.size_bytes},
+        ).returning(File.id)
+    )
+    assert found is not None
+    return found
+
+
+async def add_document(session: AsyncSession, values: dict[str, Any]) -> bool:
+    """Add a document; False when its identity is taken by a live one."""
+    if values["external_id"] is None:
+        identity = {
+            "index_elements": [Document.collection_id, Document.sha256],
+            "index_where": and_(Document.deleted_at.is_(None), Document.external_id.is_(None)),
+        }
+    else:
+        identity = {
+            "index_elements": [Document.collection_id, Document.external_id],
+            "index_where": and_(Document.deleted_at.is_(None), Document.external_id.is_not(None)),
+        }
+    statement = upsert(Document).values(**values).on_conflict_do_nothing(**identity).returning(Document.id)
+    return await session.scalar(statement) is not None
+
+
+async def lock_by_identity(
+    session: AsyncSession, collection_id: UUID, *, external_id: str | None, sha256: bytes
+) -> Document | None:
+    """The live document of this identity, its row locked."""
+    query = select(Document).where(Document.collection_id == collection_id, Document.deleted_at.is_(None))
+    if external_id is None:
+        query = query.where(Document.external_id.is_(None), Document.sha256 == sha256)
+    else:
+        query = query.where(Document.external_id == external_id)
+    return (await session.scalars(query.with_for_update())).one_or_none()
+
+
+async def add_version(session: AsyncSession, values: dict[str, Any]) -> None:
+    """Add a pending version."""
+    await session.execute(insert(Version).values(**values))
+
+
+async def newest_version(session: AsyncSession, document_id: UUID) -> Row[tuple[Version, File]]:
+    """The newest version of a document, with its file."""
+    return (
+        await session.execute(
+            select(Version, File)
+            .join(File, File.id == Version.file_id)
+            .where(Version.document_id == document_id)
+            .order_by(Version.number.desc())
+            .limit(1)
+        )
+    ).one()
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What the worker needs to know of a version it is to make searchable."""
+
+    version_id: UUID
+    version_number: int
+    document_id: UUID
+    collection_id: UUID
+    workspace_id: UUID
+    title: str | None
+    sha256: bytes
+    media_type: str
+    config: str
+    space_id: int
+
+
+async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | None:
+    """The version, unless it or its document or collection is gone, deleted, or it is no longer pending."""
+    row = (
+        await session.execute(
+            select(
+                Version.number,
+                Version.document_id,
+                Document.collection_id,
+                Document.workspace_id,
+                Document.title,
+                File.sha256,
+                File.media_type,
+                Collection.language,
+                Collection.space_id,
+            )
+            .join(Document, Document.id == Version.document_id)
+            .join(Collection, Collection.id == Document.collection_id)
+            .join(File, File.id == Version.file_id)
+            .where(
+                Version.id == version_id,
+                Version.state == PENDING,
+                Document.deleted_at.is_(None),
+                Collection.deleted_at.is_(None),
+            )
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Pending(
+        version_id=version_id,
+        version_number=row.number,
+        document_id=row.document_id,
+        collection_id=row.collection_id,
+        workspace_id=row.workspace_id,
+        title=row.title,
+        sha256=row.sha256,
+        media_type=row.media_type,
+        config=row.language,
+        space_id=row.space_id,
+    )
+
+
+async def lock_document(session: AsyncSession, document_id: UUID) -> Document | None:
+    """The document if it is not deleted, its row locked."""
+    query = select(Document).where(Document.id == document_id, Document.deleted_at.is_(None)).with_for_update()
+    return (await session.scalars(query)).one_or_none()
+
+
+async def version_number(session: AsyncSession, version_id: UUID) -> int:
+    """The number of a version within its document."""
+    return (await session.scalars(select(Version.number).where(Version.id == version_id))).one()
+
+
+async def remove_chunks(session: AsyncSession, document_id: UUID) -> None:
+    """Remove all chunks of a document; their vectors go with them."""
+    await session.execute(delete(Chunk).where(Chunk.document_id == document_id))
+
+
+async def add_chunks(
+    session: AsyncSession,
+    pending: Pending,
+    passages: Sequence[Passage],
+    hashes: Sequence[bytes],
+    lengths: Sequence[int],
+) -> list[int]:
+    """Add the chunks of a version; their ids, in the order of the passages."""
+    rows = await session.execute(
+        _ADD_CHUNKS,
+        {
+            "collection_id": pending.collection_id,
+            "document_id": pending.document_id,
+            "version_id": pending.version_id,
+            "ordinals": [p.ordinal for p in passages],
+            "starts": [p.start for p in passages],
+            "ends": [p.end for p in passages],
+            "pages": [p.page for p in passages],
+            # PostgreSQL's arrays of arrays must be rectangular: paths travel as one text each.
+            "paths": ["\x1f".join(p.title_path) for p in passages],
+            "hashes": list(hashes),
+            "lengths": list(lengths),
+            "texts": [p.text for p in passages],
+        },
+    )
+    by_ordinal = {row.ordinal: row.id for row in rows}
+    return [by_ordinal[p.ordinal] for p in passages]
+
+
+async def set_version(session: AsyncSession, version_id: UUID, **values: Any) -> None:
+    """Change a version's columns."""
+    await session.execute(update(Version).where(Version.id == version_id).values(**values))
+
+
+async def set_document(session: AsyncSession, document_id: UUID, **values: Any) -> None:
+    """Change a document's columns, its revision and its time."""
+    await session.execute(
+        update(Document)
+        .where(Document.id == document_id)
+        .values(revision=Document.revision + 1, updated_at=func.now(), **values)
+    )
+
+
+async def add_deletion(session: AsyncSession, document: Document, actor: str) -> None:
+    """Note that a document was deleted; the note outlives its rows."""
+    await session.execute(
+        insert(Deletion).values(
+            workspace_id=document.workspace_id,
+            subject_kind="document",
+            subject_id=document.id,
+            external_id=document.external_id,
+            sha256=document.sha256,
+            actor=actor,
+        )
+    )
+
+
+async def delete_collection_documents(session: AsyncSession, collection: Collection, actor: str) -> int:
+    """Tombstone every document of a collection and note each deletion; how many."""
+    result = await session.execute(_DELETE_ALL, {"collection_id": collection.id, "actor": actor})
+    return int(result.scalar_one())
+
+
+async def hidden_documents(session: AsyncSession, collection_id: UUID, *, limit: int) -> list[UUID]:
+    """Deleted documents whose chunks are still to be removed."""
+    query = (
+        select(Document.id)
+        .where(Document.collection_id == collection_id, Document.deleted_at.is_not(None), Document.purged_at.is_(None))
+        .limit(limit)
+    )
+    return list((await session.scalars(query)).all())
+
+
+async def purge(session: AsyncSession, document_id: UUID) -> None:
+    """Remove what is left of a deleted document but its tombstone."""
+    await remove_chunks(session, document_id)
+    await session.execute(delete(Version).where(Version.document_id == document_id))
+    await session.execute(
+        update(Document)
+        .where(Document.id == document_id)
+        .values(purged_at=func.now(), current_version_id=None, latest_version_id=None)
+    )
+
+
+_ADD_CHUNKS = text("""
+insert into chunks (collection_id, document_id, version_id, ordinal, start_offset, end_offset, page, title_path,
+                    content_hash, length, text)
+select :collection_id, :document_id, :version_id, ordinal, start_offset, end_offset, page,
+       coalesce(string_to_array(nullif(path, ''), e'\\x1f'), '{}'), content_hash, length, words
+from unnest(cast(:ordinals as int[]), cast(:starts as int[]), cast(:ends as int[]), cast(:pages as int[]),
+            cast(:paths as text[]), cast(:hashes as bytea[]), cast(:lengths as int[]), cast(:texts as text[]))
+     as c (ordinal, start_offset, end_offset, page, path, content_hash, length, words)
+returning id, ordinal
+""")
+
+_DELETE_ALL = text("""
+with gone as (
+    update documents set deleted_at = now(), updated_at = now(), revision = revision + 1
+    where collection_id = :collection_id and deleted_at is null
+    returning workspace_id, id, external_id, sha256
+), noted as (
+    insert into deletions (workspace_id, subject_kind, subject_id, external_id, sha256, actor)
+    select workspace_id, 'document', id, external_id, sha256, :actor from gone
+)
+select count(*) from gone
+""")
+
+
+def _as_uuid(value: str) -> UUID | None:
+    try:
+        return UUID(value)
+    except ValueError:
+        return None

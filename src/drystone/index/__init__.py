@@ -1,0 +1,1 @@
+"""What makes chunks findable, and nothing else: embedding spaces, vectors, term statistics, postings."""

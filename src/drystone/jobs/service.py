@@ -1,0 +1,102 @@
+"""Enqueue, claim, finish, give back, sweep. A job's row is the truth; nothing else remembers work."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.core.db import after_commit
+from drystone.core.errors import DrystoneError, NotFound
+from drystone.core.ids import new_id
+from drystone.jobs import queries
+from drystone.jobs.broker import Nudger
+from drystone.jobs.models import DONE, FAILED, Job
+
+# A worker that vanishes this often with the same job most likely dies of it.
+MAX_LOST_TRIES = 10
+
+
+class LostLease(DrystoneError):
+    """The job is no longer held under this attempt: another worker has it, or it was cancelled. Write nothing."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__("job.lease_lost", "The job is no longer held by this worker.", job_id=str(job_id))
+
+
+async def enqueue(session: AsyncSession, nudger: Nudger, *, kind: str, subject_id: UUID, workspace_id: UUID) -> UUID:
+    """Add a job to the transaction of what it is for; nudge a worker once that is committed."""
+    job_id = new_id()
+    session.add(Job(id=job_id, workspace_id=workspace_id, kind=kind, subject_id=subject_id))
+    await session.flush()
+
+    async def nudge() -> None:
+        nudger.nudge(job_id)
+
+    after_commit(session, nudge)
+    return job_id
+
+
+async def finish(session: AsyncSession, claim: queries.Claim) -> None:
+    """End a job well. Raises LostLease when it is no longer this worker's."""
+    if not await queries.set_finished(session, claim.job_id, claim.attempt, state=DONE):
+        raise LostLease(claim.job_id)
+
+
+async def fail(session: AsyncSession, claim: queries.Claim, error: DrystoneError) -> None:
+    """End a job for good, with the reason. Raises LostLease when it is no longer this worker's."""
+    if not await queries.set_finished(
+        session,
+        claim.job_id,
+        claim.attempt,
+        state=FAILED,
+        error_code=error.code,
+        error_message=error.message,
+        error_hint=error.hint,
+    ):
+        raise LostLease(claim.job_id)
+
+
+async def get(session: AsyncSession, workspace_id: UUID, job_id: UUID) -> Job:
+    """One job of the workspace. Raises NotFound."""
+    job = await session.scalar(select(Job).where(Job.id == job_id, Job.workspace_id == workspace_id))
+    if job is None:
+        raise NotFound("job.not_found", f"There is no job {job_id}.", job_id=str(job_id))
+    return job
+
+
+async def page(
+    session: AsyncSession, workspace_id: UUID, *, state: str | None, before: UUID | None, limit: int
+) -> list[Job]:
+    """Jobs of the workspace, newest first; those older than `before`."""
+    query = select(Job).where(Job.workspace_id == workspace_id).order_by(Job.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if before is not None:
+        query = query.where(Job.id < before)
+    return list((await session.scalars(query)).all())
+
+
+async def release_of_worker(session: AsyncSession, worker: str) -> int:
+    """Give back at once every job that a stopping or vanished worker process held; how many.
+
+    worker: a process's name `host:pid`.
+    """
+    result = await session.execute(
+        text("""
+        update jobs set state = 'queued', lease_until = null, run_after = clock_timestamp(), offered_at = '-infinity'
+        where state = 'running' and worker = :worker returning id
+        """),
+        {"worker": worker},
+    )
+    return len(result.all())
+
+
+async def workers_with_jobs(session: AsyncSession, host: str) -> list[str]:
+    """Names `host:pid` of the processes on this host that hold jobs."""
+    rows = await session.execute(
+        text("select distinct worker from jobs where state = 'running' and starts_with(worker, :prefix)"),
+        {"prefix": f"{host}:"},
+    )
+    return [row.worker for row in rows]

@@ -1,0 +1,11 @@
+"""Imports every room's models, so that the metadata is whole for migrations and for resolving foreign keys."""
+
+from drystone.access import models as access
+from drystone.core.orm import Base
+from drystone.documents import models as documents
+from drystone.index import models as index
+from drystone.jobs import models as jobs
+
+metadata = Base.metadata
+
+__all__ = ["access", "documents", "index", "jobs", "metadata"]
