@@ -1,0 +1,54 @@
+"""What routes are given: resources, the caller, and a transaction that is committed before the reply."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.access import service as access
+from drystone.access.service import Principal
+from drystone.core.db import transaction
+from drystone.core.errors import Denied
+from drystone.resources import Resources
+
+bearer = HTTPBearer(auto_error=False, description="The API key; the first one is DRYSTONE_API_KEY in .env.")
+
+
+def get_resources(request: Request) -> Resources:
+    return cast(Resources, request.app.state.resources)
+
+
+ResourcesOf = Annotated[Resources, Depends(get_resources)]
+
+
+async def get_principal(
+    request: Request,
+    resources: ResourcesOf,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Principal:
+    """The caller. In a short transaction of its own: none may stay open while a body is received."""
+    if credentials is None:
+        raise Denied(
+            "access.key_missing",
+            "This needs an API key.",
+            hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
+            status=401,
+        )
+    async with transaction(resources.sessions) as session:
+        return await access.authenticate(session, credentials.credentials, request_id=request.state.request_id)
+
+
+Caller = Annotated[Principal, Depends(get_principal)]
+
+
+async def get_session(resources: ResourcesOf) -> AsyncIterator[AsyncSession]:
+    async with transaction(resources.sessions) as session:
+        yield session
+
+
+# Function scope: the commit happens before the reply is sent, so a failing one is never answered with success.
+Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

@@ -1,0 +1,157 @@
+"""Errors as `application/problem+json` (RFC 9457), with a stable type, a request id and field pointers."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
+from drystone.core.logging import get_logger
+
+log = get_logger("api.problems")
+
+MEDIA_TYPE = "application/problem+json"
+_STATUS = ((NotFound, 404), (Conflict, 409), (Invalid, 422), (Denied, 403), (Unavailable, 503))
+_STATUS_OF_CODE = {"document.unsupported_type": 415, "document.too_large": 413}
+_TITLES = {
+    400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Not acceptable",
+    500: "Internal error",
+    503: "Unavailable",
+}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field. pointer: a JSON pointer into the body, or the parameter's name."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 describes it."""
+
+    type: str = Field(
+        description="Stable: `urn:drystone:problem:<code>`.", examples=["urn:drystone:problem:document.not_found"]
+    )
+    title: str
+    status: int
+    detail: str = Field(description="What happened, in a sentence.")
+    code: str = Field(examples=["document.not_found"])
+    hint: str | None = Field(None, description="What to do next.")
+    request_id: str | None = None
+    errors: list[FieldError] | None = None
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the problems a route may answer with; 401, 403 and 503 are always among them."""
+    return {
+        status: {
+            "description": _TITLES[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted({401, 403, 503, *statuses})
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application in this one form."""
+    app.add_exception_handler(DrystoneError, _of_ours)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _of_anything)
+
+
+def _respond(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    hint: str | None = None,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    request_id = getattr(request.state, "request_id", None)
+    content = {
+        "type": f"urn:drystone:problem:{code}",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "hint": hint,
+        "request_id": request_id,
+        "errors": errors,
+        **more,
+    }
+    return JSONResponse(
+        {name: value for name, value in content.items() if value is not None},
+        status_code=status,
+        headers=headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, DrystoneError)
+    status = _STATUS_OF_CODE.get(exc.code) or next((s for kind, s in _STATUS if isinstance(exc, kind)), 500)
+    status = int(exc.values.get("status", status))
+    headers = {}
+    if status == 503:
+        headers["Retry-After"] = str(exc.values.get("retry_after_s", 2))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    pointer = exc.values.get("pointer")
+    return _respond(
+        request,
+        status,
+        exc.code,
+        exc.message,
+        hint=exc.hint,
+        errors=[{"pointer": pointer, "detail": exc.message}] if pointer else None,
+        headers=headers,
+        supported=exc.values.get("supported"),
+    )
+
+
+async def _of_validation(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, RequestValidationError)
+    errors = []
+    for error in exc.errors():
+        place, *path = error["loc"]
+        pointer = "/" + "/".join(str(part) for part in path) if place == "body" else str(path[0] if path else place)
+        errors.append({"pointer": pointer, "detail": error["msg"].removeprefix("Value error, ")})
+    names = ", ".join(error["pointer"] for error in errors)
+    return _respond(request, 422, "request.invalid", f"The request is not acceptable: {names}.", errors=errors)
+
+
+async def _of_http(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, HTTPException)
+    code = {404: "request.no_such_path", 405: "request.method_not_allowed"}.get(exc.status_code, "request.refused")
+    return _respond(request, exc.status_code, code, str(exc.detail), headers=dict(exc.headers) if exc.headers else None)
+
+
+async def _of_anything(request: Request, exc: Exception) -> JSONResponse:
+    error_id = uuid4().hex[:12]
+    log.error("request.internal_error", error_id=error_id, path=request.url.path, exc_info=exc)
+    return _respond(
+        request,
+        500,
+        "internal.error",
+        f"A fault of ours, id {error_id}.",
+        hint="the log of web tells more under this id; please report it",
+    )

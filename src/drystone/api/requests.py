@@ -1,0 +1,56 @@
+"""Around every request: an id, security headers, and one line in the log."""
+
+from __future__ import annotations
+
+import re
+import time
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from drystone.core.logging import bind, get_logger, unbind
+
+log = get_logger("api.requests")
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_QUIET_PATHS = ("/health",)
+
+
+class RequestMiddleware:
+    """Gives the request an id (the caller's X-Request-ID where it is sane), answers with it, logs what was answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        bind(request_id=request_id)
+        started, status = time.perf_counter(), 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            if not scope["path"].startswith(_QUIET_PATHS) or status >= 500:
+                took_ms = round((time.perf_counter() - started) * 1000, 1)
+                log.info("http.request", method=scope["method"], path=scope["path"], status=status, took_ms=took_ms)
+            unbind("request_id")
+
+
+def _request_id(scope: Scope) -> str:
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given.decode() if _SANE_ID.fullmatch(given) else uuid4().hex

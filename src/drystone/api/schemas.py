@@ -1,0 +1,317 @@
+"""What goes over the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from annotated_types import Ge, Le, Len
+from pydantic import BaseModel, ConfigDict, Field
+
+from drystone.documents.filters import Filter
+from drystone.documents.models import Collection as CollectionRow
+from drystone.documents.service import DocumentView
+from drystone.jobs.models import Job as JobRow
+from drystone.search.schemas import Answer, Mode
+from drystone.search.schemas import Hit as FoundHit
+
+DocumentState = Literal["pending", "ready", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class NewCollection(BaseModel):
+    """A collection to be made."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "papers", "description": "Papers we cite", "language": "english"}]},
+    )
+
+    name: Annotated[str, Len(1, 128)] = Field(description="Letters, digits, dots, hyphens, underscores.")
+    description: Annotated[str, Len(0, 2000)] = ""
+    language: Annotated[str, Len(1, 63)] = Field("english", description="A text-search configuration of PostgreSQL.")
+
+
+class DocumentCounts(BaseModel):
+    """Documents by state."""
+
+    pending: int
+    ready: int
+    failed: int
+
+
+class Collection(BaseModel):
+    """A collection, with what is in it."""
+
+    id: UUID
+    name: str
+    description: str
+    language: str
+    created_at: datetime
+    documents: DocumentCounts
+    chunks: int = Field(description="Passages that can be found.")
+
+    @classmethod
+    def of(cls, row: CollectionRow, counts: dict[str, int]) -> Collection:
+        return cls(
+            id=row.id,
+            name=row.name,
+            description=row.description,
+            language=row.language,
+            created_at=row.created_at,
+            documents=DocumentCounts(pending=counts["pending"], ready=counts["ready"], failed=counts["failed"]),
+            chunks=counts["chunks"],
+        )
+
+
+class Collections(BaseModel):
+    """All collections, by name."""
+
+    items: list[Collection]
+
+
+class Failure(BaseModel):
+    """Why something failed, for programs (code) and people."""
+
+    code: str = Field(examples=["document.no_text"])
+    message: str
+    hint: str | None
+
+
+class Document(BaseModel):
+    """A document and its newest version."""
+
+    id: UUID
+    collection: str
+    external_id: str | None
+    title: str | None
+    name: str | None = Field(description="The file's name as it was given.")
+    media_type: str
+    size_bytes: int
+    sha256: str
+    attributes: dict[str, Any]
+    state: DocumentState = Field(description="Of the newest version. An older ready one is searched meanwhile.")
+    error: Failure | None
+    version: int
+    is_searchable: bool
+    chunks: int | None
+    pages: int | None
+    characters: int | None = Field(description="Length of the extracted text, in code points.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, view: DocumentView) -> Document:
+        document, version = view.document, view.version
+        failure = None
+        if version.error_code is not None:
+            failure = Failure(code=version.error_code, message=version.error_message or "", hint=version.error_hint)
+        return cls(
+            id=document.id,
+            collection=view.collection_name,
+            external_id=document.external_id,
+            title=view.title,
+            name=document.name,
+            media_type=view.file.media_type,
+            size_bytes=view.file.size_bytes,
+            sha256=view.file.sha256.hex(),
+            attributes=document.attributes,
+            state=document.state,  # type: ignore[arg-type]  # the column's check allows only these
+            error=failure,
+            version=version.number,
+            is_searchable=document.current_version_id is not None,
+            chunks=version.chunk_count,
+            pages=len(version.page_starts) if version.page_starts else None,
+            characters=version.text_length,
+            created_at=document.created_at,
+            updated_at=document.updated_at,
+        )
+
+
+class Documents(BaseModel):
+    """One page of documents."""
+
+    items: list[Document]
+    next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last one.")
+
+
+class ReceivedDocument(BaseModel):
+    """What became of an upload."""
+
+    document: Document
+    job_id: UUID | None = Field(
+        description="The job that makes it searchable; null when these bytes were there already."
+    )
+    already_there: bool
+
+
+class SearchRequest(BaseModel):
+    """A question to one collection."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": "why do thin shells buckle",
+                    "collection": "papers",
+                    "limit": 5,
+                    "filter": {"type": "gte", "key": "year", "value": 1960},
+                }
+            ]
+        },
+    )
+
+    query: Annotated[str, Len(1, 4000)]
+    collection: str = "default"
+    mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
+    limit: Annotated[int, Ge(1), Le(100)] = 10
+    filter: Filter | None = Field(None, description="Over the documents' attributes.")
+
+
+class Scores(BaseModel):
+    """What each side gave the passage; null where it did not find it."""
+
+    dense: float | None = Field(description="Cosine.")
+    lexical: float | None = Field(description="BM25.")
+
+
+class Ranks(BaseModel):
+    """Where each side ranked the passage, from 1; null where it did not find it."""
+
+    dense: int | None
+    lexical: int | None
+
+
+class HitDocument(BaseModel):
+    """The document a passage is from."""
+
+    id: UUID
+    version: int
+    external_id: str | None
+    title: str | None
+    name: str | None
+    attributes: dict[str, Any]
+
+
+class Hit(BaseModel):
+    """A passage. The document's text, cut from start to end (code points), is the quote."""
+
+    rank: int
+    score: float
+    document: HitDocument
+    quote: str
+    start: int
+    end: int
+    page: int | None
+    title_path: list[str]
+    scores: Scores
+    ranks: Ranks
+
+    @classmethod
+    def of(cls, hit: FoundHit) -> Hit:
+        return cls(
+            rank=hit.rank,
+            score=hit.score,
+            document=HitDocument(
+                id=hit.document_id,
+                version=hit.version,
+                external_id=hit.external_id,
+                title=hit.title,
+                name=hit.name,
+                attributes=hit.attributes,
+            ),
+            quote=hit.quote,
+            start=hit.start,
+            end=hit.end,
+            page=hit.page,
+            title_path=hit.title_path,
+            scores=Scores(dense=hit.dense_score, lexical=hit.lexical_score),
+            ranks=Ranks(dense=hit.dense_rank, lexical=hit.lexical_rank),
+        )
+
+
+class SearchResponse(BaseModel):
+    """Passages, best first."""
+
+    hits: list[Hit]
+    exact: bool = Field(description="Every vector was compared; false: the graph was walked.")
+    truncated: bool = Field(description="Fewer hits than asked for, although more passages may match.")
+    took_ms: float
+
+    @classmethod
+    def of(cls, answer: Answer) -> SearchResponse:
+        return cls(
+            hits=[Hit.of(hit) for hit in answer.hits],
+            exact=answer.exact,
+            truncated=answer.truncated,
+            took_ms=answer.took_ms,
+        )
+
+
+class Job(BaseModel):
+    """One piece of work, as the ledger has it."""
+
+    id: UUID
+    kind: str = Field(examples=["documents.ingest"])
+    subject_id: UUID
+    state: JobState
+    attempt: int
+    tries: dict[str, int] = Field(
+        description="Failed tries: poison (broke its parser), lost (the worker vanished), transient (a server was away)."
+    )
+    error: Failure | None
+    created_at: datetime
+    run_after: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: JobRow) -> Job:
+        failure = None
+        if row.error_code is not None and row.state != "done":
+            failure = Failure(code=row.error_code, message=row.error_message or "", hint=row.error_hint)
+        return cls(
+            id=row.id,
+            kind=row.kind,
+            subject_id=row.subject_id,
+            state=row.state,  # type: ignore[arg-type]  # the column's check allows only these
+            attempt=row.attempt,
+            tries={"poison": row.poison_tries, "lost": row.lost_tries, "transient": row.transient_tries},
+            error=failure,
+            created_at=row.created_at,
+            run_after=row.run_after,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+
+
+class Jobs(BaseModel):
+    """One page of jobs, newest first."""
+
+    items: list[Job]
+    next_cursor: str | None
+
+
+class CheckResult(BaseModel):
+    """One dependency."""
+
+    name: str
+    ok: bool
+    detail: str
+    took_ms: float
+
+
+class Health(BaseModel):
+    """Whether requests can be served, and what stands in the way."""
+
+    status: Literal["ok", "unavailable"]
+    version: str
+    checks: list[CheckResult]
+
+
+class Live(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,164 @@
+"""Receives a multipart upload: counts while receiving, spools to disk above a megabyte, then hashes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from drystone.core.errors import Invalid
+from drystone.documents.service import Upload
+
+_HEAD_BYTES = 8192
+# Boundaries, headers and the other fields of the form, beside the file itself.
+_FORM_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields of the upload form."""
+
+    upload: Upload
+    collection: str | None
+    external_id: str | None
+    title: str | None
+    attributes: dict[str, Any] | None
+
+
+@asynccontextmanager
+async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
+    """The form as received; its spooled file is gone when the block ends.
+
+    Raises Invalid: not multipart, no file, too large (while receiving, not after), attributes that are no JSON object.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise Invalid(
+            "request.not_multipart",
+            "An upload is a multipart form with a field named file.",
+            hint="curl -F file=@report.pdf -F collection=default …",
+            status=415,
+        )
+    if int(request.headers.get("content-length") or 0) > max_bytes + _FORM_BYTES:
+        raise _too_large(max_bytes)
+    parser = MultiPartParser(
+        request.headers,
+        _counted(request.stream(), max_bytes + _FORM_BYTES, max_bytes),
+        max_files=1,
+        max_fields=10,
+        max_part_size=128 * 1024,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, MultipartParseError, KeyError, UnicodeDecodeError) as exc:
+        raise Invalid("request.bad_multipart", f"The form cannot be read: {exc}.", status=400) from exc
+    try:
+        yield await _form_of(form, max_bytes)
+    finally:
+        await form.close()
+
+
+async def _counted(stream: AsyncIterator[bytes], limit: int, max_bytes: int) -> AsyncIterator[bytes]:
+    received = 0
+    async for part in stream:
+        received += len(part)
+        if received > limit:
+            raise _too_large(max_bytes)
+        yield part
+
+
+async def _form_of(form: FormData, max_bytes: int) -> Form:
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise Invalid(
+            "request.no_file",
+            "The form has no field named file with a file in it.",
+            hint="curl -F file=@report.pdf …",
+            pointer="/file",
+        )
+    body = cast(BinaryIO, file.file)
+    size_bytes = body.seek(0, 2)
+    if size_bytes > max_bytes:
+        raise _too_large(max_bytes)
+    body.seek(0)
+    small = size_bytes < 1024 * 1024
+    sha256 = _hash(body) if small else await asyncio.to_thread(_hash, body)
+    body.seek(0)
+    head = body.read(_HEAD_BYTES)
+    body.seek(0)
+    return Form(
+        upload=Upload(
+            body=body,
+            head=head,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            name=_clean_name(file.filename),
+            declared_type=file.content_type,
+        ),
+        collection=_text(form, "collection"),
+        external_id=_text(form, "external_id"),
+        title=_text(form, "title"),
+        attributes=_attributes(_text(form, "attributes")),
+    )
+
+
+def _hash(body: BinaryIO) -> bytes:
+    return hashlib.file_digest(body, "sha256").digest()
+
+
+def _text(form: FormData, name: str) -> str | None:
+    value = form.get(name)
+    if isinstance(value, UploadFile):
+        raise Invalid("request.field_is_file", f"The field {name} is text, not a file.", pointer=f"/{name}")
+    if value is not None and "\0" in value:
+        raise Invalid("request.nul", f"The field {name} holds a NUL character.", pointer=f"/{name}")
+    return value or None
+
+
+def _attributes(value: str | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    try:
+        attributes = json.loads(value, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
+        raise _bad_attributes() from exc
+    if not isinstance(attributes, dict) or "\\u0000" in json.dumps(attributes):
+        raise _bad_attributes()
+    return attributes
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _bad_attributes() -> Invalid:
+    return Invalid(
+        "document.attributes_not_json",
+        "The field attributes must be a JSON object.",
+        hint='for example {"year": 2024, "author": "Ada"}',
+        pointer="/attributes",
+    )
+
+
+def _clean_name(name: str | None) -> str | None:
+    """The file's name for display: no folders, no control characters, at most 255 characters."""
+    if not name:
+        return None
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in last if c.isprintable())[:255] or None
+
+
+def _too_large(max_bytes: int) -> Invalid:
+    return Invalid(
+        "document.too_large",
+        f"A file may have up to {max_bytes:,} bytes.",
+        hint="split it, or raise MAX_UPLOAD_BYTES",
+    )

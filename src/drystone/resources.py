@@ -1,0 +1,73 @@
+"""The one place of assembly: from settings to engine, object store, model and nudger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from drystone import tables
+from drystone.adapters.embedding import Embedder, open_embedder
+from drystone.adapters.model import MODEL_ID
+from drystone.adapters.objects import Objects
+from drystone.core.db import Sessions, make_engine, make_sessions
+from drystone.core.settings import EmbeddingSettings, Settings
+from drystone.documents.service import Space
+from drystone.jobs.broker import Nudger
+
+assert tables.metadata  # every table is known before the first statement
+
+# How far the graph is searched, and that it goes on until enough rows pass a filter (pgvector 0.8).
+_SEARCH_PARAMETERS = {"hnsw.ef_search": "100", "hnsw.iterative_scan": "relaxed_order"}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the edges hand on to the rooms below. Made once a process."""
+
+    settings: Settings
+    engine: AsyncEngine
+    sessions: Sessions
+    objects: Objects
+    embedder: Embedder
+    nudger: Nudger
+    space: Space
+
+
+def space_of(settings: EmbeddingSettings) -> Space:
+    """The embedding space of the configured model."""
+    model = MODEL_ID if settings.provider == "bundled" else settings.model
+    return Space(model=model, dimension=settings.dimension)
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Resources]:
+    """Open everything; close it in reverse. Connections are made at first use, so nothing need be up yet.
+
+    name: shown by PostgreSQL for the connections of this process.
+    """
+    engine = make_engine(
+        settings.database.url.get_secret_value(),
+        pool_size=settings.database.pool_size,
+        echo=settings.database.sql_echo,
+        application_name=f"drystone-{name}",
+        parameters=_SEARCH_PARAMETERS,
+    )
+    embedder = open_embedder(settings.embedding, settings.general.model_dir)
+    nudger = Nudger(settings.redis)
+    try:
+        yield Resources(
+            settings=settings,
+            engine=engine,
+            sessions=make_sessions(engine),
+            objects=Objects.open_s3(settings.s3),
+            embedder=embedder,
+            nudger=nudger,
+            space=space_of(settings.embedding),
+        )
+    finally:
+        nudger.close()
+        await embedder.aclose()
+        await engine.dispose()

@@ -1,0 +1,1 @@
+"""A question to ranked passages. Reads documents and the index; owns no table."""

@@ -1,0 +1,56 @@
+"""The web process: mounts the HTTP edge, opens the resources for as long as it runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from drystone import __version__
+from drystone.api import collections, documents, health, jobs, problems, search
+from drystone.api.requests import RequestMiddleware
+from drystone.core import logging
+from drystone.core.settings import Settings, load
+from drystone.resources import open_resources
+
+_DESCRIPTION = """Documents in, kept safe, answered with passages you can check.
+
+Every route but `/health` needs `Authorization: Bearer <key>`. Errors are `application/problem+json`.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; uvicorn calls this as a factory. Settings are loaded here, not at import."""
+    given = settings or load()
+    logging.configure(given.general.log_level, given.general.log_format)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_resources(given, name="web") as resources:
+            app.state.resources = resources
+            yield
+
+    app = FastAPI(
+        title="Drystone",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_tags=[
+            {"name": "collections", "description": "Documents that are searched together."},
+            {"name": "documents", "description": "Upload, look up, read, delete."},
+            {"name": "search", "description": "A question to ranked passages."},
+            {"name": "jobs", "description": "The ledger of work."},
+            {"name": "health", "description": "Without a key."},
+        ],
+        generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
+    )
+    v1 = APIRouter(prefix="/api/v1")
+    for module in (collections, documents, search, jobs):
+        v1.include_router(module.router)
+    app.include_router(v1)
+    app.include_router(health.router)
+    problems.install(app)
+    app.add_middleware(RequestMiddleware)
+    return app
