@@ -1,0 +1,64 @@
+"""Which function runs a kind of job, and which one tells its subject that it is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.core.db import transaction
+from drystone.core.errors import DrystoneError
+from drystone.documents import ingest, queries, service
+from drystone.documents.ingest import Tools
+from drystone.index import queries as index
+from drystone.jobs import service as jobs
+from drystone.jobs.models import CHECK_KIND
+from drystone.jobs.queries import Claim, lock_held
+
+_PURGE_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Handler:
+    """run: does the job and ends it in its own last transaction. give_up: part of the transaction that fails it."""
+
+    run: Callable[[Tools, Claim], Awaitable[None]]
+    give_up: Callable[[AsyncSession, Claim, DrystoneError], Awaitable[None]]
+
+
+async def _echo(tools: Tools, claim: Claim) -> None:
+    async with transaction(tools.sessions) as session:
+        await jobs.finish(session, claim)
+
+
+async def _purge_document(tools: Tools, claim: Claim) -> None:
+    async with transaction(tools.sessions) as session:
+        await service.purge_document(session, claim.subject_id)
+        await jobs.finish(session, claim)
+
+
+async def _purge_collection(tools: Tools, claim: Claim) -> None:
+    while True:
+        async with transaction(tools.sessions) as session:
+            if not await lock_held(session, claim.job_id, claim.attempt):
+                raise jobs.LostLease(claim.job_id)
+            hidden = await queries.hidden_documents(session, claim.subject_id, limit=_PURGE_AT_ONCE)
+            for document_id in hidden:
+                await service.purge_document(session, document_id)
+            if not hidden:
+                await index.remove_collection(session, claim.subject_id)
+                await jobs.finish(session, claim)
+                return
+
+
+async def _nobody_to_tell(_session: AsyncSession, _claim: Claim, _error: DrystoneError) -> None:
+    """The job's own row tells it."""
+
+
+HANDLERS = {
+    service.INGEST: Handler(ingest.run, ingest.give_up),
+    service.PURGE_DOCUMENT: Handler(_purge_document, _nobody_to_tell),
+    service.PURGE_COLLECTION: Handler(_purge_collection, _nobody_to_tell),
+    CHECK_KIND: Handler(_echo, _nobody_to_tell),
+}

@@ -1,0 +1,67 @@
+"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from drystone.core import logging
+from drystone.core.db import make_engine, make_sessions, transaction
+from drystone.core.errors import Unavailable
+from drystone.core.settings import Settings
+from drystone.jobs.broker import QUEUE, make_celery
+from drystone.worker.sweep import Sweep, release_of_the_dead
+
+# honcho kills five seconds after asking: what is not done by then is given back.
+SOFT_SHUTDOWN_S = 3.0
+
+
+def run(settings: Settings) -> int:
+    """Work until told to stop; the exit code. SIGTERM ends it softly: short jobs end, long ones are given back."""
+    os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # Celery's way to a soft shutdown; read when its worker module loads
+
+    logging.configure(settings.general.log_level, settings.general.log_format)
+    app = make_celery(settings.redis, socket_timeout_s=10)
+    app.conf.update(
+        include=["drystone.worker.tasks"],
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False,
+        worker_pool_start_method="spawn",
+        worker_proc_alive_timeout=60.0,
+        worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
+    )
+    app.set_default()
+    sweep = Sweep(settings)
+    sweep.start()
+    try:
+        app.worker_main(
+            [
+                "worker",
+                f"--concurrency={settings.worker.concurrency}",
+                f"--queues={QUEUE}",
+                f"--hostname=drystone-{os.getpid()}@%h",
+                f"--loglevel={settings.general.log_level}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+                "--quiet",
+            ]
+        )
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else 0
+    finally:
+        sweep.stop()
+        asyncio.run(_release(settings))
+    return 0
+
+
+async def _release(settings: Settings) -> None:
+    """Give back what processes of this worker still held: they are gone by now."""
+    engine = make_engine(settings.database.url.get_secret_value(), pool_size=1, application_name="drystone-release")
+    try:
+        async with transaction(make_sessions(engine)) as session:
+            await release_of_the_dead(session)
+    except Unavailable:
+        pass  # PostgreSQL is down too: the leases end by themselves
+    finally:
+        await engine.dispose()

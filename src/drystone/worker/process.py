@@ -1,0 +1,258 @@
+"""One pool process: an event loop in a thread of its own, open resources, and lanes that take jobs from the ledger.
+
+Celery's task only wakes it. Awake, it takes every due job it finds; idle, it looks by itself now and then, so that a
+broker that is away makes work slower, not stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from uuid import UUID, uuid4
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from drystone.adapters.parsing import Parser, ParserDied
+from drystone.core.db import transaction
+from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
+from drystone.core.logging import bind, get_logger
+from drystone.core.settings import Settings
+from drystone.documents.ingest import Tools
+from drystone.jobs import queries
+from drystone.jobs import service as jobs
+from drystone.jobs.queries import Claim
+from drystone.resources import open_resources
+from drystone.worker.handlers import HANDLERS
+from drystone.worker.heartbeat import Heartbeat
+
+# Jobs side by side in one process: while one uses the core, another waits for the database or the object store.
+LANES = 3
+# One task works for at most this long; then it nudges again and ends, so that a shutdown never waits long.
+DRAIN_S = 2.0
+# A worker process is alive while this key of its is; checks.worker counts them.
+ALIVE_KEY = "drystone:worker:"
+ALIVE_S = 15
+# Tries of a job whose failure is a fault of ours, with backoff between them.
+MAX_INTERNAL_TRIES = 3
+
+log = get_logger("worker.process")
+
+
+def process_name() -> str:
+    """`host:pid` of this process, as jobs carry it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Process:
+    """The working part of one pool process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._name = process_name()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._heartbeat = Heartbeat(settings)
+        self._stopping = asyncio.Event()
+
+    def start(self) -> None:
+        """Open everything; returns when jobs can be taken. Raises what opening raised."""
+        self._thread.start()
+        self._started.result(timeout=60)
+        self._heartbeat.start()
+
+    def stop(self) -> None:
+        """Take no more jobs and close; what is in hand is given back by the main process."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(timeout=2)
+        self._heartbeat.stop()
+
+    def drain(self, first: UUID | None) -> None:
+        """Run this job, if it is still to be had, and then whatever else is due, for about DRAIN_S seconds."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._drain(first), self._loop).result()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._main())
+        except BaseException as exc:
+            if not self._started.done():
+                self._started.set_exception(exc)
+            raise
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._busy = asyncio.Lock()
+        bind(process=self._name)
+        async with open_resources(self._settings, name="worker") as resources:
+            parser = Parser(self._settings.parsing)
+            self._resources = resources
+            self._tools = Tools(
+                sessions=resources.sessions,
+                objects=resources.objects,
+                embedder=resources.embedder,
+                parser=parser,
+                cpu=asyncio.Lock(),
+            )
+            self._started.set_result(None)
+            background = [
+                asyncio.create_task(self._say_alive()),
+                asyncio.create_task(self._look_by_itself()),
+            ]
+            await self._stopping.wait()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await parser.aclose()
+
+    async def _drain(self, first: UUID | None) -> None:
+        async with self._busy:
+            until = time.monotonic() + DRAIN_S
+            more = await asyncio.gather(*(self._lane(first if i == 0 else None, until) for i in range(LANES)))
+        if any(more) and not self._stopping.is_set():
+            self._resources.nudger.nudge(uuid4())  # nobody's id: it only wakes a worker
+
+    async def _lane(self, first: UUID | None, until: float) -> bool:
+        """Take jobs until there are none or time is up; True when time was up."""
+        while not self._stopping.is_set():
+            try:
+                claim = await self._claim(first)
+            except Unavailable:
+                return False
+            if claim is None:
+                return False
+            first = None
+            await self._run_job(claim)
+            if time.monotonic() > until:
+                return True
+        return False
+
+    async def _claim(self, first: UUID | None) -> Claim | None:
+        lease_s = self._settings.worker.lease_s
+        async with transaction(self._resources.sessions) as session:
+            if first is not None:
+                claim = await queries.claim(session, first, worker=self._name, lease_s=lease_s)
+                if claim is not None:
+                    return claim
+            return await queries.claim_next(session, worker=self._name, lease_s=lease_s)
+
+    async def _run_job(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._work(claim))
+        loop = asyncio.get_running_loop()
+        self._heartbeat.hold(claim, lost=lambda: loop.call_soon_threadsafe(task.cancel))
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            log.warning("job.lease_lost", job_id=str(claim.job_id))
+        except jobs.LostLease:
+            log.warning("job.lease_lost", job_id=str(claim.job_id))
+        except Unavailable as exc:
+            # Not even the outcome could be written: the lease ends by itself, and the sweep gives the job back.
+            log.warning("job.outcome_unwritten", job_id=str(claim.job_id), code=exc.code)
+        finally:
+            self._heartbeat.let_go(claim)
+
+    async def _work(self, claim: Claim) -> None:
+        bind(job_id=str(claim.job_id))
+        if claim.lost_tries >= jobs.MAX_LOST_TRIES:
+            await self._fail(claim, _lost_too_often(claim))
+            return
+        try:
+            await HANDLERS[claim.kind].run(self._tools, claim)
+        except (Unavailable, TimeoutError) as exc:
+            await self._give_back(claim, exc)
+        except ParserDied as exc:
+            await self._poison(claim, exc, limit=self._settings.worker.max_poison_tries)
+        except (Invalid, NotFound, Conflict, Denied) as exc:
+            await self._fail(claim, exc)
+        except jobs.LostLease:
+            raise
+        except Exception as exc:  # the edge: whatever it was, the job ends explained and the worker lives
+            error_id = uuid4().hex[:12]
+            log.exception("job.internal_error", job_id=str(claim.job_id), error_id=error_id)
+            await self._poison(claim, _internal(exc, error_id), limit=MAX_INTERNAL_TRIES)
+
+    async def _fail(self, claim: Claim, error: DrystoneError) -> None:
+        async with transaction(self._resources.sessions) as session:
+            await jobs.fail(session, claim, error)
+            await HANDLERS[claim.kind].give_up(session, claim, error)
+        log.info("job.failed", job_id=str(claim.job_id), code=error.code)
+
+    async def _poison(self, claim: Claim, error: DrystoneError, *, limit: int) -> None:
+        if claim.poison_tries + 1 >= limit:
+            await self._fail(claim, _quarantined(error, claim.poison_tries + 1))
+            return
+        await self._release(claim, error, delay_s=2.0**claim.poison_tries, poison=True)
+
+    async def _give_back(self, claim: Claim, exc: Exception) -> None:
+        error = exc if isinstance(exc, DrystoneError) else Unavailable("job.deadline", "It took too long.")
+        delay_s = min(60.0, 2.0 ** min(claim.transient_tries, 6)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
+        await self._release(claim, error, delay_s=delay_s, transient=True)
+
+    async def _release(
+        self, claim: Claim, error: DrystoneError, *, delay_s: float, poison: bool = False, transient: bool = False
+    ) -> None:
+        async with transaction(self._resources.sessions) as session:
+            await queries.release(
+                session,
+                claim.job_id,
+                claim.attempt,
+                delay_s=delay_s,
+                error_code=error.code,
+                error_message=error.message,
+                poison=poison,
+                transient=transient,
+            )
+        log.info("job.given_back", job_id=str(claim.job_id), code=error.code, delay_s=round(delay_s, 1))
+
+    async def _say_alive(self) -> None:
+        redis = Redis.from_url(self._settings.redis.url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2)
+        async with redis:
+            while True:
+                try:
+                    await redis.set(ALIVE_KEY + self._name, "1", ex=ALIVE_S)
+                except (RedisError, OSError) as exc:
+                    log.warning("worker.redis_unavailable", error=repr(exc))
+                await asyncio.sleep(ALIVE_S / 5)
+
+    async def _look_by_itself(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.worker.sweep_s * random.uniform(0.8, 1.2))  # noqa: S311  jitter
+            if not self._busy.locked():
+                await self._drain(None)
+
+
+def _lost_too_often(claim: Claim) -> Invalid:
+    return Invalid(
+        "worker.lost_too_often",
+        f"The worker vanished {claim.lost_tries} times while it had this job.",
+        hint="the file may need more memory than the machine has; see the worker's log",
+    )
+
+
+def _quarantined(error: DrystoneError, tries: int) -> DrystoneError:
+    if not isinstance(error, ParserDied):
+        return error
+    return Invalid(
+        "document.quarantined",
+        f"The parser died {tries} times on this file: {error.message}",
+        hint="the file is damaged or hostile; open it in another program and save it anew",
+    )
+
+
+def _internal(exc: Exception, error_id: str) -> DrystoneError:
+    return DrystoneError(
+        "internal.error",
+        f"A fault of ours ({type(exc).__name__}), id {error_id}.",
+        hint="the worker's log tells more under this id; please report it",
+    )

@@ -1,0 +1,120 @@
+"""The sweep, in every worker's main process: gives back what was lost, offers what nobody took, folds statistics.
+
+An advisory lock lets one sweep at a time, however many workers there are. No beat process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.adapters.objects import Objects
+from drystone.core.db import Sessions, make_engine, make_sessions, transaction
+from drystone.core.errors import Unavailable
+from drystone.core.logging import get_logger
+from drystone.core.settings import Settings
+from drystone.documents import blobs
+from drystone.index import queries as index
+from drystone.jobs import queries
+from drystone.jobs import service as jobs
+from drystone.jobs.broker import QUEUE, Nudger
+
+# A due job that was offered and not taken for this long is offered again; at once when Redis has forgotten its queue.
+OFFER_AGAIN_S = 30.0
+BLOBS_EVERY_S = 600.0
+
+log = get_logger("worker.sweep")
+
+
+class Sweep:
+    """Runs until stopped, in a thread of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+        self._redis_run_id: str | None = None
+        self._blobs_at = time.monotonic() + BLOBS_EVERY_S
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=3)
+
+    def _run(self) -> None:
+        nudger = Nudger(self._settings.redis)
+        with asyncio.Runner() as runner:
+            engine = make_engine(
+                self._settings.database.url.get_secret_value(), pool_size=1, application_name="drystone-sweep"
+            )
+            sessions = make_sessions(engine)
+            while not self._stop.wait(self._settings.worker.sweep_s):
+                try:
+                    runner.run(self._once(sessions, nudger))
+                except Unavailable as exc:
+                    log.warning("sweep.unavailable", code=exc.code)
+                except Exception:  # a sweep that fails is tried again; it must never end
+                    log.exception("sweep.failed")
+            runner.run(engine.dispose())
+        nudger.close()
+
+    async def _once(self, sessions: Sessions, nudger: Nudger) -> None:
+        forgotten = await self._redis_forgot()
+        async with transaction(sessions) as session:
+            await release_of_the_dead(session)
+            if await session.scalar(text("select pg_try_advisory_xact_lock(7355000)")):
+                for row in await queries.return_expired(session):
+                    log.warning("job.lease_expired", job_id=str(row.id), kind=row.kind, lost_tries=row.lost_tries)
+                due = await queries.take_unoffered(session, older_than_s=0.5 if forgotten else OFFER_AGAIN_S, limit=500)
+            else:
+                due = []
+        for job_id in due:
+            nudger.nudge(job_id)
+        async with transaction(sessions) as session:
+            await index.fold_statistics(session)
+        if time.monotonic() > self._blobs_at:
+            self._blobs_at = time.monotonic() + BLOBS_EVERY_S
+            await blobs.sweep(sessions, Objects.open_s3(self._settings.s3), grace_s=self._settings.worker.blob_grace_s)
+
+    async def _redis_forgot(self) -> bool:
+        """Whether Redis started anew since the last look, or its queue is empty."""
+        redis = Redis.from_url(
+            self._settings.redis.broker_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2
+        )
+        try:
+            async with redis:
+                run_id = (await redis.info("server"))["run_id"]
+                is_empty = await redis.llen(QUEUE) == 0
+        except (RedisError, OSError):
+            return False
+        is_new = self._redis_run_id not in (None, run_id)
+        self._redis_run_id = run_id
+        return is_new or is_empty
+
+
+async def release_of_the_dead(session: AsyncSession) -> None:
+    """Give back the jobs of processes of this host that no longer exist, without waiting for their leases."""
+    for worker in await jobs.workers_with_jobs(session, socket.gethostname()):
+        if not _is_running(int(worker.rpartition(":")[2])):
+            released = await jobs.release_of_worker(session, worker)
+            log.warning("worker.vanished", worker=worker, jobs=released)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
