@@ -1,0 +1,50 @@
+# Every command a developer types. `just` alone lists them.
+
+_default:
+    @just --list --unsorted
+
+# Set up .venv with everything a developer needs
+setup:
+    ./drystone --version
+    uv sync --frozen --group test --group lint
+
+# Start the stack, with reload on change
+up *args:
+    ./drystone up --reload {{args}}
+
+# Format, lint, types, imports, lock: what must hold before a commit
+check: lock
+    .venv/bin/ruff format --check .
+    .venv/bin/ruff check .
+    .venv/bin/mypy
+    .venv/bin/lint-imports
+    sh -n drystone .ci/run
+
+# Is uv.lock in step with pyproject.toml?
+lock:
+    uv lock --check
+
+# Mend what a tool can mend
+fix:
+    .venv/bin/ruff check --fix .
+    .venv/bin/ruff format .
+
+# All tests, on a stack of their own; arguments go to pytest
+test *args:
+    ./drystone test {{args}}
+
+# Tests that need no server
+unit *args:
+    .venv/bin/python -m pytest tests/unit {{args}}
+
+# A new migration, empty
+migration what:
+    .venv/bin/alembic revision -m "{{what}}"
+
+# Write .env.example anew after a change to Settings
+env-example:
+    .venv/bin/drystone env example > .env.example
+
+# One benchmark, e.g. `just bench search`; results go to benchmarks/results
+bench name *args:
+    .venv/bin/python -m benchmarks.{{name}} {{args}}

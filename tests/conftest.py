@@ -1,0 +1,201 @@
+"""One stack for the whole test run, on free ports and with data of its own; one database for each pytest worker.
+
+The controller starts PostgreSQL, Redis and the S3 store, migrates a template database once and hands the environment
+to its workers. A run that selects only tests/unit starts nothing. Logs stay in the folder named at the end of a failed run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import text
+
+from drystone import schema
+from drystone.access import service as access
+from drystone.access.service import Principal
+from drystone.adapters import model
+from drystone.core import settings as core_settings
+from drystone.core.db import Sessions, make_engine, make_sessions, transaction
+from drystone.core.settings import Settings
+from drystone.resources import Resources, open_resources
+from drystone.stack import dotenv
+from drystone.stack.supervise import Servers
+from drystone.web import create_app
+from drystone.worker.process import Process
+
+ROOT = Path(__file__).parent.parent
+_ENVIRONMENT = pytest.StashKey[dict[str, str]]()
+_RUNNING = pytest.StashKey[tuple[Servers, Path]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In the controller: start the servers and make the template. In a worker: take over what the controller says."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        config.stash[_ENVIRONMENT] = json.loads(config.workerinput["environment"])
+        return
+    if config.option.collectonly or _only_unit(config):
+        config.stash[_ENVIRONMENT] = {}
+        return
+    folder = Path(tempfile.mkdtemp(prefix="drystone-test-"))
+    environment = dotenv.make_environment(
+        data_dir=folder, model_dir=ROOT / ".drystone" / "models", ENVIRONMENT="test", LOG_LEVEL="WARNING"
+    )
+    settings = core_settings.parse(environment)
+    servers = Servers(settings, ROOT, durable=False)
+    servers.start()
+    config.stash[_RUNNING] = (servers, folder)
+    model.prepare(settings.general.model_dir)
+    asyncio.run(schema.migrate(settings, ROOT))
+    config.stash[_ENVIRONMENT] = environment
+
+
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist: the environment for one worker."""
+    node.workerinput["environment"] = json.dumps(node.config.stash[_ENVIRONMENT])
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    running = session.config.stash.get(_RUNNING, None)
+    if running is None:
+        return
+    servers, folder = running
+    servers.stop()
+    if exitstatus == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"\nlogs of the servers: {folder / 'logs'}")  # noqa: T201
+
+
+def _only_unit(config: pytest.Config) -> bool:
+    chosen = [Path(arg.split("::")[0]) for arg in config.args]
+    return all(path.resolve().is_relative_to(ROOT / "tests" / "unit") for path in chosen)
+
+
+@pytest.fixture(scope="session")
+def environment(request: pytest.FixtureRequest, worker_id: str) -> dict[str, str]:
+    """The environment of the test stack, with the database and Redis number of this pytest worker."""
+    given = dict(request.config.stash[_ENVIRONMENT])
+    assert given, "this test needs the servers; it belongs in another folder than tests/unit"
+    number = 0 if worker_id == "master" else int(worker_id.removeprefix("gw")) + 1
+    database = f"drystone_{worker_id}"
+    asyncio.run(_clone(core_settings.parse(given), database))
+    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
+        given[name] = given[name].rpartition("/")[0] + f"/{database}"
+    for name in ("REDIS_URL", "CELERY_BROKER_URL"):
+        given[name] = given[name].rpartition("/")[0] + f"/{number + 2}"
+    return given
+
+
+@pytest.fixture(scope="session")
+def settings(environment: dict[str, str]) -> Settings:
+    """Settings of the test stack, with a database of this pytest worker."""
+    return core_settings.absolute(core_settings.parse(environment), ROOT)
+
+
+@pytest.fixture(scope="session")
+async def resources(settings: Settings) -> AsyncIterator[Resources]:
+    """What the edges work with, on real servers and the real model."""
+    async with open_resources(settings, name="test") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sessions(resources: Resources, owner: Sessions) -> Sessions:
+    """Sessions of the application role on an empty database: one workspace, one key, one space, nothing else."""
+    async with transaction(owner) as session:
+        await session.execute(text(_EMPTY))
+    return resources.sessions
+
+
+@pytest.fixture(scope="session")
+async def owner(settings: Settings) -> AsyncIterator[Sessions]:
+    """Sessions of the role that owns the schema."""
+    engine = make_engine(settings.database.migration_url.get_secret_value(), pool_size=2)
+    yield make_sessions(engine)
+    await engine.dispose()
+
+
+@pytest.fixture
+async def principal(resources: Resources, sessions: Sessions) -> Principal:
+    """The caller behind the first key."""
+    async with transaction(sessions) as session:
+        return await access.authenticate(session, resources.settings.api.key.get_secret_value(), request_id="test")
+
+
+@pytest.fixture(scope="session")
+async def app_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        headers = {"Authorization": f"Bearer {settings.api.key.get_secret_value()}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://drystone", headers=headers) as client:
+            yield client
+
+
+@pytest.fixture
+async def client(app_client: httpx.AsyncClient, sessions: Sessions) -> httpx.AsyncClient:
+    """A client of the HTTP API with the first key, on an empty database."""
+    return app_client
+
+
+@pytest.fixture(scope="session")
+def opened_process(settings: Settings) -> Iterator[Process]:
+    process = Process(settings)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def work(opened_process: Process, sessions: Sessions) -> Any:
+    """A function that runs every job that is due, as a worker process would, and returns when there are none."""
+
+    async def run_all() -> None:
+        await asyncio.to_thread(opened_process.drain, None)
+
+    return run_all
+
+
+@pytest.fixture
+def collection() -> str:
+    """A name that no other test uses."""
+    return f"c-{uuid4().hex[:12]}"
+
+
+async def _clone(settings: Settings, database: str) -> None:
+    parts = settings.database.parts
+    connection = await asyncpg.connect(
+        host=parts.host,
+        port=parts.port,
+        user="postgres",
+        password=settings.database.superuser_password.get_secret_value(),
+        database="postgres",
+    )
+    try:
+        owner = settings.database.migration_parts.user
+        await connection.execute(f'create database "{database}" template "{parts.database}" owner "{owner}"')
+    finally:
+        await connection.close()
+
+
+# The audit trail belongs to the tables too, although the application role could not empty it.
+_EMPTY = """
+truncate audit, idempotency_keys, jobs, events, kept_embeddings, collections, files, documents, versions, chunks,
+         blob_intents, deletions, lexical, term_stats, collection_stats, statistic_changes cascade
+"""
+
+if os.environ.get("DRYSTONE_ROOT"):
+    # ./drystone sets it for its own project; stacks that tests start in other folders must find theirs.
+    del os.environ["DRYSTONE_ROOT"]
