@@ -163,7 +163,11 @@ def work(opened_process: Process, sessions: Sessions) -> Any:
     """A function that runs every job that is due, as a worker process would, and returns when there are none."""
 
     async def run_all() -> None:
-        await asyncio.to_thread(opened_process.drain, None)
+        while True:
+            await asyncio.to_thread(opened_process.drain, None)
+            async with transaction(sessions) as session:
+                if not await session.scalar(text(_IS_WORK_DUE)):
+                    return
 
     return run_all
 
@@ -194,6 +198,10 @@ async def _clone(settings: Settings, database: str) -> None:
 _EMPTY = """
 truncate audit, idempotency_keys, jobs, events, kept_embeddings, collections, files, documents, versions, chunks,
          blob_intents, deletions, lexical, term_stats, collection_stats, statistic_changes cascade
+"""
+
+_IS_WORK_DUE = """
+select exists (select 1 from jobs where state = 'running' or state = 'queued' and run_after <= clock_timestamp())
 """
 
 if os.environ.get("DRYSTONE_ROOT"):

@@ -1,0 +1,306 @@
+"""Search: BM25 is BM25, fusion is DBSF, quotes are exact, filters hide nothing and show nothing else."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from drystone.access.service import Principal
+from drystone.core.db import Sessions, transaction
+from drystone.documents import service as documents
+from drystone.index import queries as index
+from drystone.resources import Resources
+from drystone.search import queries
+
+Work = Callable[[], Awaitable[None]]
+
+WORDS = (
+    "wall stone mortar moss lichen fern heron reed lake stream bridge arch vault roof slate beam door sill path gate"
+)
+
+
+async def _fill(client: httpx.AsyncClient, work: Work, collection: str, bodies: dict[str, str], **data: Any) -> None:
+    for external_id, body in bodies.items():
+        sent = await client.post(
+            "/api/v1/documents",
+            files={"file": ("a.txt", body.encode())},
+            data={"collection": collection, "external_id": external_id} | data,
+        )
+        assert sent.status_code == 202, sent.text
+    await work()
+
+
+async def _hits(client: httpx.AsyncClient, collection: str, query: str, **more: Any) -> list[dict[str, Any]]:
+    answer = await client.post("/api/v1/search", json={"query": query, "collection": collection} | more)
+    assert answer.status_code == 200, answer.text
+    hits: list[dict[str, Any]] = answer.json()["hits"]
+    return hits
+
+
+def _random_bodies(count: int, seed: int) -> dict[str, str]:
+    """Texts of words that English stemming and stop words leave alone, some very common, some rare."""
+    chance = random.Random(seed)
+    words = WORDS.split()
+    weights = [1 / (rank + 1) for rank in range(len(words))]
+    return {f"d{number}": " ".join(chance.choices(words, weights, k=chance.randint(3, 60))) for number in range(count)}
+
+
+def _bm25(bodies: dict[str, str], query: str) -> dict[str, float]:
+    """Brute force, from the formula: Robertson and Zaragoza 2009, k1 = 1.2, b = 0.75, idf = ln(1 + (N-n+.5)/(n+.5))."""
+    counts = {key: Counter(body.split()) for key, body in bodies.items()}
+    mean = sum(sum(c.values()) for c in counts.values()) / len(counts)
+    scores: dict[str, float] = {}
+    for term, query_frequency in Counter(query.split()).items():
+        having = sum(term in c for c in counts.values())
+        idf = math.log(1 + (len(counts) - having + 0.5) / (having + 0.5))
+        for key, c in counts.items():
+            if c[term]:
+                norm = 1.2 * (0.25 + 0.75 * sum(c.values()) / mean)
+                scores[key] = scores.get(key, 0) + query_frequency * idf * c[term] * 2.2 / (c[term] + norm)
+    return scores
+
+
+async def test_keyword_scores_are_those_of_brute_force_bm25(
+    client: httpx.AsyncClient, work: Work, collection: str, sessions: Sessions
+) -> None:
+    bodies = _random_bodies(60, seed=1)
+    await _fill(client, work, collection, bodies)
+    for query in ("heron", "stone stone moss", "arch vault roof slate gate", "wall"):
+        expected = _bm25(bodies, query)
+
+        hits = await _hits(client, collection, query, mode="lexical", limit=100)
+
+        found = {hit["document"]["external_id"]: hit["score"] for hit in hits}
+        assert found == pytest.approx(expected, rel=1e-6), query
+
+    async with transaction(sessions) as session:
+        folded = await index.fold_statistics(session)
+    after = await _hits(client, collection, "heron reed", mode="lexical", limit=100)
+    assert folded == 60
+    assert {h["document"]["external_id"]: h["score"] for h in after} == pytest.approx(
+        _bm25(bodies, "heron reed"), rel=1e-6
+    )
+
+
+async def test_statistics_forget_what_was_deleted_or_replaced(
+    client: httpx.AsyncClient, work: Work, collection: str
+) -> None:
+    bodies = _random_bodies(20, seed=2)
+    await _fill(client, work, collection, bodies)
+    for item in (await client.get("/api/v1/documents", params={"collection": collection})).json()["items"][:5]:
+        await client.delete(f"/api/v1/documents/{item['id']}")
+        del bodies[item["external_id"]]
+    replaced = {"d10": "moss moss fern", "d11": "heron"}
+    await _fill(client, work, collection, replaced)
+    bodies |= replaced
+
+    hits = await _hits(client, collection, "moss heron wall", mode="lexical", limit=100)
+
+    found = {hit["document"]["external_id"]: hit["score"] for hit in hits}
+    assert found == pytest.approx(_bm25(bodies, "moss heron wall"), rel=1e-6)
+
+
+async def test_hybrid_scores_are_both_sides_scaled_by_three_deviations_and_added(
+    client: httpx.AsyncClient, work: Work, collection: str
+) -> None:
+    await _fill(client, work, collection, _random_bodies(30, seed=3))
+    query = "heron lake arch"
+    sides = {mode: await _hits(client, collection, query, mode=mode, limit=100) for mode in ("dense", "lexical")}
+    expected: dict[str, float] = {}
+    for hits in sides.values():
+        scores = np.array([hit["score"] for hit in hits])
+        low, high = scores.mean() - 3 * scores.std(ddof=1), scores.mean() + 3 * scores.std(ddof=1)
+        for hit, scaled in zip(hits, (scores - low) / (high - low), strict=True):
+            key = hit["document"]["external_id"]
+            expected[key] = expected.get(key, 0) + float(scaled)
+
+    hybrid = await _hits(client, collection, query, limit=100)
+
+    assert {h["document"]["external_id"]: h["score"] for h in hybrid} == pytest.approx(expected, rel=1e-5)
+    assert [h["score"] for h in hybrid] == sorted((h["score"] for h in hybrid), reverse=True)
+    for hit in hybrid:
+        for side in ("dense", "lexical"):
+            ranks = {h["document"]["external_id"]: h["rank"] for h in sides[side]}
+            assert hit["ranks"][side] == ranks.get(hit["document"]["external_id"])
+
+
+async def test_every_quote_is_a_slice_of_the_text(client: httpx.AsyncClient, work: Work, collection: str) -> None:
+    paragraphs = [
+        f"Absatz {n} 🪨 über Mauern. " + " ".join(_random_bodies(1, seed=n)["d0"] for _ in range(4)) for n in range(30)
+    ]
+    await _fill(client, work, collection, {"long": "\r\n\r\n".join(paragraphs)})
+
+    hits = await _hits(client, collection, "Mauern heron", limit=50)
+
+    body = (await client.get(f"/api/v1/documents/{hits[0]['document']['id']}/text")).text
+    assert len(hits) > 5
+    for hit in hits:
+        assert body[hit["start"] : hit["end"]] == hit["quote"]
+
+
+@pytest.mark.parametrize(
+    ("filter_", "expected"),
+    [
+        ({"type": "eq", "key": "year", "value": 1960}, {"a"}),
+        ({"type": "ne", "key": "year", "value": 1960}, {"b", "c", "d"}),
+        ({"type": "gt", "key": "year", "value": 1960}, {"b", "c"}),
+        ({"type": "gte", "key": "year", "value": 1960}, {"a", "b", "c"}),
+        ({"type": "lt", "key": "year", "value": 100}, set()),
+        ({"type": "lte", "key": "author", "value": "b"}, {"a", "b"}),
+        ({"type": "in", "key": "author", "value": ["ada", "c"]}, {"a", "c"}),
+        ({"type": "nin", "key": "author", "value": ["ada", "c"]}, {"b", "d"}),
+        ({"type": "eq", "key": "open", "value": True}, {"c"}),
+        (
+            {
+                "type": "or",
+                "filters": [
+                    {"type": "eq", "key": "author", "value": "b"},
+                    {
+                        "type": "and",
+                        "filters": [
+                            {"type": "gte", "key": "year", "value": 2000},
+                            {"type": "eq", "key": "open", "value": True},
+                        ],
+                    },
+                ],
+            },
+            {"b", "c"},
+        ),
+    ],
+)
+async def test_filters_keep_exactly_what_they_say(
+    client: httpx.AsyncClient, work: Work, collection: str, filter_: dict[str, Any], expected: set[str]
+) -> None:
+    attributes = {
+        "a": '{"year": 1960, "author": "ada"}',
+        "b": '{"year": 1999.5, "author": "b"}',
+        "c": '{"year": 2020, "author": "c", "open": true}',
+        "d": '{"year": "1990"}',
+    }
+    for key, given in attributes.items():
+        await _fill(client, work, collection, {key: f"The heron {key} stands."}, attributes=given)
+
+    for mode in ("hybrid", "dense", "lexical"):
+        hits = await _hits(client, collection, "heron", filter=filter_, mode=mode)
+        assert {hit["document"]["external_id"] for hit in hits} == expected, mode
+
+
+@pytest.mark.parametrize(
+    "query", ["'; drop table documents; --", "a & | ! b:*", "\\ ' '' \" <-> (", "the of and", "🪨", ":query"]
+)
+async def test_any_text_may_be_asked(client: httpx.AsyncClient, work: Work, collection: str, query: str) -> None:
+    await _fill(client, work, collection, {"a": "It's a wall \\ of stone: query ' quoted."})
+
+    for mode in ("hybrid", "dense", "lexical"):
+        await _hits(client, collection, query, mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"query": "   "}, 422, "search.empty_query"),
+        ({"query": ""}, 422, "request.invalid"),
+        ({"query": "x", "limit": 0}, 422, "request.invalid"),
+        ({"query": "x", "limit": 101}, 422, "request.invalid"),
+        ({"query": "x", "mode": "magic"}, 422, "request.invalid"),
+        ({"query": "x", "filter": {"type": "like", "key": "a", "value": "b"}}, 422, "request.invalid"),
+        ({"query": "x", "collection": "not-there"}, 404, "collection.not_found"),
+        ({"query": "x", "colection": "typo"}, 422, "request.invalid"),
+    ],
+)
+async def test_a_wrong_question_is_told_what_is_wrong(
+    client: httpx.AsyncClient, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = await client.post("/api/v1/search", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_the_graph_finds_what_the_scan_finds(
+    resources: Resources, sessions: Sessions, owner: Sessions, principal: Principal, collection: str
+) -> None:
+    chance = np.random.default_rng(4)
+    vectors = chance.normal(size=(3000, 384)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    async with transaction(sessions) as session:
+        home = await documents.create_collection(
+            session, principal, resources.space, name=collection, language="english"
+        )
+        ids = await _bare_chunks(session, principal, home.id, len(vectors))
+        await index.add(
+            session,
+            space_id=home.space_id,
+            collection_id=home.id,
+            document_id=ids[0][1],
+            config="english",
+            chunks=[
+                index.IndexedChunk(chunk_id, "stone", vector)
+                for (chunk_id, _), vector in zip(ids, vectors, strict=True)
+            ],
+        )
+    found: dict[bool, list[set[str]]] = {True: [], False: []}
+    for query in vectors[:20] + chance.normal(size=(20, 384)).astype(np.float32) * 0.02:
+        for exact in (True, False):
+            async with transaction(sessions) as session:
+                rows = await queries.hybrid(
+                    session,
+                    collection_id=home.id,
+                    config="english",
+                    space_id=home.space_id,
+                    query="stone",
+                    vector=query / np.linalg.norm(query),
+                    use_lexical=False,
+                    exact=exact,
+                    depth=10,
+                    top=10,
+                )
+            found[exact].append({row.text for row in rows})
+
+    overlap = np.mean([len(a & b) / 10 for a, b in zip(found[True], found[False], strict=True)])
+    assert (
+        overlap > 0.6
+    )  # random vectors in 384 dimensions are the graph's worst case; real ones: docs/concepts/search.md
+
+
+async def test_keyword_search_uses_the_gin_index(owner: Sessions, sessions: Sessions) -> None:
+    async with transaction(owner) as session:
+        await session.execute(text("set local enable_seqscan = off"))
+        plan = await session.scalars(
+            text("explain select chunk_id from lexical where terms @@ (select cast('stone' as tsquery))")
+        )
+        assert re.search("ix_lexical_terms", "\n".join(plan.all()))
+
+
+async def _bare_chunks(session: Any, principal: Principal, collection_id: Any, count: int) -> list[tuple[int, Any]]:
+    """Chunks of one document without a file behind them, in bulk: (chunk id, document id)."""
+    rows = await session.execute(
+        text("""
+        with file as (
+            insert into files (id, workspace_id, sha256, size_bytes, media_type)
+            values (gen_random_uuid(), :workspace_id, '\\x00', 1, 'text/plain') returning id
+        ), document as (
+            insert into documents (id, workspace_id, collection_id, sha256, created_by, state)
+            values (gen_random_uuid(), :workspace_id, :collection_id, '\\x00', 'test', 'ready') returning id
+        ), version as (
+            insert into versions (id, workspace_id, document_id, number, file_id, state)
+            select gen_random_uuid(), :workspace_id, document.id, 1, file.id, 'ready' from document, file
+            returning id, document_id
+        )
+        insert into chunks (collection_id, document_id, version_id, ordinal, start_offset, end_offset, title_path,
+                            content_hash, length, text)
+        select :collection_id, version.document_id, version.id, n, 0, 0, '{}', '\\x00', 1, 'chunk ' || n
+        from version, generate_series(0, :count - 1) as n
+        returning id, document_id
+        """),
+        {"workspace_id": principal.workspace_id, "collection_id": collection_id, "count": count},
+    )
+    return [(row.id, row.document_id) for row in rows]

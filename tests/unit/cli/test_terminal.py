@@ -1,0 +1,23 @@
+"""What is printed cannot steer the terminal, and sizes read well."""
+
+from __future__ import annotations
+
+import pytest
+
+from drystone.cli import terminal
+
+
+def test_escapes_controls_and_turned_direction_are_taken_out_of_names() -> None:
+    assert terminal.clean("a\x1b[31mb\nc\x9bd\u202ee\u2028f") == "a [31mb c d e f"
+
+
+def test_joined_emoji_stay_whole() -> None:
+    assert terminal.clean("👩\u200d🔧") == "👩\u200d🔧"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (9_960, "10 kB"), (999_600, "1.0 MB"), (104_857_600, "105 MB")],
+)
+def test_sizes_are_told_in_powers_of_ten(size_bytes: int, shown: str) -> None:
+    assert terminal.size(size_bytes) == shown

@@ -1,0 +1,93 @@
+"""What a file is: by its declared type, its suffix and its first bytes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from drystone.adapters.parsing import SUPPORTED, media_type_of
+from drystone.core.errors import Invalid
+
+_DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_ZIP = b"PK\x03\x04\x14\x00" + b"\x00" * 30
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 100
+_PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "head", "expected"),
+    [
+        ("a.txt", None, b"hello", "text/plain"),
+        ("a.txt", "application/octet-stream", b"hello", "text/plain"),
+        ("README", None, b"hello", "text/plain"),
+        ("server.log", "application/octet-stream", b"GET / 200", "text/plain"),
+        ("wall.py", "text/x-python", b"import os\n", "text/plain"),
+        (None, None, b"hello", "text/plain"),
+        (None, "text/plain; charset=utf-8", b"hello", "text/plain"),
+        ("a.txt", None, b"", "text/plain"),
+        ("notes.md", "text/plain", b"# Title", "text/markdown"),
+        ("notes.MARKDOWN", "application/octet-stream", b"# Title", "text/markdown"),
+        ("table.csv", "application/vnd.ms-excel", b"a,b\n1,2\n", "text/csv"),
+        ("table.tsv", "text/tab-separated-values", b"a\tb\n", "text/csv"),
+        ("page.html", "text/html; charset=utf-8", b"<p>x", "text/html"),
+        ("page.xhtml", "application/xhtml+xml", b"<?xml version='1.0'?><html>", "text/html"),
+        (None, None, b"<!DOCTYPE html><html>", "text/html"),
+        (None, None, b"\xef\xbb\xbf <!-- a licence -->\n<html lang=en>", "text/html"),
+        ("page.txt", "text/plain", b"<html>", "text/plain"),
+        ("a.txt", None, "größe".encode("utf-16"), "text/plain"),
+        ("a.txt", None, "some words".encode("utf-16-le"), "text/plain"),
+        ("a.txt", None, "日本語".encode("iso2022_jp"), "text/plain"),
+        ("a.pdf", None, b"%PDF-1.7\n%\xe2\xe3", "application/pdf"),
+        ("a.pdf", "application/pdf", b"junk\n" * 20 + b"%PDF-1.7", "application/pdf"),
+        (None, "application/octet-stream", b"%PDF-1.4", "application/pdf"),
+        ("a.docx", "application/octet-stream", _ZIP, _DOCX),
+        ("a.docx", "application/zip", _ZIP, _DOCX),
+        ("a.DOCX", None, _OLE, _DOCX),
+        ("a.xlsx", _XLSX, _ZIP, _XLSX),
+        ("upload", None, _ZIP + b"word/document.xml", _DOCX),
+        ("C:\\folder\\a.xlsx", None, _ZIP, _XLSX),
+    ],
+)
+def test_a_supported_file_has_its_type(name: str | None, declared: str | None, head: bytes, expected: str) -> None:
+    assert media_type_of(name, declared, head) == expected
+    assert expected in SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "head"),
+    [
+        ("a.doc", None, _OLE),
+        ("a.doc", "application/msword", _OLE),
+        ("a.pptx", None, _ZIP),
+        ("a.odt", "application/vnd.oasis.opendocument.text", _ZIP),
+        ("a.zip", None, _ZIP + b"word/"),
+        ("a.rtf", None, b"{\\rtf1 hello}"),
+        ("a.rtf", "text/plain", b"{\\rtf1 hello}"),
+        ("a.txt", "text/plain", b"{\\rtf1 hello}"),
+        ("a.eml", None, b"From: a@example.org\nSubject: x\n\nhello"),
+        ("a.eml", "text/plain", b"From: a@example.org\n\nhello"),
+        ("mail", "message/rfc822", b"From: a@example.org\n\nhello"),
+        ("a.xml", None, b"<?xml version='1.0'?><a/>"),
+        ("a.xml", "text/xml", b"<a/>"),
+        ("data", None, b"<?xml version='1.0'?><a/>"),
+        ("a.svg", "image/svg+xml", b"<svg/>"),
+        ("a.png", "image/png", _PNG),
+        ("a.txt", "text/plain", _PNG),
+        ("a.txt", None, _ZIP),
+        ("a.txt", None, b"%PDF-1.4"),
+        ("a.pdf", "application/pdf", b"hello"),
+        ("a.docx", None, b"%PDF-1.4"),
+        ("a.docx", "application/pdf", _ZIP),
+        ("a.pdf", "image/png", b"%PDF-1.4"),
+        ("unknown", None, random.Random(1).randbytes(4096)),
+    ],
+)
+def test_anything_else_is_refused_with_a_list(name: str, declared: str | None, head: bytes) -> None:
+    with pytest.raises(Invalid) as caught:
+        media_type_of(name, declared, head)
+
+    assert caught.value.code == "document.unsupported_type"
+    assert caught.value.values["supported"] == list(SUPPORTED)
+    assert ".docx" in str(caught.value)

@@ -1,0 +1,117 @@
+"""Settings: every wrong variable is named with what is wrong, and the shell beats the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drystone.core import settings as core_settings
+from drystone.core.settings import SettingsError, load, parse, read_environment
+from drystone.stack import dotenv
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def complete() -> dict[str, str]:
+    """A complete environment with random secrets."""
+    return dotenv.parse(dotenv.compose(core_settings.example(), port_of={}))
+
+
+def test_a_complete_environment_is_accepted(complete: dict[str, str]) -> None:
+    settings = parse(complete)
+
+    assert settings.database.parts.port == 15432
+    assert settings.database.parts.user == "drystone_app"
+    assert settings.redis.parts.password == settings.redis.url.get_secret_value().split(":")[2].split("@")[0]
+    assert settings.s3.parts.port == 18333
+    assert settings.api.port == 8310
+
+
+def test_the_example_file_is_what_the_settings_say() -> None:
+    assert (ROOT / ".env.example").read_text() == core_settings.example()
+
+
+def test_the_example_itself_is_refused_because_of_its_placeholders() -> None:
+    with pytest.raises(SettingsError, match="DATABASE_URL: still holds the placeholder"):
+        parse(dotenv.parse(core_settings.example()))
+
+
+@pytest.mark.parametrize("name", sorted(core_settings.variables()))
+def test_a_missing_variable_has_a_default_or_is_named(complete: dict[str, str], name: str) -> None:
+    _, field = core_settings.variables()[name]
+    del complete[name]
+
+    if field.is_required():
+        with pytest.raises(SettingsError, match=f"{name}: is missing"):
+            parse(complete)
+    else:
+        parse(complete)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("DATABASE_URL", "mysql://u:0123456789abcdef@h:1/d", "must start with postgresql://"),
+        ("DATABASE_URL", "postgresql://u:0123456789abcdef@127.0.0.1/d", "names no port"),
+        ("DATABASE_URL", "postgresql://u:0123456789abcdef@127.0.0.1:99999/d", "port from 1 to 65535"),
+        ("DATABASE_URL", "postgresql://u@127.0.0.1:5432/d", "holds no password"),
+        ("DATABASE_URL", "postgresql://u:short@127.0.0.1:5432/d", "too short"),
+        ("MIGRATION_DATABASE_URL", "postgresql://drystone_app:0123456789abcdef@h:1/d", "must not be the one of"),
+        ("REDIS_URL", "http://127.0.0.1:6379", "must start with redis:// or rediss://"),
+        ("CELERY_BROKER_URL", "redis://127.0.0.1:6379/1", "holds no password"),
+        ("S3_ENDPOINT_URL", "127.0.0.1:9000", "must be a URL"),
+        ("S3_SECRET_ACCESS_KEY", "short", "at least 16 characters"),
+        ("S3_BUCKET", "No_Capitals", "lower-case"),
+        ("API_PORT", "0", "API_PORT"),
+        ("API_PORT", "http", "API_PORT: input should be a valid integer"),
+        ("ENVIRONMENT", "prod", "ENVIRONMENT"),
+        ("DRYSTONE_API_KEY", "no-dot-in-this-key-at-all-0123456789", "prefix.secret"),
+        ("JOB_HEARTBEAT_S", "20", "at most half of JOB_LEASE_S"),
+        ("EMBEDDING_DIMENSION", "768", "384"),
+        ("EMBEDDING_PROVIDER", "openai", "EMBEDDING_URL: is needed"),
+        ("LOG_LEVEL", "LOUD", "LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_wrong(complete: dict[str, str], name: str, value: str, wrong: str) -> None:
+    complete[name] = value
+
+    with pytest.raises(SettingsError) as caught:
+        parse(complete)
+
+    assert wrong in str(caught.value)
+    assert "0123456789abcdef" not in str(caught.value), "a password must not be shown"
+
+
+def test_all_wrong_variables_are_told_at_once(complete: dict[str, str]) -> None:
+    complete |= {"API_PORT": "-1", "REDIS_URL": "nonsense", "LOG_LEVEL": "LOUD"}
+
+    with pytest.raises(SettingsError) as caught:
+        parse(complete)
+
+    assert all(name in str(caught.value) for name in ("API_PORT", "REDIS_URL", "LOG_LEVEL"))
+
+
+def test_the_shell_beats_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_PORT=9001\nS3_BUCKET=from-file\n")
+
+    merged = read_environment(tmp_path / ".env", {"API_PORT": "9002", "S3_BUCKET": ""})
+
+    assert merged["API_PORT"] == "9002"
+    assert merged["S3_BUCKET"] == "from-file", "empty in the shell means not said"
+
+
+def test_folders_are_relative_to_the_project(tmp_path: Path, complete: dict[str, str]) -> None:
+    (tmp_path / ".env").write_text("".join(f"{name}={value or repr('')}\n" for name, value in complete.items()))
+
+    settings = load(tmp_path, shell={})
+
+    assert settings.general.data_dir == tmp_path / ".drystone"
+
+
+def test_secrets_do_not_show_when_printed(complete: dict[str, str]) -> None:
+    shown = repr(parse(complete))
+
+    for name in ("DATABASE_URL", "S3_SECRET_ACCESS_KEY", "DRYSTONE_API_KEY", "REDIS_URL"):
+        assert complete[name] not in shown
