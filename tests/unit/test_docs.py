@@ -1,0 +1,47 @@
+"""The documentation says what is so: dotted names exist, links lead somewhere, variables are real."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from drystone.core import settings
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = sorted({name for page in PAGES for name in re.findall(r"`(drystone(?:\.\w+)+)`", page.read_text())})
+
+
+def _resolve(dotted: str) -> object:
+    parts = dotted.split(".")
+    for depth in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:depth]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[depth:]:
+            found = getattr(found, name)
+        return found
+    raise ModuleNotFoundError(dotted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dotted_name_in_the_docs_exists(name: str) -> None:
+    assert _resolve(name) is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_relative_link_leads_to_a_file(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_variable_named_in_the_docs_exists(page: Path) -> None:
+    named = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", page.read_text()))
+
+    assert named - set(settings.variables()) - {"NO_COLOR", "DRYSTONE_PYTHON", "DRYSTONE_ROOT"} == set()
