@@ -12,7 +12,7 @@ from drystone.documents import service
 router = APIRouter(prefix="/collections", tags=["collections"])
 
 
-@router.post("", status_code=201, summary="Create a collection", responses=responses(409, 422))
+@router.post("", status_code=201, summary="Create a collection", responses=responses(409))
 async def create(
     body: NewCollection, caller: Caller, resources: ResourcesOf, session: Session, response: Response
 ) -> Collection:

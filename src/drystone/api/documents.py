@@ -50,7 +50,7 @@ _FORM: dict[str, Any] = {
     openapi_extra=_FORM,
     responses={
         200: {"description": "These bytes were there already", "model": ReceivedDocument},
-        **responses(400, 413, 415, 422),
+        **responses(400, 413, 415),
     },
 )
 async def upload_(request: Request, response: Response, caller: Caller, resources: ResourcesOf) -> ReceivedDocument:
@@ -76,7 +76,7 @@ async def upload_(request: Request, response: Response, caller: Caller, resource
     )
 
 
-@router.get("", summary="List documents", responses=responses(404, 422))
+@router.get("", summary="List documents", responses=responses(404))
 async def list_(
     caller: Caller,
     session: Session,
@@ -97,7 +97,7 @@ async def list_(
     )
 
 
-@router.get("/{document_id}", summary="Get a document", responses=responses(404, 422))
+@router.get("/{document_id}", summary="Get a document", responses=responses(404))
 async def get(document_id: UUID, caller: Caller, session: Session, response: Response) -> Document:
     """A document, its state, and why it failed if it did."""
     view = await service.get_document(session, caller, document_id)
@@ -114,7 +114,7 @@ async def get(document_id: UUID, caller: Caller, session: Session, response: Res
             "description": "The bytes as uploaded",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
-        **responses(404, 422),
+        **responses(404),
     },
 )
 async def content(document_id: UUID, caller: Caller, resources: ResourcesOf, session: Session) -> StreamingResponse:
@@ -136,14 +136,14 @@ async def content(document_id: UUID, caller: Caller, resources: ResourcesOf, ses
     "/{document_id}/text",
     summary="Read the extracted text",
     response_class=PlainTextResponse,
-    responses=responses(404, 409, 422),
+    responses=responses(404, 409),
 )
 async def text(document_id: UUID, caller: Caller, resources: ResourcesOf, session: Session) -> PlainTextResponse:
     """The text that quotes and offsets refer to: `text[start:end] == quote`, counted in code points."""
     return PlainTextResponse(await service.read_text(session, resources.objects, caller, document_id))
 
 
-@router.delete("/{document_id}", status_code=204, summary="Delete a document", responses=responses(404, 422))
+@router.delete("/{document_id}", status_code=204, summary="Delete a document", responses=responses(404))
 async def delete(document_id: UUID, caller: Caller, resources: ResourcesOf, session: Session) -> None:
     """Delete a document: out of search at once."""
     await service.delete_document(session, resources.nudger, caller, document_id)

@@ -15,7 +15,7 @@ from drystone.jobs import service
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-@router.get("", summary="List jobs", responses=responses(422))
+@router.get("", summary="List jobs", responses=responses())
 async def list_(
     caller: Caller,
     session: Session,
@@ -30,7 +30,7 @@ async def list_(
     return Jobs(items=[Job.of(job) for job in found[:limit]], next_cursor=str(found[limit - 1].id) if more else None)
 
 
-@router.get("/{job_id}", summary="Get a job", responses=responses(404, 422))
+@router.get("/{job_id}", summary="Get a job", responses=responses(404))
 async def get(job_id: UUID, caller: Caller, session: Session) -> Job:
     """One job: its state, tries and, if it failed, why."""
     caller.require("read")

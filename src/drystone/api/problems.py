@@ -57,18 +57,29 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the problems a route may answer with; 401, 403 and 503 are always among them."""
+    """OpenAPI's description of the problems a route may answer with; 401, 403, 422 and 503 are always among them."""
     return {
         status: {
             "description": _TITLES[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({401, 403, 503, *statuses})
+        for status in sorted({401, 403, 422, 503, *statuses})
     }
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the application in this one form."""
+    """Answer every error of the application in this one form, and say so in its OpenAPI."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        spec = describe()
+        schemas = spec["components"]["schemas"]
+        if "Problem" not in schemas:
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs") | {"Problem": problem}
+        return spec
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema
     app.add_exception_handler(DrystoneError, _of_ours)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)

@@ -13,7 +13,7 @@ from drystone.search.schemas import Question
 router = APIRouter(prefix="/search", tags=["search"])
 
 
-@router.post("", summary="Search", responses=responses(404, 409, 422))
+@router.post("", summary="Search", responses=responses(404, 409))
 async def search(body: SearchRequest, caller: Caller, resources: ResourcesOf) -> SearchResponse:
     """The passages of one collection that answer the question best, each with where it stands."""
     answer = await service.search(

@@ -1,0 +1,217 @@
+"""The HTTP edge: keys on every route, problems in one form, health, and an OpenAPI that says what is so."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from drystone.access import service as access
+from drystone.core.db import Sessions, transaction
+from drystone.core.ids import new_id
+
+OPEN_ROUTES = {"/health", "/health/live", "/health/ready"}
+
+
+async def _routes(client: httpx.AsyncClient) -> list[tuple[str, str]]:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    return [(method, path) for path, methods in paths.items() for method in methods]
+
+
+def _filled(path: str) -> str:
+    return path.replace("{collection}", "none").replace("{document_id}", str(uuid4())).replace("{job_id}", str(uuid4()))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer nonsense"},
+        {"Authorization": "Bearer dsk_local.wrong-secret-wrong-secret-wrong-secret"},
+        {"Authorization": "Basic dXNlcjpwYXNz"},
+    ],
+)
+async def test_every_route_but_health_needs_a_key(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    routes = await _routes(client)
+    assert len(routes) >= 16
+    for method, path in routes:
+        request = client.build_request(method, _filled(path))
+        del request.headers["authorization"]
+        request.headers.update(headers)
+        answer = await client.send(request)
+
+        if path in OPEN_ROUTES:
+            assert answer.status_code in (200, 503), path
+        else:
+            assert answer.status_code == 401, (method, path, answer.text)
+            assert answer.json()["type"].startswith("urn:drystone:problem:access.key_")
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_an_expired_and_a_revoked_key_look_like_an_unknown_one(
+    client: httpx.AsyncClient, owner: Sessions
+) -> None:
+    answers = []
+    for column in ("expires_at", "revoked_at"):
+        token = f"t{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
+        async with transaction(owner) as session:
+            await access.ensure_key(session, token, name="test")
+            await session.execute(
+                text(f"update api_keys set {column} = now() - interval '1 s' where prefix = :prefix"),
+                {"prefix": token.split(".")[0]},
+            )
+        answers.append(await client.get("/api/v1/collections", headers={"Authorization": f"Bearer {token}"}))
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(401, "access.key_unknown")] * 2
+
+
+async def test_a_key_that_may_only_read_cannot_write(client: httpx.AsyncClient, owner: Sessions) -> None:
+    token = f"r{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
+    async with transaction(owner) as session:
+        await access.ensure_key(session, token, name="reader", scopes=("read",))
+    headers = {"Authorization": f"Bearer {token}"}
+
+    read = await client.get("/api/v1/collections", headers=headers)
+    written = [
+        await client.post("/api/v1/collections", json={"name": "x"}, headers=headers),
+        await client.post("/api/v1/documents", files={"file": ("a.txt", b"x")}, headers=headers),
+        await client.delete("/api/v1/collections/x", headers=headers),
+        await client.delete(f"/api/v1/documents/{uuid4()}", headers=headers),
+    ]
+
+    assert read.status_code == 200
+    assert [(a.status_code, a.json()["code"]) for a in written] == [(403, "access.scope_missing")] * 4
+
+
+async def test_another_workspace_sees_nothing(client: httpx.AsyncClient, owner: Sessions, collection: str) -> None:
+    sent = await client.post("/api/v1/documents", files={"file": ("a.txt", b"x")}, data={"collection": collection})
+    token = f"o{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
+    async with transaction(owner) as session:
+        await access.ensure_key(session, token, name="other")
+        await session.execute(
+            text("""
+            with made as (insert into workspaces (id, name) values (:id, :name) returning id)
+            update api_keys set workspace_id = made.id from made where prefix = :prefix
+            """).execution_options(),
+            {"id": new_id(), "name": f"w-{uuid4().hex}", "prefix": token.split(".")[0]},
+        )
+    headers = {"Authorization": f"Bearer {token}"}
+
+    answers = {
+        "document": await client.get(sent.headers["location"], headers=headers),
+        "content": await client.get(sent.headers["location"] + "/content", headers=headers),
+        "delete": await client.delete(sent.headers["location"], headers=headers),
+        "job": await client.get(f"/api/v1/jobs/{sent.json()['job_id']}", headers=headers),
+        "collection": await client.get(f"/api/v1/collections/{collection}", headers=headers),
+    }
+    lists = [
+        (await client.get(path, headers=headers)).json()["items"]
+        for path in ("/api/v1/documents", "/api/v1/jobs", "/api/v1/collections")
+    ]
+
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(answers, 404)
+    assert lists == [[], [], []]
+
+
+async def test_health_names_every_dependency(client: httpx.AsyncClient) -> None:
+    live = await client.get("/health/live")
+    ready = (await client.get("/health/ready")).json()
+
+    assert live.json() == {"status": "ok"}
+    assert [check["name"] for check in ready["checks"]] == ["postgres", "redis", "objects", "model", "worker"]
+
+
+async def test_a_request_id_is_kept_when_sane_and_made_otherwise(client: httpx.AsyncClient) -> None:
+    kept = await client.get("/health/live", headers={"X-Request-ID": "abc-123"})
+    made = await client.get("/health/live", headers={"X-Request-ID": "no spaces allowed"})
+    problem = await client.get("/api/v1/collections/none", headers={"X-Request-ID": "abc-123"})
+
+    assert kept.headers["x-request-id"] == "abc-123"
+    assert len(made.headers["x-request-id"]) == 32
+    assert problem.json()["request_id"] == "abc-123"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/api/v1/nothing", 404, "request.no_such_path"),
+        ("PUT", "/api/v1/search", 405, "request.method_not_allowed"),
+        ("GET", "/api/v1/documents/not-a-uuid", 422, "request.invalid"),
+        ("GET", "/api/v1/documents?limit=0", 422, "request.invalid"),
+        ("GET", "/api/v1/documents?state=lost", 422, "request.invalid"),
+        ("GET", "/api/v1/documents?cursor=x", 422, "request.invalid"),
+        ("GET", "/api/v1/jobs?state=lost", 422, "request.invalid"),
+    ],
+)
+async def test_problems_have_one_form(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await client.request(method, path)
+
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["type"] == f"urn:drystone:problem:{code}"
+    assert problem["detail"]
+    if status == 422:
+        assert problem["errors"][0]["pointer"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff\xfe", b'"text"'])
+async def test_a_body_that_is_no_object_is_a_problem_not_a_fault(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post("/api/v1/search", content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "request.invalid"
+
+
+async def test_collections_are_made_listed_and_refused_twice(client: httpx.AsyncClient, collection: str) -> None:
+    made = await client.post("/api/v1/collections", json={"name": collection, "description": "d", "language": "german"})
+    again = await client.post("/api/v1/collections", json={"name": collection})
+    listed = (await client.get("/api/v1/collections")).json()["items"]
+    by_id = await client.get(f"/api/v1/collections/{made.json()['id']}")
+
+    assert (made.status_code, made.headers["location"]) == (201, f"/api/v1/collections/{collection}")
+    assert made.json()["documents"] == {"pending": 0, "ready": 0, "failed": 0}
+    assert (again.status_code, again.json()["code"]) == (409, "collection.exists")
+    assert [item["name"] for item in listed] == [collection]
+    assert by_id.json() == made.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"name": "a b"}, "collection.bad_name"),
+        ({"name": "../x"}, "collection.bad_name"),
+        ({"name": str(uuid4())}, "collection.bad_name"),
+        ({"name": "x", "language": "klingon"}, "collection.unknown_language"),
+        ({"name": "x", "extra": 1}, "request.invalid"),
+        ({}, "request.invalid"),
+    ],
+)
+async def test_a_wrong_collection_is_told_what_is_wrong(
+    client: httpx.AsyncClient, body: dict[str, Any], code: str
+) -> None:
+    answer = await client.post("/api/v1/collections", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+async def test_openapi_has_a_summary_a_tag_and_problems_for_every_route(client: httpx.AsyncClient) -> None:
+    spec = (await client.get("/openapi.json")).json()
+
+    ids = []
+    for path, methods in spec["paths"].items():
+        for method, route in methods.items():
+            assert route["summary"], (method, path)
+            assert len(route["tags"]) == 1, (method, path)
+            ids.append(route["operationId"])
+            if path not in OPEN_ROUTES:
+                assert "application/problem+json" in route["responses"]["401"]["content"], (method, path)
+    assert len(ids) == len(set(ids))
+    assert "Problem" in spec["components"]["schemas"]
+    assert "HTTPValidationError" not in spec["components"]["schemas"]
+    assert spec["components"]["schemas"]["SearchRequest"]["examples"]

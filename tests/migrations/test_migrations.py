@@ -1,0 +1,148 @@
+"""Migrations: up from empty, every step down and up, in step with the models, polite about locks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from drystone import schema
+from drystone.core import settings as core_settings
+from drystone.core.db import make_engine, make_sessions, transaction
+from drystone.core.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+async def empty(settings: Settings, environment: dict[str, str]) -> AsyncIterator[Settings]:
+    """Settings of a database with the extensions and nothing else in it."""
+    name = f"migrations_{uuid4().hex[:12]}"
+    parts = settings.database.parts
+    owner = settings.database.migration_parts.user
+
+    async def as_superuser(database: str, *statements: str) -> None:
+        connection = await asyncpg.connect(
+            host=parts.host,
+            port=parts.port,
+            user="postgres",
+            password=settings.database.superuser_password.get_secret_value(),
+            database=database,
+        )
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    await as_superuser("postgres", f'create database "{name}" owner "{owner}"')
+    await as_superuser(name, "create extension vector")
+    changed = {
+        variable: environment[variable].rpartition("/")[0] + f"/{name}"
+        for variable in ("DATABASE_URL", "MIGRATION_DATABASE_URL")
+    }
+    yield core_settings.parse(environment | changed)
+    await as_superuser("postgres", f'drop database "{name}" with (force)')
+
+
+async def _run(settings: Settings, *actions: Any) -> None:
+    """Run alembic's commands as `alembic` would, on one connection."""
+    engine = make_engine(settings.database.migration_url.get_secret_value(), pool_size=1)
+    config = schema.config(ROOT, settings.database.parts.user)
+
+    def act(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        for action, *arguments in actions:
+            action(config, *arguments)
+
+    async with engine.connect() as connection:
+        await connection.run_sync(act)
+    await engine.dispose()
+
+
+def _revisions() -> list[str]:
+    return [script.revision for script in ScriptDirectory(str(ROOT / "migrations")).walk_revisions()][::-1]
+
+
+async def test_from_empty_to_head_is_what_the_models_say(empty: Settings) -> None:
+    await schema.migrate(empty, ROOT)
+
+    await _run(empty, (command.check,))  # raises when a model and the schema differ
+
+
+async def test_every_step_goes_down_and_up_again(empty: Settings) -> None:
+    await schema.migrate(empty, ROOT)
+    steps = [(command.downgrade, "-1"), (command.upgrade, "+1"), (command.downgrade, "-1")]
+
+    await _run(empty, *(step for _ in _revisions() for step in steps), (command.upgrade, "head"), (command.check,))
+
+
+async def test_two_migrators_at_once_and_one_after_do_no_harm(
+    empty: Settings, environment: dict[str, str]
+) -> None:
+    changed = {
+        "DATABASE_URL": empty.database.url.get_secret_value(),
+        "MIGRATION_DATABASE_URL": empty.database.migration_url.get_secret_value(),
+    }
+    code = (
+        "import asyncio, json, sys; from pathlib import Path; from drystone import schema; from drystone.core import settings;"
+        "asyncio.run(schema.migrate(settings.parse(json.loads(sys.argv[1])), Path(sys.argv[2])))"
+    )
+
+    async def migrator() -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, json.dumps(environment | changed), str(ROOT)
+        )
+        return await process.wait()
+
+    assert await asyncio.gather(migrator(), migrator()) == [0, 0]
+    await schema.migrate(empty, ROOT)
+
+    engine = make_engine(empty.database.url.get_secret_value(), pool_size=1)
+    async with transaction(make_sessions(engine)) as session:
+        assert await schema.current(session) == schema.head(ROOT)
+        assert await session.scalar(text("select count(*) from embedding_spaces")) == 1
+        assert await session.scalar(text("select count(*) from api_keys")) == 1
+    await engine.dispose()
+
+
+async def test_the_application_role_owns_nothing_and_cannot_create(empty: Settings) -> None:
+    await schema.migrate(empty, ROOT)
+    engine = make_engine(empty.database.url.get_secret_value(), pool_size=1)
+
+    async with transaction(make_sessions(engine)) as session:
+        owned = await session.scalar(text("select count(*) from pg_class where relowner = current_user::regrole"))
+    with pytest.raises(Exception, match="permission denied"):
+        async with transaction(make_sessions(engine)) as session:
+            await session.execute(text("create table mine (id int)"))
+    await engine.dispose()
+
+    assert owned == 0
+
+
+async def test_a_held_lock_makes_a_migration_fail_within_seconds_not_wait(empty: Settings) -> None:
+    await schema.migrate(empty, ROOT)
+    engine = make_engine(empty.database.migration_url.get_secret_value(), pool_size=1)
+    async with engine.connect() as holder:
+        await holder.execute(text("lock table lexical in access share mode"))
+        with pytest.raises(Exception, match="lock timeout"):
+            await _run(empty, (command.downgrade, "-1"))
+    await engine.dispose()
+
+
+def test_revisions_are_one_line_and_say_what_they_lock() -> None:
+    scripts = list(ScriptDirectory(str(ROOT / "migrations")).walk_revisions())
+
+    assert len(ScriptDirectory(str(ROOT / "migrations")).get_heads()) == 1
+    for script in scripts:
+        assert "Locks:" in (script.module.__doc__ or ""), script.revision
+        assert "Back:" in (script.module.__doc__ or ""), script.revision
