@@ -164,6 +164,12 @@ async def test_a_request_is_what_openai_documents_and_rows_are_made_unit() -> No
     assert request.body == {"model": "some-model", "input": ["a", "bbb"], "encoding_format": "float"}
 
 
+async def test_a_proxy_of_the_shell_does_not_stand_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    assert_rows(await ask(Endpoint(good), ["a"]), ["a"])
+
+
 async def test_the_index_orders_the_rows_not_the_place_in_the_answer() -> None:
     texts = ["a", "bb", "ccc", "dddd"]
 

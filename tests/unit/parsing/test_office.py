@@ -37,9 +37,9 @@ def test_a_word_file_of_python_docx_reads_in_order() -> None:
     document.add_heading("Walls", 1)
     document.add_paragraph("First paragraph.")
     table = document.add_table(rows=3, cols=3)
-    for row, cells in zip(table.rows, (("Wall", "cm", "Stone"), ("North", "120", "gneiss"), ("South", "90", "schist"))):
-        for cell, text in zip(row.cells, cells):
-            cell.text = text
+    words = iter(("Wall", "cm", "Stone", "North", "120", "gneiss", "South", "90", "schist"))
+    for cell in (cell for row in table.rows for cell in row.cells):
+        cell.text = next(words)
     document.add_heading("Tools", 2)
     document.add_paragraph("hammer", style="List Bullet")
     document.add_paragraph("string line", style="List Bullet")
@@ -145,8 +145,8 @@ def test_comments_on_cells_are_text_too(make_xlsx: Make) -> None:
         (3.0, "3"),
         (0.1 + 0.2, "0.3"),
         (True, "TRUE"),
-        (datetime(2026, 3, 1), "2026-03-01"),
-        (datetime(2026, 3, 1, 12, 30), "2026-03-01 12:30:00"),
+        (datetime.fromisoformat("2026-03-01"), "2026-03-01"),
+        (datetime.fromisoformat("2026-03-01 12:30"), "2026-03-01 12:30:00"),
         (date(2026, 3, 1), "2026-03-01"),
         (time(9, 5), "09:05:00"),
         (1e20, "1e+20"),
@@ -182,7 +182,7 @@ def test_damaged_files_are_corrupt(make_docx: Make, make_zip: Make) -> None:
     assert _code(_docx, whole.replace(b"PK\x01\x02", b"PK\x01\x09")) == "document.corrupt"
 
 
-def test_a_bomb_is_stopped_by_counting_what_comes_out(monkeypatch: pytest.MonkeyPatch, make_zip: Make) -> None:
+def test_a_bomb_is_stopped_by_counting_what_comes_out(make_zip: Make) -> None:
     bomb = make_zip({"word/document.xml": b" " * 30_000_000})
     lying = bomb.replace((30_000_000).to_bytes(4, "little"), (1_000).to_bytes(4, "little"))
     many = make_zip({f"word/{n}.xml": "x" for n in range(2_001)})
@@ -211,7 +211,9 @@ def test_no_part_may_declare_a_document_type(encoding: str, make_zip: Make) -> N
     part = f"<?xml version='1.0'?><!--{' ' * 2_000_000}-->{laughs}]><document><p>&j;</p></document>".encode(encoding)
 
     assert _code(_docx, make_zip({"word/document.xml": part})) == "document.unsafe_archive"
-    assert _code(_xlsx, make_zip({"xl/workbook.xml": "<w/>", "xl/sharedStrings.xml": part})) == "document.unsafe_archive"
+    assert (
+        _code(_xlsx, make_zip({"xl/workbook.xml": "<w/>", "xl/sharedStrings.xml": part})) == "document.unsafe_archive"
+    )
 
 
 def test_a_member_with_a_password_makes_it_encrypted(make_zip: Make) -> None:

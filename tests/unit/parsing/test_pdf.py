@@ -66,9 +66,12 @@ def test_rows_of_numbers_stay_rows(make_pdf: Make) -> None:
 
 
 def test_running_headers_and_page_numbers_are_left_out_but_for_the_first(make_pdf: Make) -> None:
-    bodies = [[*_paragraph(720), (72, 640, 11, f"Only here: {word}.")] for word in ("sand", "slate", "gneiss", "tuff", "marl")]
+    bodies = [
+        [*_paragraph(720), (72, 640, 11, f"Only here: {word}.")] for word in ("sand", "slate", "gneiss", "tuff", "marl")
+    ]
     pages = [
-        [(72, 760, 9, "Journal of Walls"), *body, (300, 30, 9, f"Page {n} of 5")] for n, body in enumerate(bodies, start=1)
+        [(72, 760, 9, "Journal of Walls"), *body, (300, 30, 9, f"Page {n} of 5")]
+        for n, body in enumerate(bodies, start=1)
     ]
 
     parsed = _read(make_pdf(pages))
@@ -102,7 +105,12 @@ def test_broken_words_are_whole_again_and_others_keep_their_hyphen(before: str, 
 
 
 def test_a_list_and_a_table_of_contents_keep_their_lines() -> None:
-    texts = ("• the first thing to do is to dig a trench", "• the second is to sort the stones by size", "Intro ....... 3", "Walls ....... 9")
+    texts = (
+        "• the first thing to do is to dig a trench",
+        "• the second is to sort the stones by size",
+        "Intro ....... 3",
+        "Walls ....... 9",
+    )
     lines = [Line(text, 72, 500, 700 - 13 * n, 11) for n, text in enumerate(texts)]
 
     assert pdf_layout.blocks(lines, Words([]), 612)[0].text == "\n".join(texts)
@@ -137,7 +145,11 @@ def test_form_values_are_read_beside_the_page(make_pdf: Make) -> None:
 def test_the_outline_names_the_headings(make_pdf: Make) -> None:
     writer = pypdf.PdfWriter(
         clone_from=pypdf.PdfReader(
-            io.BytesIO(make_pdf([[(72, 700, 11, "Part One"), *_paragraph(650)], [(72, 700, 11, "A Chapter"), *_paragraph(650)]]))
+            io.BytesIO(
+                make_pdf(
+                    [[(72, 700, 11, "Part One"), *_paragraph(650)], [(72, 700, 11, "A Chapter"), *_paragraph(650)]]
+                )
+            )
         )
     )
     part = writer.add_outline_item(title="Part One", page_number=0)

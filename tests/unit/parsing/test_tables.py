@@ -21,7 +21,10 @@ def test_a_first_row_of_values_is_no_header() -> None:
 
 
 def test_a_header_may_stand_below_a_title() -> None:
-    assert _lines("People,,", "Name,Born,Died", "Ada,1815,1852")[:2] == ["People", "Name: Ada | Born: 1815 | Died: 1852"]
+    assert _lines("People,,", "Name,Born,Died", "Ada,1815,1852")[:2] == [
+        "People",
+        "Name: Ada | Born: 1815 | Died: 1852",
+    ]
 
 
 def test_after_a_blank_row_another_header_may_come() -> None:

@@ -1,0 +1,25 @@
+"""From the bytes of a file to its text, with headings and pages, in a child process with hard limits.
+
+`media_type_of` says what a file is, `Parser` reads it. The readers themselves (`read_*.py`) run only in the child.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drystone.adapters.parsing.formats import SUPPORTED, Format, media_type_of
+from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Parsed
+
+if TYPE_CHECKING:
+    from drystone.adapters.parsing.sandbox import Parser, ParserDied
+
+__all__ = ["PARSER_VERSION", "SUPPORTED", "Format", "Heading", "Parsed", "Parser", "ParserDied", "media_type_of"]
+
+
+def __getattr__(name: str) -> Any:
+    # The child imports this package too; without asyncio it is half the size, and a fork costs half the time.
+    if name in ("Parser", "ParserDied"):
+        from drystone.adapters.parsing import sandbox
+
+        return getattr(sandbox, name)
+    raise AttributeError(name)

@@ -1,0 +1,202 @@
+"""Which formats are read, and what a file is: by its declared type, its suffix and its first bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Literal
+
+from drystone.core.errors import Invalid
+
+Family = Literal["text", "pdf", "office"]
+Sniffed = Literal["empty", "text", "html", "xml", "rtf", "pdf", "zip", "ole", "binary"]
+
+_WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that is read.
+
+    family: what its first bytes must look like.
+    readers: modules of this package that read it; the next one is tried when a child dies of the one before.
+    shares_child: whether they are Python alone, so that a child may read one document after the other.
+    """
+
+    media_type: str
+    suffixes: tuple[str, ...]
+    family: Family
+    readers: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    shares_child: bool = False
+
+
+_FORMATS = (
+    Format("text/plain", (".txt", ".text"), "text", ("read_text",), shares_child=True),
+    Format(
+        "text/markdown", (".md", ".markdown", ".mdown", ".mkd"), "text", ("read_markdown",), ("text/x-markdown",), True
+    ),
+    Format("text/html", (".html", ".htm", ".xhtml", ".xht"), "text", ("read_html",), ("application/xhtml+xml",)),
+    Format(
+        "text/csv",
+        (".csv", ".tsv", ".tab"),
+        "text",
+        ("read_csv",),
+        ("application/csv", "text/x-csv", "text/tab-separated-values", "text/comma-separated-values"),
+        shares_child=True,
+    ),
+    Format("application/pdf", (".pdf",), "pdf", ("read_pdf", "read_pdf_again"), ("application/x-pdf",)),
+    Format(_WORD, (".docx",), "office", ("read_docx",)),
+    Format(_EXCEL, (".xlsx",), "office", ("read_xlsx",)),
+)
+
+SUPPORTED: Mapping[str, Format] = MappingProxyType({f.media_type: f for f in _FORMATS})
+
+_BY_NAME = {name: f for f in _FORMATS for name in (f.media_type, *f.aliases)}
+_BY_SUFFIX = {suffix: f for f in _FORMATS for suffix in f.suffixes}
+_FAMILY_OF: dict[Sniffed, frozenset[Family]] = {
+    "empty": frozenset(("text", "pdf", "office")),
+    "text": frozenset(("text",)),
+    "html": frozenset(("text",)),
+    "xml": frozenset(("text",)),
+    "rtf": frozenset(),
+    "pdf": frozenset(("pdf",)),
+    "zip": frozenset(("office",)),
+    # Word and Excel wrap an encrypted .docx or .xlsx in an old binary container; the reader says which it is.
+    "ole": frozenset(("office",)),
+    "binary": frozenset(),
+}
+# Text by its bytes, but of a kind whose words are not its lines. Refused until a reader exists.
+_REFUSED_SUFFIXES = frozenset(
+    [
+        ".eml",
+        ".mht",
+        ".mhtml",
+        ".mbox",
+        ".msg",
+        ".rtf",
+        ".xml",
+        ".xsl",
+        ".xslt",
+        ".xsd",
+        ".rss",
+        ".atom",
+        ".svg",
+        ".fodt",
+        ".fods",
+        ".ps",
+        ".eps",
+    ]
+)
+_REFUSED_TYPE = re.compile(
+    r"(image|audio|video|font|model|message|multipart)/|(application|text)/(xml|rtf|richtext)$|.*\+xml$"
+    r"|application/(msword|zip|gzip|vnd\.|epub|x-(?!www-form|empty|sh|python|yaml|tex|javascript|httpd|ndjson))"
+)
+# What clients send when they do not know; Windows calls every .csv a sheet of Excel, and some call a .docx a zip.
+_GENERIC = frozenset(("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded"))
+_LOOSE = frozenset(
+    ("application/msword", "application/vnd.ms-excel", "application/zip", "application/x-zip-compressed")
+)
+
+
+def media_type_of(name: str | None, declared: str | None, head: bytes) -> str:
+    """The media type in `SUPPORTED` that a file has.
+
+    declared: the caller's Content-Type, if any; head: the first 4 kB or so.
+    Raises Invalid("document.unsupported_type") for every other file.
+    """
+    declared = (declared or "").partition(";")[0].strip().lower()
+    suffix = PurePosixPath((name or "").replace("\\", "/")).suffix.lower()
+    sniffed = sniff(head)
+    found = _expected(declared, suffix) or _from_bytes(declared, suffix, sniffed, head)
+    if found is None or found.family not in _FAMILY_OF[sniffed]:
+        raise _unsupported(name, declared, sniffed)
+    return found.media_type
+
+
+def sniff(head: bytes) -> Sniffed:
+    """What the first bytes of a file look like."""
+    if not head:
+        return "empty"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return "zip"
+    if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        return "ole"
+    if head.startswith(b"{\\rtf"):
+        return "rtf"
+    if b"%PDF-" in head[:1024]:  # leading junk is common; readers accept the mark within the first 1024 bytes
+        return "pdf"
+    if _is_binary(head):
+        return "binary"
+    return _sniff_markup(head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower())
+
+
+def _sniff_markup(head: bytes) -> Sniffed:
+    head = re.sub(rb"^(<!--.*?-->|\s)+", b"", head, flags=re.DOTALL)
+    if re.match(rb"<!doctype html|<(html|head|body|title|script|style|meta|h1|div|p|table|link)\b", head):
+        return "html"
+    if head.startswith((b"<?xml", b"<!doctype")):
+        return "html" if re.search(rb"<html\b", head) else "xml"
+    return "text"
+
+
+def _is_binary(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or looks_like_utf16(head):
+        return False
+    controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b") + head.count(0x7F)
+    return controls * 200 > len(head)
+
+
+def looks_like_utf16(data: bytes) -> Literal["utf-16-le", "utf-16-be"] | None:
+    """The byte order of UTF-16 without a mark, judged by where its zero bytes stand."""
+    sample = data[: min(len(data), 4096) & ~1]
+    if len(sample) < 4:
+        return None
+    units = len(sample) // 2
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if odd > units * 0.4 and even < units * 0.05:
+        return "utf-16-le"
+    if even > units * 0.4 and odd < units * 0.05:
+        return "utf-16-be"
+    return None
+
+
+def _expected(declared: str, suffix: str) -> Format | None:
+    """The format that declared type and suffix name; within text the suffix is the more exact of the two."""
+    by_type, by_suffix = _BY_NAME.get(declared), _BY_SUFFIX.get(suffix)
+    if by_type is None:
+        is_open = declared in _GENERIC or declared in _LOOSE or not _REFUSED_TYPE.match(declared)
+        return by_suffix if is_open else None
+    if declared == "text/plain":
+        if suffix in _REFUSED_SUFFIXES:
+            return None
+        if by_suffix is not None and by_suffix.family == "text":
+            return by_suffix
+    return by_type
+
+
+def _from_bytes(declared: str, suffix: str, sniffed: Sniffed, head: bytes) -> Format | None:
+    """The format of a file that neither its type nor its suffix names."""
+    if suffix in _REFUSED_SUFFIXES or _REFUSED_TYPE.match(declared) or suffix in _BY_SUFFIX:
+        return None
+    if sniffed == "zip" and not suffix:
+        return _BY_NAME[_WORD] if b"word/" in head else _BY_NAME[_EXCEL] if b"xl/" in head else None
+    by_bytes = {"pdf": "application/pdf", "html": "text/html", "text": "text/plain", "empty": "text/plain"}
+    return _BY_NAME.get(by_bytes.get(sniffed, ""))
+
+
+def _unsupported(name: str | None, declared: str, sniffed: Sniffed) -> Invalid:
+    suffixes = ", ".join(suffix for f in _FORMATS for suffix in f.suffixes[:1])
+    return Invalid(
+        "document.unsupported_type",
+        "The file is of a type that cannot be read.",
+        hint=f"supported are {suffixes} and other plain text; the bytes must be what name and type say",
+        name=name,
+        declared=declared or None,
+        looks_like=sniffed,
+        supported=list(SUPPORTED),
+    )

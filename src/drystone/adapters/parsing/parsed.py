@@ -1,0 +1,33 @@
+"""What a parse gives. Offsets count Unicode code points of `Parsed.text`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Stored with every version; raise it when the same bytes would give another text.
+PARSER_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading that stands in the text as text[start:end]; level 1 is the highest."""
+
+    start: int
+    end: int
+    level: int
+    title: str
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A document's text and where its parts begin.
+
+    page_starts: where each page begins, empty if the format has no pages. An empty page begins where the next one does.
+    parser: the reader and its version, such as "pdfium-1".
+    """
+
+    text: str
+    page_starts: tuple[int, ...]
+    headings: tuple[Heading, ...]
+    title: str | None
+    parser: str

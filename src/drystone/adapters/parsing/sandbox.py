@@ -1,0 +1,321 @@
+"""`Parser`: a document goes to a limited child process, its text comes back.
+
+Each parser keeps one zygote (see `zygote.py`) and starts another when that one dies. What comes out of a child is
+checked before it is believed: a child may have been taken over by the file it reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from drystone.adapters.parsing.failures import failure, is_known
+from drystone.adapters.parsing.formats import SUPPORTED
+from drystone.adapters.parsing.parsed import Heading, Parsed
+from drystone.adapters.parsing.zygote import HEAD, MAX_MESSAGE_BYTES
+from drystone.core.errors import DrystoneError, Unavailable
+
+if TYPE_CHECKING:
+    from drystone.core.settings import ParsingSettings
+
+_PACKAGE = __name__.rpartition(".")[0]
+# All tries of one document together may take this much longer than one: 75 s for the 60 s of one.
+_ALL_TRIES = 1.25
+# The zygote ends a child by itself; when it has not said so this much later, it is ended with the child.
+_ZYGOTE_GRACE_S = 5.0
+_MAX_HEAD_BYTES = 32 * 1024 * 1024
+# A child that had this share of its memory in use when a library aborted it died of the limit.
+_MEMORY_SHARE = 0.6
+_ABORTS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE)
+
+
+class ParserDied(DrystoneError):
+    """A child died of something that is no limit: a fault in a library, or a kill from outside. Counts as a poison try."""
+
+
+class _ZygoteGone(Exception):
+    """The zygote ended before it had started a child: nothing was tried yet."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a child ended, and what it said."""
+
+    output: bytes
+    is_too_long: bool
+    signal: int | None = None
+    exit_code: int | None = None
+    timed_out: bool = False
+    cpu_s: float = 0.0
+    max_rss_bytes: int = 0
+
+
+class Parser:
+    """Reads documents, one at a time, each in a child process of its own. One per worker process.
+
+    The zygote is started when first needed and ends with this process, however it ends.
+    """
+
+    def __init__(self, limits: ParsingSettings) -> None:
+        self._limits = limits
+        self._zygote: _Zygote | None = None
+        self._turn = asyncio.Lock()
+
+    async def parse(self, body: bytes, media_type: str) -> Parsed:
+        """The text of a document of a media type in `SUPPORTED`.
+
+        Raises Invalid when the file cannot be read, now or later: what is wrong with it, or the limit it met;
+        ParserDied when a child died of something else; Unavailable when no child can be started.
+        """
+        async with self._turn:
+            deadline = time.monotonic() + self._limits.wall_s * _ALL_TRIES
+            kind = SUPPORTED[media_type]
+            for reader in kind.readers:
+                wall_s = max(0.0, min(float(self._limits.wall_s), deadline - time.monotonic()))
+                end = await self._run(body, reader, shares_child=kind.shares_child, wall_s=wall_s)
+                if end.signal not in _ABORTS or self._met_limit(end) or reader == kind.readers[-1]:
+                    break
+            return self._judge(end)
+
+    async def aclose(self) -> None:
+        """End the zygote and whatever it runs."""
+        if self._zygote is not None:
+            self._zygote.end()
+            self._zygote = None
+
+    async def _run(self, body: bytes, reader: str, *, shares_child: bool, wall_s: float) -> _End:
+        request = {
+            "reader": f"{_PACKAGE}.{reader}",
+            "shares_child": shares_child,
+            "max_text_bytes": self._limits.max_text_bytes,
+            "memory_bytes": self._limits.memory_bytes,
+            "cpu_s": self._limits.cpu_s,
+            "wall_s": wall_s,
+        }
+        max_bytes = self._limits.max_text_bytes + _MAX_HEAD_BYTES
+        for _ in range(2):  # a zygote that was killed while idle costs nobody a try
+            if self._zygote is not None and not self._zygote.is_alive:
+                self._end_zygote()
+            if self._zygote is None:
+                self._zygote = _Zygote()
+            try:
+                async with asyncio.timeout(wall_s + _ZYGOTE_GRACE_S):
+                    return await self._zygote.run(request, body, max_bytes)
+            except _ZygoteGone:
+                self._end_zygote()
+            except TimeoutError:
+                self._end_zygote()
+                raise failure("parse.timeout") from None
+            except BaseException:
+                self._end_zygote()
+                raise
+        raise Unavailable("parse.unavailable", "No parser process can be started.", hint='see the log of "worker"')
+
+    def _end_zygote(self) -> None:
+        if self._zygote is not None:
+            self._zygote.end()
+        self._zygote = None
+
+    def _met_limit(self, end: _End) -> str | None:
+        if end.is_too_long:
+            return "document.text_too_large"
+        if end.timed_out or end.signal == signal.SIGALRM:
+            return "parse.timeout"
+        if end.signal == signal.SIGXCPU or (end.signal == signal.SIGKILL and end.cpu_s >= self._limits.cpu_s):
+            return "parse.cpu_limit"
+        if end.signal in _ABORTS and end.max_rss_bytes >= self._limits.memory_bytes * _MEMORY_SHARE:
+            return "parse.memory_limit"
+        return None
+
+    def _judge(self, end: _End) -> Parsed:
+        if code := self._met_limit(end):
+            raise failure(code)
+        if end.signal is not None or end.exit_code != 0:
+            raise ParserDied(
+                "parse.died",
+                "The process that read the file died.",
+                hint="it is tried again a few times; if that fails, save the file anew and upload that",
+                signal=end.signal,
+                exit_code=end.exit_code,
+            )
+        return _believe(end.output, self._limits.max_text_bytes)
+
+
+class _Zygote:
+    """The parent's end of a zygote: its process and its control socket."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        self._control.setblocking(False)
+        self._unread = b""
+        command = [sys.executable, "-I", "-m", f"{_PACKAGE}.zygote", str(theirs.fileno())]
+        with theirs:
+            self._process = subprocess.Popen(
+                [*_bubblewrap(), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    async def run(self, request: dict[str, Any], body: bytes, max_bytes: int) -> _End:
+        """Have a child read `body`. Raises _ZygoteGone when no child was started."""
+        outcome, write_fd = os.pipe()
+        try:
+            with _as_file(body) as document:
+                try:
+                    message = json.dumps(request).encode() + b"\n"
+                    socket.send_fds(self._control, [message], [document, write_fd])
+                except OSError as exc:
+                    raise _ZygoteGone from exc
+                finally:
+                    os.close(write_fd)
+            if await self._reply() is None:
+                raise _ZygoteGone
+            output, is_too_long = await _drain(outcome, max_bytes)
+        finally:
+            os.close(outcome)
+        if is_too_long:
+            self.end()
+            return _End(b"", is_too_long=True)
+        reply = await self._reply()
+        if reply is None:
+            self.end()
+            return _End(b"", is_too_long=False, signal=signal.SIGKILL)
+        return _End(output, is_too_long=False, **reply)
+
+    def end(self) -> None:
+        """Kill the zygote and its child, and wait for it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._control.close()
+        self._process.wait()
+
+    async def _reply(self) -> dict[str, Any] | None:
+        """The next line the zygote says; None when it is gone."""
+        loop = asyncio.get_running_loop()
+        while b"\n" not in self._unread:
+            try:
+                part = await loop.sock_recv(self._control, MAX_MESSAGE_BYTES)
+            except OSError:
+                part = b""
+            if not part:
+                return None
+            self._unread += part
+        line, _, self._unread = self._unread.partition(b"\n")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+
+@contextlib.contextmanager
+def _as_file(body: bytes) -> Any:
+    """A descriptor of a nameless file with these bytes."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("document")
+    else:
+        fd, path = tempfile.mkstemp()
+        os.unlink(path)  # noqa: PTH108
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(fd, view) :]
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def _drain(source: int, max_bytes: int) -> tuple[bytes, bool]:
+    """Everything from a pipe until its end, and whether it was more than max_bytes (then reading stopped)."""
+    os.set_blocking(source, False)
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        try:
+            part = os.read(source, 1 << 20)
+        except BlockingIOError:
+            await _readable(source)
+            continue
+        if not part:
+            return b"".join(parts), False
+        parts.append(part)
+        length += len(part)
+        if length > max_bytes:
+            return b"", True
+
+
+async def _readable(source: int) -> None:
+    # A tenth of the cost of a pipe transport, which would be made for every document.
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(source, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(source)
+
+
+def _believe(output: bytes, max_text_bytes: int) -> Parsed:
+    """The document a child told of; ParserDied when it did not keep to the form."""
+    try:
+        if len(output) < HEAD.size:
+            raise ValueError("no outcome")
+        (head_length,) = HEAD.unpack_from(output)
+        head = json.loads(output[HEAD.size : HEAD.size + head_length])
+        if is_known(head.get("failure")):
+            message = head.get("message")
+            raise failure(head["failure"], str(message)[:300] if message else None, **_detail(head))
+        if len(output) - HEAD.size - head_length > max_text_bytes:
+            raise failure("document.text_too_large")
+        return _parsed(head, output[HEAD.size + head_length :].decode())
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ParserDied("parse.died", "The process that read the file gave no proper outcome.") from exc
+
+
+def _detail(head: dict[str, Any]) -> dict[str, str]:
+    return {"detail": str(head["detail"])[:300]} if head.get("detail") else {}
+
+
+def _parsed(head: dict[str, Any], text: str) -> Parsed:
+    headings = tuple(Heading(int(a), int(b), int(level), str(title)) for a, b, level, title in head["headings"])
+    page_starts = tuple(int(start) for start in head["page_starts"])
+    spots = [spot for h in headings for spot in (h.start, h.end)]
+    if spots != sorted(spots) or list(page_starts) != sorted(page_starts):
+        raise ValueError("offsets are not in order")
+    if any(not 0 <= spot <= len(text) for spot in (*spots[:1], *spots[-1:], *page_starts[:1], *page_starts[-1:])):
+        raise ValueError("offsets are outside the text")
+    title = head["title"]
+    return Parsed(text, page_starts, headings, None if title is None else str(title)[:300], str(head["parser"])[:100])
+
+
+@functools.cache
+def _bubblewrap() -> tuple[str, ...]:
+    """The command that puts a program into namespaces of its own; empty where that does not work."""
+    program = shutil.which("bwrap") if sys.platform == "linux" else None
+    if program is None:
+        return ()
+    command = (program, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
+    try:
+        probe = subprocess.run(
+            [*command, sys.executable, "-I", "-S", "-c", ""], capture_output=True, timeout=10, check=False, env={}
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return command if probe.returncode == 0 else ()
