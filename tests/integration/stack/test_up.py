@@ -90,13 +90,14 @@ class Stack:
     root: Path
     environment: dict[str, str]
     process: subprocess.Popen[str] | None = None
+    reload: bool = False
     _outputs: list[Path] = field(default_factory=list)
 
     @property
     def plan(self) -> up.Plan:
         migrate = Hook("migrate", (sys.executable, "-c", "print('migrated')"))
         early = Hook("model", (sys.executable, "-c", "print('prepared')"), early=True)
-        return up.Plan(root=self.root, hooks=(migrate, early), durable=False, healthy_timeout_s=60)
+        return up.Plan(root=self.root, hooks=(migrate, early), durable=False, reload=self.reload, healthy_timeout_s=60)
 
     @property
     def command(self) -> list[str]:
@@ -137,11 +138,13 @@ class Stack:
         return self._outputs[-1].read_text()
 
     def pid(self, name: str) -> int:
-        now = self.state
-        assert now
-        pid = now.services[name].pid
+        pid = self.pid_or_none(name)
         assert pid
         return pid
+
+    def pid_or_none(self, name: str) -> int | None:
+        now = self.state
+        return now.services[name].pid if now else None
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
         assert self.process
@@ -152,6 +155,9 @@ class Stack:
         return [f"{process.pid} {words[:100]}" for process, words in processes_of(self.root)]
 
     def clean(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(30)
         for process, _ in processes_of(self.root):
             process.kill()
 
@@ -416,6 +422,31 @@ def test_what_dies_six_times_a_minute_ends_up_with_its_story(stack: Stack) -> No
     assert now.status == "failed"
     assert len(now.services["web"].restarts) == 5
     assert stack.left() == []
+
+
+def test_reload_starts_web_and_worker_anew_when_the_source_changes(stack: Stack) -> None:
+    (stack.root / "src").mkdir()
+    stack.reload = True
+    stack.start_healthy()
+    before = {name: stack.pid(name) for name in ("web", "worker", "redis")}
+
+    # The watch begins after the start, so change something again until it is noticed; not too often, or it waits for quiet.
+    eventually(
+        lambda: touch_now_and_then(stack.root / "src" / "new.py") and "source has changed" in stack.output, "seen"
+    )
+    wait_until_back(stack, "web", before["web"])
+    wait_until_back(stack, "worker", before["worker"])
+
+    now = stack.state
+    assert now
+    assert now.services["web"].restarts == ()  # it was asked for, so it is not counted
+    assert stack.pid("redis") == before["redis"]
+
+
+def touch_now_and_then(path: Path) -> bool:
+    if not path.exists() or time.time() - path.stat().st_mtime > 1.5:
+        path.write_text(str(time.time()))
+    return True
 
 
 def test_a_failed_migration_ends_a_detached_up_with_its_reason(stack: Stack) -> None:

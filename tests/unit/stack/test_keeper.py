@@ -4,7 +4,7 @@ import threading
 import time
 
 from drystone.core.errors import DrystoneError
-from drystone.stack.keeper import MAX_RESTARTS, Keeper, RestartLimit
+from drystone.stack.keeper import PAUSES_S, Keeper, RestartLimit
 from drystone.stack.supervise import Died
 
 
@@ -58,6 +58,7 @@ def keep(
         on_ready=lambda name: told.append("ready"),
         give_up=given_up.append,
         revive=revive,
+        limit=RestartLimit([0.0] * len(PAUSES_S)),
     )
     keeper.start()
     return keeper, told, given_up
@@ -69,8 +70,8 @@ def test_what_falls_again_and_again_is_given_up_with_its_reason() -> None:
     keeper, told, given_up = keep(thing, threading.Event(), None)
     keeper.join(timeout=20)
 
-    assert thing.starts == MAX_RESTARTS + 1
-    assert told == ["falling fell"] * MAX_RESTARTS
+    assert thing.starts == len(PAUSES_S) + 1
+    assert told == ["falling fell"] * len(PAUSES_S)
     assert [error.code for error in given_up] == ["stack.too_many_restarts"]
     assert "falling fell" in given_up[0].message
 

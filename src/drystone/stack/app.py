@@ -1,0 +1,234 @@
+"""Our own processes: honcho with the Procfile as one child, and commands that run to their end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from drystone.core.errors import Unavailable
+from drystone.stack import probes, processes
+from drystone.stack.logs import Logs, split_honcho
+from drystone.stack.supervise import Died, Stopped, how_it_ended
+
+# honcho ends its children by force five seconds after it asked them.
+HONCHO_STOP_S = 7.0
+HONCHO_NOTICES_S = 1.0
+LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A command of a start-up. early: runs beside the start of the servers instead of after it."""
+
+    name: str
+    argv: tuple[str, ...]
+    early: bool = False
+
+
+def environment(merged: Mapping[str, str], root: Path, run_id: str, service: str) -> dict[str, str]:
+    """What our processes see: the merged settings, our programs first on PATH, and the mark of the run."""
+    programs = str(Path(sys.executable).parent)
+    return {
+        **merged,
+        "PATH": os.pathsep.join([programs, merged.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        "DRYSTONE_ROOT": str(root),
+        **processes.mark(run_id, service),
+    }
+
+
+class App:
+    """Honcho and what it runs, as one thing: it stops all when one ends, so it is started and stopped as a whole."""
+
+    name = "app"
+
+    def __init__(
+        self,
+        root: Path,
+        procfile: Path,
+        env: Mapping[str, str],
+        *,
+        ready_url: str,
+        ready_timeout_s: float,
+        run_id: str,
+        logs: Logs,
+        stop: threading.Event,
+        on_pid: Callable[[str, int], None] = lambda name, pid: None,
+    ) -> None:
+        self.seconds = 0.0
+        self._root = root
+        self._procfile = procfile
+        self._env = dict(env)
+        self._ready_url = ready_url
+        self._ready_timeout_s = ready_timeout_s
+        self._run_id = run_id
+        self._logs = logs
+        self._stop = stop
+        self._on_pid = on_pid
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
+        self._asked = threading.Event()
+        self._first_end: str | None = None
+        self._dead_since: float | None = None
+        self._next_look = 0.0
+        self._leaders: dict[str, int] = {}  # what honcho started
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start it and return when the readiness URL answers 200. Raises Died, Unavailable or Stopped."""
+        began = time.monotonic()
+        # After kill -9 of honcho its children live on, and would hold the port.
+        processes.end_app(self._run_id, sessions=self._leaders.values())
+        if self._process:
+            self._process.wait()
+        self._leaders = {}
+        self._dead_since = None
+        if self._stop.is_set():
+            raise Stopped
+        self._first_end = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "honcho", "-e", os.devnull, "--no-colour", "-f", str(self._procfile), "start"],
+            cwd=self._root,
+            env=self._env | {"PYTHONIOENCODING": "utf-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._pump = self._logs.follow("honcho", self._process, split=self._split)
+        self._wait_ready()
+        self.seconds = time.monotonic() - began
+
+    def _split(self, line: str) -> tuple[str, str]:
+        name, text = split_honcho(line)
+        if name == "honcho":
+            if started := re.fullmatch(r"([\w-]+)\.\d+ started \(pid=(\d+)\)", text):
+                self._leaders[started[1]] = int(started[2])
+                self._on_pid(started[1], int(started[2]))
+            elif (ended := re.fullmatch(r"([\w-]+)\.\d+ stopped \(rc=(-?\d+)\)", text)) and not self._first_end:
+                self._first_end = f"{ended[1]} {how_it_ended(int(ended[2]))}"
+                if last := self._logs.last(ended[1], 1):
+                    self._first_end += f"; last line: {last[0]}"
+        return name, text
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + self._ready_timeout_s
+        while True:
+            if self._stop.is_set():
+                raise Stopped
+            if (reason := self.death()) is not None:
+                raise Died("stack.app_died", reason, service=self.name)
+            status = probes.http_status(self._ready_url)
+            if status == 200:
+                return
+            if time.monotonic() > deadline:
+                answer = f"answers {status}" if status else "does not answer"
+                raise Unavailable(
+                    "stack.not_ready",
+                    f"web and worker are not ready after {self._ready_timeout_s:.0f} s: {self._ready_url} {answer}.",
+                    hint="see their logs: drystone logs web worker",
+                    service=self.name,
+                )
+            self._stop.wait(0.05)
+
+    def death(self) -> str | None:
+        """Which of its processes ended first, and how; None while it runs."""
+        if not self._process:
+            return None
+        if self._process.poll() is None:
+            return self._unnoticed_death()
+        if self._pump:
+            self._pump.join(timeout=0.5)
+        return self._first_end or f"honcho {how_it_ended(self._process.returncode)}"
+
+    def _unnoticed_death(self) -> str | None:
+        """Honcho takes a process for alive while anything it started holds its output open; we look for ourselves."""
+        if time.monotonic() < self._next_look:
+            return None
+        self._next_look = time.monotonic() + LOOK_EVERY_S
+        dead = [name for name, pid in self._leaders.items() if not processes.is_running(pid)]
+        if not dead or not self._process:
+            self._dead_since = None
+            return None
+        self._dead_since = self._dead_since or time.monotonic()
+        if time.monotonic() - self._dead_since < HONCHO_NOTICES_S:
+            return None
+        return f"{dead[0]} ended, but something it started holds its output open"
+
+    def wait_dead(self, stop: threading.Event) -> str | None:
+        while not stop.is_set():
+            if (reason := self.death()) is not None:
+                return reason
+            stop.wait(0.1)
+        return None
+
+    def was_asked(self) -> bool:
+        asked = self._asked.is_set()
+        self._asked.clear()
+        return asked
+
+    def reload(self) -> None:
+        """End it well; whoever keeps it starts it again."""
+        if self._process and self._process.poll() is None:
+            self._asked.set()
+            self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, hurry: threading.Event) -> None:
+        """End it well, in a hurry by force; nothing it started is left."""
+        if self._process and self._process.poll() is None and not hurry.is_set():
+            self._process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + HONCHO_STOP_S
+            while self._process.poll() is None and time.monotonic() < deadline and not hurry.is_set():
+                time.sleep(0.02)
+        processes.end_app(self._run_id, grace_s=0.0 if hurry.is_set() else 2.0, sessions=self._leaders.values())
+        if self._process:
+            self._process.wait()
+        if self._pump:
+            self._pump.join(timeout=2)
+
+
+def run_hook(hook: Hook, root: Path, env: Mapping[str, str], *, logs: Logs, stop: threading.Event) -> float:
+    """Run a command to its end; the seconds it took. Raises Unavailable if it failed, Stopped if it was called off."""
+    began = time.monotonic()
+    if stop.is_set():
+        raise Stopped
+    process = subprocess.Popen(
+        hook.argv,
+        cwd=root,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    pump = logs.follow(hook.name, process)
+    while process.poll() is None and not stop.is_set():
+        time.sleep(0.02)
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise Stopped
+    pump.join(timeout=2)
+    if process.returncode != 0:
+        raise Unavailable(
+            "stack.hook_failed",
+            f"{hook.name} {how_it_ended(process.returncode)}.",
+            hint=f"see its log: drystone logs {hook.name}",
+            service=hook.name,
+        )
+    return time.monotonic() - began

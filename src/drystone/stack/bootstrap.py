@@ -1,0 +1,60 @@
+"""What only PostgreSQL's superuser may do: roles, database, extensions. Nothing of the schema; that is migrations'.
+
+Everything may be run again at each start: passwords follow the settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drystone.core.settings import DatabaseSettings
+from drystone.stack.probes import postgres_session
+from drystone.stack.providers import EXTENSIONS
+
+
+async def postgres(settings: DatabaseSettings) -> None:
+    """Make the two roles, the owner's database and its extensions, or bring them up to date."""
+    parts, owner = settings.parts, settings.migration_parts
+    server = {
+        "host": parts.host,
+        "port": parts.port,
+        "user": "postgres",
+        "password": settings.superuser_password.get_secret_value(),
+        "ssl": False,
+    }
+    async with postgres_session(database="postgres", **server) as connection:
+        # A statement that fails is logged whole, and these hold passwords.
+        await connection.execute("SET log_min_error_statement = panic")
+        for role, password in ((owner.user, owner.password), (parts.user, parts.password)):
+            await _make_role(connection, role, password)
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", parts.database):
+            await connection.execute(f"CREATE DATABASE {_name(parts.database)} OWNER {_name(owner.user)}")
+        await _restrict_database(connection, parts.database, parts.user)
+    async with postgres_session(database=parts.database, **server) as connection:
+        for extension in EXTENSIONS:
+            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {_name(extension)}")
+        await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+
+
+async def _make_role(connection: Any, role: str, password: str) -> None:
+    exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
+    verb = "ALTER" if exists else "CREATE"
+    await connection.execute(
+        f"{verb} ROLE {_name(role)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOREPLICATION"
+        f" PASSWORD {literal(password)}"
+    )
+
+
+async def _restrict_database(connection: Any, database: str, app_role: str) -> None:
+    await connection.execute(f"REVOKE ALL ON DATABASE {_name(database)} FROM PUBLIC")
+    await connection.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {_name(database)} TO {_name(app_role)}")
+
+
+def _name(identifier: str) -> str:
+    # Roles, databases and passwords cannot be bound as parameters in these statements.
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A string as an SQL literal that cannot end early, whatever it holds."""
+    return "'" + value.replace("'", "''") + "'"

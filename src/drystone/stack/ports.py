@@ -1,0 +1,87 @@
+"""Free ports, and who holds a port that is taken."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+LAST = 65_535
+LOWEST = 10_000
+# Linux hands out 32768-60999 to outgoing connections, macOS 49152-65535: a server's port must lie below both.
+HIGHEST = 32_700
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that listens on a port, as far as we may see it."""
+
+    pid: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.command})"
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on host:port now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do: an old connection in TIME_WAIT does not count, a listening socket does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def find(offsets: Collection[int], *, taken: Collection[int] = ()) -> int:
+    """A random port such that it plus each of `offsets` is free and not in `taken`."""
+    for _ in range(1000):
+        first = LOWEST + secrets.randbelow(HIGHEST - LOWEST - max(offsets))
+        wanted = [first + offset for offset in offsets]
+        if not set(taken).intersection(wanted) and all(is_free(port) for port in wanted):
+            return first
+    raise OSError(f"no {len(offsets)} free ports between {LOWEST} and {HIGHEST}")
+
+
+def holder(port: int) -> Holder | None:
+    """Who listens on the port; None when nobody does or we may not see it."""
+    pid = _holder_linux(port) if sys.platform == "linux" else _holder_lsof(port)
+    return Holder(pid, _command(pid)) if pid else None
+
+
+def _holder_linux(port: int) -> int | None:
+    inodes = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        lines = table.read_text().splitlines()[1:] if table.exists() else []
+        for columns in (line.split() for line in lines):
+            if columns[3] == "0A" and int(columns[1].rpartition(":")[2], 16) == port:  # 0A: LISTEN
+                inodes.add(f"socket:[{columns[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(fd.readlink()) in inodes for fd in (process / "fd").iterdir()):
+                return int(process.name)
+        except OSError:  # gone, or not ours to look at
+            continue
+    return None
+
+
+def _holder_lsof(port: int) -> int | None:
+    try:
+        out = subprocess.run(
+            ["lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-t"], capture_output=True, text=True, check=False
+        ).stdout.split()
+    except OSError:
+        return None
+    return int(out[0]) if out else None
+
+
+def _command(pid: int) -> str:
+    result = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return " ".join(result.stdout.split())[:120] or "unknown"

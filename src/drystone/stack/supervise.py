@@ -1,0 +1,403 @@
+"""Starts, asks, stops and restarts the three servers as direct children.
+
+    with Servers(settings, root) as servers:
+        ...
+
+gives running servers with roles, database, extensions and bucket, and leaves nothing behind, also when it is killed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from drystone.core.errors import Conflict, DrystoneError, Invalid, Unavailable
+from drystone.core.settings import Settings, absolute
+from drystone.stack import ports, probes, processes
+from drystone.stack.guardian import Guardian
+from drystone.stack.logs import Logs
+from drystone.stack.services import ALL, Launch, Service
+
+READY_TIMEOUT_S = 60.0
+# A cluster that recovers from its log says so and may take its time.
+RECOVERY_TIMEOUT_S = 600.0
+# After kill -9 PostgreSQL refuses its folder until the kernel has let go of the old one's memory.
+STALE_RETRY_S = 10.0
+STALE = re.compile(
+    r"lock file .* already exists|pre-existing shared memory block|is already in use|Address already in use"
+)
+MIN_FREE_BYTES = 200_000_000
+
+
+class Stopped(Exception):
+    """The start was called off."""
+
+
+class Died(Unavailable):
+    """A process ended by itself; the message says how."""
+
+
+class Server:
+    """One server of this run: a child process, started and stopped any number of times."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        data_dir: Path,
+        *,
+        run_id: str,
+        logs: Logs,
+        durable: bool,
+        stop: threading.Event,
+        hurry: threading.Event,
+    ) -> None:
+        self.service = service
+        self.name = service.name
+        self.seconds = 0.0
+        self.is_external = service.is_external(settings)
+        self._settings = settings
+        self._data_dir = data_dir
+        self._run_id = run_id
+        self._logs = logs
+        self._durable = durable
+        self._stop = stop
+        self._hurry = hurry
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
+        self._launch: Launch | None = None
+        self._port_was_ours = False
+        self._was_asked_to_stop = False
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def port(self) -> int:
+        return self.service.ports(self._settings)[0]
+
+    @property
+    def provider(self) -> str:
+        return str(self._launch.program) if self._launch else "external"
+
+    def start(self) -> None:
+        """Start it and return when it is ready. Raises Died, Unavailable, Conflict or Stopped."""
+        began = time.monotonic()
+        if self.is_external:
+            self._wait(lambda: self.service.check(self._settings), READY_TIMEOUT_S)
+        else:
+            self._start()
+        self.seconds = time.monotonic() - began
+
+    def _start(self) -> None:
+        self._launch = launch = self.service.launch(self._settings, self._data_dir, durable=self._durable)
+        self._check_ports()
+        self.service.prepare(launch)
+        deadline = time.monotonic() + STALE_RETRY_S
+        while True:
+            self._spawn(launch)
+            try:
+                self._wait(lambda: self.service.ready(launch), READY_TIMEOUT_S)
+            except Died:
+                said = "\n".join(self._logs.last(self.name, 5))
+                if not STALE.search(said) or time.monotonic() > deadline or self._stop.wait(0.25):
+                    raise
+            except probes.WrongPassword as exc:
+                self._repair(launch, exc)
+            except BaseException:
+                self.stop()
+                raise
+            else:
+                return
+
+    def _spawn(self, launch: Launch) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        self._process = subprocess.Popen(
+            self.service.argv(launch),
+            env=self.service.environment(launch) | processes.mark(self._run_id, self.name),
+            cwd=launch.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for us: we stop the servers when nobody needs them any more
+        )
+        self._port_was_ours = True
+        self._was_asked_to_stop = False
+        self._pump = self._logs.follow(self.name, self._process)
+
+    def _wait(self, ask: Callable[[], None], timeout_s: float) -> None:
+        """Ask until the server is ready, dead or late."""
+        began = time.monotonic()
+        pause_s = 0.02
+        while True:
+            if self._stop.is_set():
+                raise Stopped
+            if (reason := self.death()) is not None:
+                raise Died("stack.server_died", reason, service=self.name)
+            try:
+                return ask()
+            except probes.NotYet as exc:
+                limit_s = RECOVERY_TIMEOUT_S if "starting up" in str(exc) else timeout_s
+                if time.monotonic() - began > limit_s:
+                    raise Unavailable(
+                        "stack.not_ready",
+                        f"{self.name} was not ready after {limit_s:.0f} s: {exc}.",
+                        hint=f"see its log: drystone logs {self.name}",
+                        service=self.name,
+                    ) from exc
+            self._stop.wait(pause_s)
+            pause_s = min(pause_s * 1.3, 0.1)
+
+    def _repair(self, launch: Launch, wrong: probes.WrongPassword) -> None:
+        self.stop()
+        if not self.service.repair:
+            raise Conflict(
+                "stack.wrong_password",
+                f"{self.name} does not accept the password of {self.service.variable}: {wrong}.",
+                hint="use the .env that its data was made with",
+            ) from wrong
+        self._logs.write(self.name, "drystone: the password in the settings is new; setting it in the data folder")
+        self.service.repair(launch)
+
+    def _check_ports(self) -> None:
+        # Our own last process may need a moment to be gone; a stranger's port is told at once.
+        deadline = time.monotonic() + (3.0 if self._port_was_ours else 0.0)
+        for port in self.service.ports(self._settings):
+            while not ports.is_free(port):
+                if time.monotonic() > deadline:
+                    raise port_taken(self.service.variable, port)
+                time.sleep(0.05)
+
+    def death(self) -> str | None:
+        """How it ended, in words; None while it runs."""
+        if not self._process or self._process.poll() is None:
+            return None
+        if self._pump:
+            self._pump.join(timeout=0.5)
+        last = self._logs.last(self.name, 1)
+        return f"{self.name} {how_it_ended(self._process.returncode)}" + (f"; last line: {last[0]}" if last else "")
+
+    def wait_dead(self, stop: threading.Event) -> str | None:
+        """Wait until it ended; how, or None if `stop` was set before."""
+        while not stop.is_set():
+            if (reason := self.death()) is not None:
+                return reason
+            stop.wait(0.05)
+        return None
+
+    def was_asked(self) -> bool:
+        return False
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop it well. Asks once: a second signal makes some servers hang or forget their manners."""
+        if self._process and self._process.poll() is None and not self._was_asked_to_stop and not self._hurry.is_set():
+            self._was_asked_to_stop = True
+            self._process.send_signal(self.service.stop_signal)
+
+    def stop(self) -> None:
+        """Stop it well, or at once in a hurry; by force if that does not help."""
+        self.ask_to_stop()
+        self._wait_stopped(self.service.stop_s, patient=True)
+        for signum, wait_s in ((self.service.quit_signal, 3.0), (signal.SIGKILL, 5.0)):
+            if self._process and self._process.poll() is None:
+                self._logs.write(self.name, f"drystone: it does not stop; sending {signum.name}")
+                self._process.send_signal(signum)
+                self._wait_stopped(wait_s, patient=False)
+        if self._pump:
+            self._pump.join(timeout=2)
+
+    def _wait_stopped(self, timeout_s: float, *, patient: bool) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self._process and self._process.poll() is None and time.monotonic() < deadline:
+            if patient and self._hurry.is_set():
+                return
+            time.sleep(0.01)
+
+    def kill(self, signum: signal.Signals = signal.SIGKILL) -> None:
+        """Send it a signal, as a fault would; returns when the process itself is gone if the signal was SIGKILL."""
+        assert self._process
+        self._process.send_signal(signum)
+        if signum == signal.SIGKILL:
+            self._process.wait()
+
+
+class Servers:
+    """The three servers, started in parallel and ready inside the `with` block; a guardian ends them if we are killed.
+
+    durable: False gives up safety against power loss, for throw-away stacks. logs: where they speak; default: files
+    only. stop: calls off a start. hurry: makes a stop one by force. The caller sees to it that nobody else uses the data
+    folder at the same time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        *,
+        durable: bool = True,
+        logs: Logs | None = None,
+        stop: threading.Event | None = None,
+        hurry: threading.Event | None = None,
+        on_ready: Callable[[Server], None] = lambda server: None,
+        services: Sequence[Service] = ALL,
+    ) -> None:
+        self.settings = absolute(settings, root)
+        self.data_dir = self.settings.general.data_dir
+        self.run_id = processes.new_run_id(self.data_dir)
+        self.logs = logs or Logs(self.data_dir / "logs")
+        self.guardian = Guardian(self.run_id, self.data_dir / "logs" / "guardian.log")
+        self._stop = stop or threading.Event()
+        hurry = hurry or threading.Event()
+        self._on_ready = on_ready
+        self._servers = {
+            service.name: Server(
+                service,
+                self.settings,
+                self.data_dir,
+                run_id=self.run_id,
+                logs=self.logs,
+                durable=durable,
+                stop=self._stop,
+                hurry=hurry,
+            )
+            for service in services
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self._servers.values())
+
+    def __getitem__(self, name: str) -> Server:
+        return self._servers[name]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """From start to ready, of each server's last start."""
+        return {name: server.seconds for name, server in self._servers.items()}
+
+    def pid(self, name: str) -> int:
+        pid = self._servers[name].pid
+        assert pid is not None
+        return pid
+
+    def start(self) -> None:
+        """Start all; if one fails, its error is raised and the others are called off."""
+        self._make_folders()
+        for server in self._servers.values():
+            if server.is_external:
+                continue
+            for port in server.service.ports(self.settings):
+                if port > ports.LAST:
+                    raise Invalid(
+                        "stack.port_range",
+                        f"{server.service.variable} makes {server.name} listen on port {port} too, which does not exist.",
+                        hint=f"choose a port below {ports.LAST - 10_008}: the S3 store needs eight neighbours and +10008",
+                    )
+                if not ports.is_free(port):
+                    raise port_taken(server.service.variable, port)
+        self.guardian.start()
+        called_off = self._stop
+        with ThreadPoolExecutor(max_workers=len(self._servers)) as pool:
+            futures = [pool.submit(self._start_one, server) for server in self._servers.values()]
+            try:
+                errors = [error for future in futures if (error := future.exception())]
+            except BaseException:
+                called_off.set()
+                raise
+        for error in sorted(errors, key=lambda each: isinstance(each, Stopped)):
+            raise error
+
+    def _start_one(self, server: Server) -> None:
+        try:
+            server.start()
+        except BaseException:
+            self._stop.set()  # the others need not go on
+            raise
+        self._on_ready(server)
+
+    def _make_folders(self) -> None:
+        try:
+            for folder in (self.data_dir, self.data_dir / "logs", self.data_dir / "run"):
+                folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.data_dir).free
+        except OSError as exc:
+            raise Unavailable(
+                "stack.folder_not_writable",
+                f"{exc.filename or self.data_dir} cannot be made: {exc.strerror}.",
+                hint="make the folder writable, or set DRYSTONE_DATA_DIR to one that is",
+            ) from exc
+        if free < MIN_FREE_BYTES:
+            raise Unavailable(
+                "stack.disk_full",
+                f"Only {free // 1_000_000} MB are free on the disk of {self.data_dir}.",
+                hint="free some space, or set DRYSTONE_DATA_DIR to another disk",
+            )
+
+    def stop(self) -> None:
+        """Stop all, in reverse order, and wait until they are gone; anything left is ended by force."""
+        servers = list(reversed(self._servers.values()))
+        for server in servers:
+            server.ask_to_stop()
+        for server in servers:
+            server.stop()
+        processes.end_servers(self.run_id, grace_s=1.0)
+        self.guardian.dismiss()
+        self.logs.close()
+
+    def restart(self, name: str) -> None:
+        """Stop one server well and start it again."""
+        self._servers[name].stop()
+        self._servers[name].start()
+
+    def kill(self, name: str, signum: signal.Signals = signal.SIGKILL) -> None:
+        """Let one server die, as a fault would; nothing starts it again but `start_again`."""
+        self._servers[name].kill(signum)
+
+    def start_again(self, name: str) -> None:
+        """Start a server that was killed."""
+        self._servers[name].start()
+
+
+def port_taken(variable: str, port: int) -> DrystoneError:
+    """The error for a port that another process holds."""
+    held_by = ports.holder(port)
+    return Conflict(
+        "stack.port_taken",
+        f"Port {port}, which {variable} needs, is taken by {held_by or 'a process that this user may not see'}.",
+        hint=f"stop that process, or change the port of {variable} in .env",
+        variable=variable,
+        port=port,
+    )
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words."""
+    if code < 0:
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"
