@@ -198,6 +198,33 @@ def test_a_file_that_shrinks_while_it_is_sent_is_refused_not_repeated(bound: soc
     assert told.value.code == "file.changed"
 
 
+def test_what_is_appended_to_a_file_while_it_is_sent_stays_behind(bound: socket.socket) -> None:
+    received: list[bytes] = []
+
+    class Growing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            part = super().read(size)
+            if self.getbuffer().nbytes < 1000:
+                place = self.tell()
+                self.seek(0, io.SEEK_END)
+                self.write(b"later")
+                self.seek(place)
+            return part
+
+    async def answer(request: Request) -> object:
+        received.append(await request.body())
+        return {}
+
+    app = FastAPI()
+    app.post("/api/v1/documents")(answer)
+
+    with _serving(app, bound) as url, Client(url, "k") as client:
+        client.upload(lambda: Growing(b"now"), name="a.txt", fields={})
+
+    assert b"now" in received[0]
+    assert b"later" not in received[0]
+
+
 @pytest.mark.parametrize(
     ("host", "called"),
     [

@@ -63,7 +63,7 @@ def test_a_long_text_is_cut_at_sentences_around_the_best_one() -> None:
 
     assert "Thin shells buckle under load." in text[start:end]
     assert end - start <= 200
-    assert text[start:end].startswith("Sentence")
+    assert text[start:end].startswith(("Thin", "Sentence"))
     assert text[start:end].endswith(".")
 
 

@@ -1,0 +1,113 @@
+"""What the HTTP API answers, as types; the values stay the JSON that came. Imports nothing, so it costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+DocumentState = Literal["pending", "ready", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+Mode = Literal["hybrid", "dense", "lexical"]
+
+
+class Failure(TypedDict):
+    """Why a document or job failed."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+class Document(TypedDict):
+    """A document and its newest version."""
+
+    id: str
+    collection: str
+    external_id: str | None
+    title: str | None
+    name: str | None
+    media_type: str
+    size_bytes: int
+    sha256: str
+    attributes: dict[str, Any]
+    state: DocumentState
+    error: Failure | None
+    version: int
+    is_searchable: bool
+    chunks: int | None
+    pages: int | None
+    characters: int | None
+    created_at: str
+    updated_at: str
+
+
+class Documents(TypedDict):
+    """One page of documents, in the order they were made."""
+
+    items: list[Document]
+    next_cursor: str | None
+
+
+class Received(TypedDict):
+    """What became of an upload."""
+
+    document: Document
+    job_id: str | None
+    already_there: bool
+
+
+class Job(TypedDict):
+    """One piece of work."""
+
+    id: str
+    kind: str
+    subject_id: str
+    state: JobState
+    attempt: int
+    tries: dict[str, int]
+    error: Failure | None
+    created_at: str
+    run_after: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class Jobs(TypedDict):
+    """One page of jobs, newest first."""
+
+    items: list[Job]
+    next_cursor: str | None
+
+
+class HitDocument(TypedDict):
+    """The document a passage is from."""
+
+    id: str
+    version: int
+    external_id: str | None
+    title: str | None
+    name: str | None
+    attributes: dict[str, Any]
+
+
+class Hit(TypedDict):
+    """A passage; the document's text, cut from start to end, is the quote."""
+
+    rank: int
+    score: float
+    document: HitDocument
+    quote: str
+    start: int
+    end: int
+    page: int | None
+    title_path: list[str]
+    scores: dict[str, float | None]
+    ranks: dict[str, int | None]
+
+
+class Answer(TypedDict):
+    """Passages, best first."""
+
+    hits: list[Hit]
+    exact: bool
+    truncated: bool
+    took_ms: float

@@ -1,0 +1,279 @@
+"""The HTTP API as the command line calls it: answers as they came, errors as our own kinds.
+
+Synchronous; one Client may be shared by threads. Knows the wire only: nothing of servers, settings files or terminals
+beyond `open_client`, which reads address and key from the project's `.env`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, cast
+
+import httpx
+
+from drystone import __version__
+from drystone.cli.answers import Answer, Document, Documents, DocumentState, Job, Jobs, JobState, Received
+from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
+
+PAGE_LIMIT = 1000  # the most that the API gives at once
+
+_AWAY = frozenset((502, 503, 504, 507))
+_KINDS: Mapping[int, type[DrystoneError]] = {
+    401: Denied,
+    403: Denied,
+    404: NotFound,
+    409: Conflict,
+    412: Conflict,
+    429: Denied,
+} | dict.fromkeys(_AWAY, Unavailable)
+_CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 60.0, 300.0
+_LONGEST_PAUSE_S = 10.0
+
+
+class Client:
+    """Calls the API at `url` with `key`.
+
+    retry_s: for how long a call is repeated while the API or a server behind it is away (refused, cut off, 503); only
+    for calls that may be sent twice. `stop` ends all waiting between tries.
+    Raises our kinds: NotFound, Conflict, Invalid, Denied, Unavailable as the API told them; DrystoneError for its faults.
+    """
+
+    def __init__(self, url: str, key: str, *, retry_s: float = 0.0) -> None:
+        self.url = url.rstrip("/")
+        self.stop = threading.Event()
+        self._retry_s = retry_s
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1",
+            headers={"Authorization": f"Bearer {key}", "User-Agent": f"drystone-cli/{__version__}"},
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            limits=httpx.Limits(max_connections=None),
+            # A proxy set for the internet has no way to this machine's own port.
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def check(self) -> None:
+        """One small call, never repeated: is the API there, and does it know the key?"""
+        self._json(self._once(lambda: self._http.get("/documents", params={"limit": 1})))
+
+    def upload(self, open_body: Callable[[], BinaryIO], *, name: str, fields: Mapping[str, str]) -> Received:
+        """Send one file, read from disk as it goes. open_body: called for every try; its result is closed here.
+
+        The type is left to the API, which looks at name and bytes: what this machine calls them differs from the next.
+        """
+
+        def send() -> httpx.Response:
+            with open_body() as body:
+                return self._http.post(
+                    "/documents",
+                    files={"file": (name, cast(BinaryIO, _Steady(body)), "application/octet-stream")},
+                    data=dict(fields),
+                    timeout=httpx.Timeout(_UPLOAD_S, connect=_CONNECT_S),
+                )
+
+        return cast(Received, self._json(self._patiently(send)))
+
+    def document(self, document_id: str) -> Document:
+        return cast(Document, self._get(f"/documents/{document_id}"))
+
+    def documents(
+        self,
+        *,
+        collection: str | None = None,
+        state: DocumentState | None = None,
+        limit: int = PAGE_LIMIT,
+        cursor: str | None = None,
+    ) -> Documents:
+        """One page."""
+        return cast(
+            Documents, self._get("/documents", collection=collection, state=state, limit=str(limit), cursor=cursor)
+        )
+
+    def document_pages(
+        self, *, collection: str | None = None, state: DocumentState | None = None
+    ) -> Iterator[list[Document]]:
+        """Page after page, to the end."""
+        cursor: str | None = None
+        while True:
+            page = self.documents(collection=collection, state=state, cursor=cursor)
+            yield page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def text(self, document_id: str) -> str:
+        """The extracted text that quotes and offsets refer to."""
+        return self._patiently(lambda: self._http.get(f"/documents/{document_id}/text")).content.decode()
+
+    def delete_document(self, document_id: str) -> None:
+        self._once(lambda: self._http.delete(f"/documents/{document_id}"))
+
+    def pending_count(self, collection: str) -> int:
+        """How many documents of a collection are still being worked on."""
+        return int(self._get(f"/collections/{collection}")["documents"]["pending"])
+
+    def search(self, body: Mapping[str, Any]) -> Answer:
+        """body: as the API takes it (query, collection, mode, limit, filter)."""
+        return cast(Answer, self._json(self._patiently(lambda: self._http.post("/search", json=dict(body)))))
+
+    def job(self, job_id: str) -> Job:
+        return cast(Job, self._get(f"/jobs/{job_id}"))
+
+    def jobs(self, *, state: JobState | None = None, limit: int = PAGE_LIMIT, cursor: str | None = None) -> Jobs:
+        """One page."""
+        return cast(Jobs, self._get("/jobs", state=state, limit=str(limit), cursor=cursor))
+
+    def _get(self, path: str, **params: str | None) -> Any:
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._json(self._patiently(lambda: self._http.get(path, params=given)))
+
+    def _patiently(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+        """Send until it is answered with something other than "away", for up to retry_s."""
+        deadline = time.monotonic() + self._retry_s
+        pause_s = 0.25
+        while True:
+            try:
+                return self._once(send)
+            except Unavailable as exc:
+                wait_s = min(float(exc.values.get("retry_after_s") or pause_s), _LONGEST_PAUSE_S)
+                if time.monotonic() + wait_s > deadline or self.stop.wait(wait_s):
+                    raise
+                pause_s = min(pause_s * 2, 2.0)
+
+    def _once(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+        try:
+            response = send()
+        except httpx.TransportError as exc:
+            raise self._away(exc) from exc
+        if response.is_success:
+            return response
+        raise self._refusal(response)
+
+    def _away(self, exc: httpx.TransportError) -> Unavailable:
+        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout):
+            return Unavailable("api.away", f"The API does not answer at {self.url}.", hint='run "drystone up"')
+        if isinstance(exc, httpx.TimeoutException):
+            what = f"The API at {self.url} took too long to answer."
+        else:
+            what = f"The API at {self.url} cut the connection: {str(exc).rstrip('.') or type(exc).__name__}."
+        return Unavailable("api.away", what, hint='"drystone status" and "drystone logs web" tell more')
+
+    def _refusal(self, response: httpx.Response) -> DrystoneError:
+        problem = _problem(response)
+        if problem is None:
+            return self._stranger(response)
+        status = response.status_code
+        kind = _KINDS.get(status, Invalid if status < 500 else DrystoneError)
+        hint = problem.get("hint")
+        if status == 401:
+            hint = "set DRYSTONE_API_KEY in .env or in the shell to a key of this server"
+        return kind(
+            str(problem["code"]),
+            _sentence(problem),
+            hint=hint,
+            status=status,
+            request_id=problem.get("request_id"),
+            retry_after_s=_seconds(response.headers.get("Retry-After")),
+        )
+
+    def _stranger(self, response: httpx.Response) -> Unavailable:
+        return Unavailable(
+            "api.stranger",
+            f"What answers at {self.url} is not Drystone (HTTP {response.status_code}, "
+            f"{response.headers.get('content-type', 'no content type')}).",
+            hint="another program may hold the port: see API_HOST and API_PORT in .env",
+        )
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._stranger(response)
+        return answer
+
+
+class _Steady:
+    """A file as long as it was when it was opened: what is appended meanwhile is not sent, and a loss is an error.
+
+    The length stands in the request's head, so neither may show only at its end.
+    """
+
+    def __init__(self, body: BinaryIO) -> None:
+        self._body = body
+        self._size = body.seek(0, os.SEEK_END)
+        body.seek(0)
+
+    def read(self, size: int) -> bytes:
+        left = self._size - self._body.tell()
+        part = self._body.read(min(size, left))
+        if left and not part:
+            raise Invalid(
+                "file.changed", "The file changed while it was being sent.", hint="send it again when it is complete"
+            )
+        return part
+
+    def tell(self) -> int:
+        return self._body.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._body.seek(self._size if whence == os.SEEK_END else offset)
+
+
+def open_client(*, retry_s: float = 0.0) -> Client:
+    """A client of the project's own API: address and key from its `.env` and the shell."""
+    from drystone.core.settings import load
+    from drystone.stack import root
+
+    api = load(root.find()).api
+    return Client(address(api.host, api.port), api.key.get_secret_value(), retry_s=retry_s)
+
+
+def address(host: str, port: int) -> str:
+    """Where to call a server that listens on `host`: "every interface" is none that can be called."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def upload_name(path: str | os.PathLike[str]) -> str:
+    """The last part of a path as text: a name on disk may hold bytes that are no UTF-8."""
+    return os.fsencode(os.path.basename(path)).decode(errors="replace")  # noqa: PTH119  str in, str out
+
+
+def _problem(response: httpx.Response) -> dict[str, Any] | None:
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return None
+    try:
+        problem = json.loads(response.content)
+    except ValueError:
+        return None
+    return problem if isinstance(problem, dict) and {"code", "detail"} <= problem.keys() else None
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    """What happened. Where the detail only names the fields: with what is wrong with each, a line for each."""
+    detail = str(problem["detail"])
+    fields = [f"{error['pointer']}: {error['detail']}" for error in problem.get("errors") or []]
+    if problem["code"] != "request.invalid" or not fields:
+        return detail
+    return "\n".join(("The request is not acceptable:", *(f"  {field}" for field in fields)))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return None

@@ -1,0 +1,397 @@
+"""`drystone add`, `search`, `documents`, `jobs`: clients of the HTTP API, with the key from `.env`.
+
+Data goes to standard output, talk to standard error. Imports stay inside the commands: `drystone --help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from drystone.cli.answers import DocumentState, JobState, Mode
+from drystone.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from drystone.cli.adding import Watcher
+    from drystone.cli.files import Source
+
+DEFAULT_COLLECTION = "default"
+# A server that is being restarted is back well within this.
+_RETRY_S = 60.0
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API answers.")]
+
+
+class _ListByDefault(TyperGroup):
+    """`documents` alone means `documents list`, and so does `documents --state failed`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asks_for_help = any(arg in ctx.help_option_names for arg in args[:1])
+        if not args or (args[0].startswith("-") and not asks_for_help):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+documents = typer.Typer(
+    cls=_ListByDefault,
+    help="""List, show, read and delete documents. Alone it lists them.
+
+    [bold]Examples[/bold]
+    drystone documents --state failed
+    drystone documents show ID""",
+)
+jobs = typer.Typer(
+    cls=_ListByDefault,
+    help="""List and show the work that is queued, running or over. Alone it lists it.
+
+    [bold]Examples[/bold]
+    drystone jobs --state running
+    drystone jobs show ID""",
+)
+
+
+def add(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="Files, folders with all below them, or - for standard input.")
+    ],
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="Where to put them; made where it is missing.")
+    ] = DEFAULT_COLLECTION,
+    external_id: Annotated[
+        str | None, typer.Option(help="Your own id for the document; other bytes under it become a new version.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="A title for the document, instead of the one found in it.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="A file name, whose ending says the type: for standard input.")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute", "-a", metavar="KEY=VALUE", help="For filters; a value that is JSON counts as JSON."
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until every document is ready or has failed.")] = True,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Files sent at the same time.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: counts and every file.")] = False,
+) -> None:
+    """Send files, and wait until they can be found.
+
+    Folders are walked to the bottom; hidden files and folders are left out.
+    Sending the same bytes twice is harmless: they are there already.
+    Exit code 1 if a file failed or was refused, with the reason for each.
+
+    [bold]Examples[/bold]
+    drystone add report.pdf
+    drystone add ~/papers -c papers -a year=1962 -a author=Donnell
+    curl -s https://example.org/page | drystone add - --name page.html
+    """
+    import tempfile
+
+    from drystone.cli import listing, terminal
+    from drystone.cli.adding import Adding
+    from drystone.cli.client import open_client
+
+    collection = collection or DEFAULT_COLLECTION
+    fields = {"collection": collection, "external_id": external_id, "title": title, "attributes": attributes(attribute)}
+    with tempfile.TemporaryDirectory(prefix="drystone-") as folder, open_client(retry_s=_RETRY_S) as client:
+        sources = _sources(paths, Path(folder), single={"--external-id": external_id, "--title": title, "--name": name})
+        client.check()
+        adding = Adding(
+            client,
+            sources,
+            {key: value for key, value in fields.items() if value},
+            name=name or ("stdin" if list(paths) == ["-"] else None),
+            wait=wait,
+            concurrency=concurrency,
+        )
+        try:
+            with _watched(len(sources)) as watcher:
+                report = adding.run(watcher)
+        except KeyboardInterrupt:
+            terminal.say(f"interrupted; {adding.accepted} of {len(sources)} files were sent and will be worked on")
+            raise
+    if as_json:
+        terminal.print_json(report.as_json())
+    else:
+        listing.show_report(report, collection)
+    if report.fatal is not None:
+        raise report.fatal
+    if report.has_problems:
+        raise typer.Exit(1)
+
+
+def search(
+    query: Annotated[list[str], typer.Argument(metavar="QUERY…", help="A question or words; no quotes are needed.")],
+    collection: Annotated[str, typer.Option("--collection", "-c", help="Where to look.")] = DEFAULT_COLLECTION,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="How many passages.")] = 5,
+    mode: Annotated[
+        Mode,
+        typer.Option(help="hybrid: words and meaning; dense: meaning only; lexical: words only."),
+    ] = "hybrid",
+    filter_: Annotated[
+        str | None, typer.Option("--filter", metavar="JSON", help="A filter over the documents' attributes.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Show long passages whole, not only their best part.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the passages that answer a question best.
+
+    Each is a quote from a document, with its page and its place in the text.
+    Long ones are cut to their best part on a terminal, never in a pipe.
+
+    [bold]Examples[/bold]
+    drystone search why do thin shells buckle
+    drystone search buckling -c papers -n 10 --mode lexical
+    drystone search shells --filter '{"type":"gte","key":"year","value":1960}'
+    drystone search shells --json | jq '.hits[].quote'
+    """
+    from drystone.cli import passages, terminal
+    from drystone.cli.client import open_client
+
+    question = " ".join(query)
+    body: dict[str, Any] = {"query": question, "collection": collection, "mode": mode, "limit": limit}
+    if filter_ is not None:
+        body["filter"] = _json_object(filter_)
+    with open_client() as client:
+        answer = client.search(body)
+        pending = 0 if answer["hits"] or as_json else client.pending_count(collection)
+    if as_json:
+        terminal.print_json(answer)
+        return
+    passages.show(answer, question, full=full)
+    if not answer["hits"]:
+        terminal.say(f"no hits in {collection}" + (f" ({pending} documents are still pending)" if pending else ""))
+    elif answer["truncated"]:
+        terminal.say("fewer passages than asked for, although more may match")
+
+
+@documents.command("list")
+def list_documents(
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="Only those of this collection.")] = None,
+    state: Annotated[DocumentState | None, typer.Option("--state", "-s", help="Only those in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List documents in the order they were made.
+
+    [bold]Examples[/bold]
+    drystone documents --state failed
+    drystone documents list -c papers -n 0 --json
+    """
+    from drystone.cli import listing
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+
+        def page(size: int, cursor: str | None) -> Any:
+            return client.documents(collection=collection, state=state, limit=size, cursor=cursor)
+
+        _show_pages(page, listing.DOCUMENTS, limit=limit, as_json=as_json, noun="documents")
+
+
+@documents.command("show")
+def show_document(document_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
+    """Show one document: its state, and why it failed if it did."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        document = client.document(_id(document_id))
+    if as_json:
+        terminal.print_json(document)
+    else:
+        listing.show_one(document)
+
+
+@documents.command("text")
+def show_text(document_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Print the text that was extracted from a document; quotes and offsets refer to it."""
+    import sys
+
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        text = client.text(_id(document_id))
+    # To the byte: whoever cuts it by offsets must not find a line break of ours.
+    sys.stdout.buffer.write(text.encode())
+    if terminal.is_terminal() and not text.endswith("\n"):
+        sys.stdout.buffer.write(b"\n")
+
+
+@documents.command("delete")
+def delete_documents(document_ids: Annotated[list[str], typer.Argument(metavar="ID…")]) -> None:
+    """Delete documents: out of search at once, off the disk soon after. There is no way back."""
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    ids = [_id(document_id) for document_id in document_ids]
+    with open_client() as client:
+        for document_id in ids:
+            client.delete_document(document_id)
+            terminal.say(f"deleted {document_id}")
+
+
+@jobs.command("list")
+def list_jobs(
+    state: Annotated[
+        JobState | None,
+        typer.Option("--state", "-s", help="Only those in this state."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first.
+
+    [bold]Examples[/bold]
+    drystone jobs --state running
+    drystone jobs list -n 0 --json
+    """
+    from drystone.cli import listing
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+
+        def page(size: int, cursor: str | None) -> Any:
+            return client.jobs(state=state, limit=size, cursor=cursor)
+
+        _show_pages(page, listing.JOBS, limit=limit, as_json=as_json, noun="jobs")
+
+
+@jobs.command("show")
+def show_job(job_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
+    """Show one job: its state, its tries and, if it failed, why."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        job = client.job(_id(job_id))
+    if as_json:
+        terminal.print_json(job)
+    else:
+        listing.show_one(job)
+
+
+def attributes(pairs: Sequence[str] | None) -> str | None:
+    """`key=value` pairs as the JSON object that the API takes. A value that parses as JSON is that, else a string."""
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise Invalid(
+                "add.bad_attribute",
+                f"{pair!r} is not KEY=VALUE.",
+                hint="for example --attribute year=1962",
+                pointer="attribute",
+            )
+        try:
+            found[key] = json.loads(value, parse_constant=_no_constant)
+        except ValueError:
+            found[key] = value
+    return json.dumps(found) if found else None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)  # NaN and Infinity are Python's idea, not JSON's
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Invalid(
+            "search.bad_filter",
+            "The filter is not a JSON object.",
+            hint="""for example --filter '{"type": "eq", "key": "year", "value": 1962}'""",
+            pointer="filter",
+        )
+    return value
+
+
+def _id(text: str) -> str:
+    """An id as it goes into a path. Raises Invalid for what cannot be one, before anything is asked."""
+    from uuid import UUID
+
+    try:
+        return str(UUID(text))
+    except ValueError as exc:
+        raise Invalid(
+            "request.bad_id", f"{text!r} is not an id.", hint='lists such as "drystone documents" show ids'
+        ) from exc
+
+
+def _sources(paths: Sequence[str], folder: Path, *, single: dict[str, str | None]) -> list[Source]:
+    """The files to send. single: options that make sense for one file only, with their values."""
+    from drystone.cli import files, terminal
+
+    if files.STDIN in paths and len(paths) > 1:
+        raise Invalid("add.stdin_with_others", "Standard input (-) goes alone.", hint="send the files in a second call")
+    found = [files.keep_stdin(folder)] if files.STDIN in paths else files.find(paths)
+    given = [option for option, value in single.items() if value]
+    if given and len(found) != 1:
+        raise Invalid(
+            "add.option_for_one",
+            f"{' and '.join(given)} would be the same for {len(found)} files.",
+            hint="send that file in a call of its own",
+        )
+    if not found:
+        terminal.say("no files there (hidden ones are left out)")
+    return found
+
+
+@contextmanager
+def _watched(total: int) -> Iterator[Watcher]:
+    """A progress bar on standard error, if that is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    from drystone.cli import terminal
+    from drystone.cli.adding import Watcher
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            elapsed_s = task.finished_time or task.elapsed
+            return Text(f"{task.completed / elapsed_s:.1f} files/s" if elapsed_s else "", "dim")
+
+    console = terminal.err()
+    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), Rate())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        sent, settled = progress.add_task("sent", total=total), progress.add_task("done", total=total)
+
+        def advance(sent_now: int, settled_now: int) -> None:
+            progress.update(sent, completed=sent_now)
+            progress.update(settled, completed=settled_now)
+
+        yield Watcher(progress=advance, notice=lambda sentence: console.print(sentence, style="dim"))
+
+
+def _show_pages(page: Any, columns: Any, *, limit: int, as_json: bool, noun: str) -> None:
+    """Print up to `limit` rows (0: all). page(size, cursor): one page as the API gives it."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import PAGE_LIMIT
+
+    rows: list[Any] = []
+    cursor: str | None = None
+    while True:
+        answer = page(min(limit - len(rows), PAGE_LIMIT) if limit else PAGE_LIMIT, cursor)
+        rows += answer["items"]
+        cursor = answer["next_cursor"]
+        if cursor is None or len(rows) == limit:
+            break
+    if as_json:
+        terminal.print_json({"items": rows, "next_cursor": cursor})
+        return
+    if rows:
+        listing.show_rows(rows, columns)
+    else:
+        terminal.say(f"no {noun}")
+    if cursor is not None:
+        terminal.say(f"there are more {noun}: --limit 0 shows all")

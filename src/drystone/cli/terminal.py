@@ -1,0 +1,72 @@
+"""Where output goes: data to standard output, talk to standard error; colours and widths only on a terminal.
+
+rich looks at NO_COLOR itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WITHOUT_LIMIT = 1_000_000
+_STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"  # these shape letters and emoji
+
+
+def is_terminal() -> bool:
+    """Whether a person reads standard output; otherwise nothing is coloured, wrapped or cut."""
+    return sys.stdout.isatty()
+
+
+def out() -> Console:
+    """Standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not is_terminal(), width=_width())
+
+
+def err() -> Console:
+    """Standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def say(sentence: str) -> None:
+    """Talk to the person, beside the data."""
+    console = err()
+    console.print(sentence, soft_wrap=not console.is_terminal, style="dim")
+
+
+def print_json(value: Any) -> None:
+    """One JSON object, indented, as the API's answer reads."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_row(*cells: object) -> None:
+    """A line for programs: cells between tabs, empty for None."""
+    sys.stdout.write("\t".join("" if cell is None else clean(str(cell)) for cell in cells) + "\n")
+
+
+def clean(text: str) -> str:
+    """Text on one line that cannot steer a terminal: controls, and the marks that turn the direction, become spaces."""
+    return "".join(" " if unicodedata.category(c) in _STEERING and c not in _JOINERS else c for c in text)
+
+
+def size(size_bytes: int) -> str:
+    """Bytes for people, in powers of ten: 999 B, 1.2 kB, 45 MB."""
+    value, unit = float(size_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
+
+
+def _width() -> int | None:
+    return None if is_terminal() else _WITHOUT_LIMIT

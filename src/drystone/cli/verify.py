@@ -1,0 +1,104 @@
+"""`drystone verify`: does everything really work, from a vector in SQL to a passage found through HTTP?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID, uuid4
+
+import typer
+
+if TYPE_CHECKING:
+    from drystone.checks import Finding
+    from drystone.core.settings import Settings
+    from drystone.resources import Resources
+
+_WAIT_S = 60.0
+
+
+def verify(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check the running stack end to end, one line a check; exit code 1 if one fails.
+
+    Writes a blob, a job and a document of its own, and removes them again.
+    """
+    from drystone.core.settings import load
+    from drystone.stack import root
+
+    folder = root.find()
+    findings = asyncio.run(_all(load(folder), folder))
+    is_ok = all(finding.ok for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"ok": is_ok, "checks": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            mark = typer.style("ok  ", fg="green") if finding.ok else typer.style("FAIL", fg="red")
+            typer.echo(f"{mark}  {finding.name:<12} {finding.detail}  ({finding.took_ms:.0f} ms)")
+    if not is_ok:
+        typer.echo('hint: "drystone status" and "drystone logs" tell more', err=True)
+        raise typer.Exit(1)
+
+
+async def _all(settings: Settings, folder: Path) -> list[Finding]:
+    from drystone import checks
+    from drystone.core import logging
+    from drystone.resources import open_resources
+
+    logging.configure("ERROR", "console")
+
+    async def schema_is_current(resources: Resources) -> str:
+        return await checks.schema_at(resources, folder)
+
+    async with open_resources(settings, name="verify") as resources:
+        each: dict[str, Callable[[Resources], Awaitable[str]]] = {
+            "postgres": checks.postgres,
+            "schema": schema_is_current,
+            "redis": checks.append_only,
+            "objects": checks.blob_round_trip,
+            "model": checks.model,
+            "worker": checks.worker,
+            "job": checks.job_round_trip,
+            "search": _search_round_trip,
+        }
+        return [await checks.run(name, check, resources, timeout_s=_WAIT_S) for name, check in each.items()]
+
+
+async def _search_round_trip(resources: Resources) -> str:
+    """Upload a document through HTTP, wait until it is ready, find it, delete it."""
+    import httpx
+
+    from drystone.core.errors import Unavailable
+
+    api = resources.settings.api
+    collection, word = f"verify-{uuid4().hex[:12]}", f"zyx{uuid4().hex[:8]}"
+    async with httpx.AsyncClient(
+        base_url=f"http://{api.host}:{api.port}/api/v1",
+        headers={"Authorization": f"Bearer {api.key.get_secret_value()}"},
+        timeout=10,
+    ) as client:
+        try:
+            files = {"file": ("verify.txt", f"A dry stone wall stands without mortar. {word}".encode(), "text/plain")}
+            sent = await client.post("/documents", files=files, data={"collection": collection})
+            sent.raise_for_status()
+            document_id = UUID(sent.json()["document"]["id"])
+            started = time.perf_counter()
+            while (document := (await client.get(f"/documents/{document_id}")).json())["state"] == "pending":
+                await asyncio.sleep(0.05)
+            ready_ms = (time.perf_counter() - started) * 1000
+            if document["state"] != "ready":
+                raise Unavailable("verify.ingest", f"The document failed: {document['error']['message']}")
+            body = {"query": f"walls {word}", "collection": collection}
+            found = (await client.post("/search", json=body)).raise_for_status().json()
+            if [hit["document"]["id"] for hit in found["hits"]] != [str(document_id)]:
+                raise Unavailable("verify.search", "The search did not find the document just uploaded.")
+            return f"uploaded, ready after {ready_ms:.0f} ms, found in {found['took_ms']:.0f} ms"
+        except httpx.HTTPError as exc:
+            raise Unavailable("verify.http", f"The API at {client.base_url} failed: {exc}") from exc
+        finally:
+            await client.delete(f"/collections/{collection}")

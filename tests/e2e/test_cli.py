@@ -1,0 +1,284 @@
+"""The data commands as a person runs them: processes of their own against a real web and worker process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_DRYSTONE = (sys.executable, "-m", "drystone.cli.main")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_DEADLINE_S = 120
+
+
+@pytest.fixture(scope="module")
+def running(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a shell in which a web and a worker process run, on a port and a database of their own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shell = {**os.environ, **environment, "API_PORT": port, "DRYSTONE_ROOT": str(_ROOT)}
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+        shell.pop(name, None)
+    web = (sys.executable, "-m", "uvicorn", "--factory", "drystone.web:create_app", "--port", port)
+    logs = tmp_path_factory.mktemp("logs")
+    started = [_start(argv, shell, logs / name) for name, argv in (("web", web), ("worker", (*_DRYSTONE, "worker")))]
+    try:
+        _wait_until_alive(f"http://127.0.0.1:{port}/health/live", started[0], logs / "web")
+        yield shell
+    finally:
+        for process in started:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _start(argv: tuple[str, ...], shell: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as out:
+        return subprocess.Popen(argv, env=shell, stdout=out, stderr=out, cwd=_ROOT, start_new_session=True)
+
+
+def _wait_until_alive(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(url, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail(f"web did not start:\n{log.read_text()}")
+
+
+def _run(shell: Mapping[str, str], *args: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    argv = (*_DRYSTONE, *args)
+    return subprocess.run(argv, env=shell, input=given, capture_output=True, timeout=_DEADLINE_S, check=False)
+
+
+def _json(shell: Mapping[str, str], *args: str, given: bytes = b"", code: int = 0) -> Any:
+    done = _run(shell, *args, "--json", given=given)
+    assert done.returncode == code, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def _on_terminal(
+    shell: Mapping[str, str], *args: str, columns: int, code: int = 0, interrupt_after: bytes | None = None
+) -> str:
+    """What a terminal of this width is sent. interrupt_after: press Ctrl-C when this has been seen."""
+    keeper, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    env = {**shell, "TERM": "xterm-256color"}
+    with subprocess.Popen((*_DRYSTONE, *args), env=env, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        seen = b""
+        while part := _read(keeper):
+            seen += part
+            if interrupt_after is not None and interrupt_after in seen:
+                process.send_signal(signal.SIGINT)
+                interrupt_after = None
+        os.close(keeper)
+    assert process.returncode == code, seen.decode()
+    return seen.decode().replace("\r\n", "\n")
+
+
+def _read(keeper: int) -> bytes:
+    try:
+        return os.read(keeper, 65536)
+    except OSError:  # Linux says so when the other side has been closed
+        return b""
+
+
+def test_a_folder_ends_with_an_outcome_for_every_file(running: dict[str, str], tmp_path: Path, collection: str) -> None:
+    for number in range(25):
+        (tmp_path / f"note-{number:02}.txt").write_text(f"Note number {number}: a dry stone wall of {number} stones.")
+    (tmp_path / "same.txt").write_text((tmp_path / "note-00.txt").read_text())
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows")
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nothing")
+    (tmp_path / ".hidden.txt").write_text("not for others")
+
+    report = _json(running, "add", str(tmp_path), "-c", collection, code=1)
+
+    outcomes = {Path(file["path"]).name: (file["outcome"], file["code"]) for file in report["files"]}
+    assert report["ready"] + report["already_there"] == 26
+    assert (report["already_there"], report["failed"], report["refused"]) == (1, 1, 3)
+    assert outcomes["broken.pdf"][0] == "failed"
+    assert outcomes["empty.txt"] == ("refused", "document.empty")
+    assert outcomes["picture.png"] == ("refused", "document.unsupported_type")
+    assert outcomes["gone.txt"] == ("refused", "file.unreadable")
+    assert ".hidden.txt" not in outcomes
+    failed = _json(running, "documents", "--state", "failed", "-c", collection)["items"]
+    assert [document["name"] for document in failed] == ["broken.pdf"]
+
+
+def test_the_plain_report_has_a_line_with_the_reason_for_each_problem(
+    running: dict[str, str], tmp_path: Path, collection: str
+) -> None:
+    (tmp_path / "empty.txt").touch()
+
+    done = _run(running, "add", str(tmp_path / "empty.txt"), "-c", collection)
+
+    assert done.returncode == 1
+    lines = done.stdout.decode().splitlines()
+    assert "refused\t1" in lines
+    assert lines[-1].split("\t")[:3] == ["refused", str(tmp_path / "empty.txt"), "document.empty"]
+    assert done.stderr == b""
+
+
+def test_the_same_file_again_is_there_already(running: dict[str, str], tmp_path: Path, collection: str) -> None:
+    (tmp_path / "a.txt").write_text("A wall.")
+    first = _json(running, "add", str(tmp_path / "a.txt"), "-c", collection)
+
+    again = _json(running, "add", str(tmp_path / "a.txt"), "-c", collection)
+
+    assert (first["ready"], again["already_there"]) == (1, 1)
+    assert first["files"][0]["document_id"] == again["files"][0]["document_id"]
+
+
+def test_what_is_piped_in_is_found_and_its_quote_is_the_slice_of_its_text(
+    running: dict[str, str], collection: str
+) -> None:
+    page = "<h1>Walls</h1><p>A dry stone wall — 墙 — stands without mortar.</p>".encode()
+    _json(running, "add", "-", "--name", "page.html", "-c", collection, given=page)
+
+    answer = _json(running, "search", "which", "wall", "needs", "no", "mortar", "-c", collection)
+
+    hit = answer["hits"][0]
+    text = _run(running, "documents", "text", hit["document"]["id"]).stdout.decode()
+    assert "without mortar" in hit["quote"]
+    assert text[hit["start"] : hit["end"]] == hit["quote"]
+    assert hit["document"]["name"] == "page.html"
+
+
+def test_title_external_id_and_attributes_arrive_and_filter(
+    running: dict[str, str], tmp_path: Path, collection: str
+) -> None:
+    for year in (1950, 1970):
+        (tmp_path / "shell.txt").write_text(f"Thin shells buckle, as was known in {year}.")
+        options = ("--external-id", f"s-{year}", "--title", f"Shells {year}", "-a", f"year={year}", "-a", "by=Ada")
+        _json(running, "add", str(tmp_path / "shell.txt"), "-c", collection, *options)
+
+    filter_ = json.dumps({"type": "gte", "key": "year", "value": 1960})
+    answer = _json(running, "search", "shells", "-c", collection, "--filter", filter_)
+
+    (document,) = [hit["document"] for hit in answer["hits"]]
+    assert (document["title"], document["external_id"]) == ("Shells 1970", "s-1970")
+    assert document["attributes"] == {"year": 1970, "by": "Ada"}
+
+
+def test_a_deleted_document_is_gone(running: dict[str, str], collection: str) -> None:
+    report = _json(running, "add", "-", "-c", collection, given=b"A wall.")
+    document_id = report["files"][0]["document_id"]
+
+    assert _json(running, "documents", "show", document_id)["state"] == "ready"
+    deleted = _run(running, "documents", "delete", document_id)
+    shown = _run(running, "documents", "show", document_id)
+
+    assert (deleted.returncode, deleted.stdout) == (0, b"")
+    assert (shown.returncode, shown.stdout) == (4, b"")
+    assert shown.stderr.startswith(b"error: There is no document")
+
+
+def test_nothing_found_is_said_beside_the_data_and_is_no_error(running: dict[str, str], collection: str) -> None:
+    _json(running, "add", "-", "-c", collection, given=b"A wall.")
+
+    done = _run(running, "search", "zebra", "--mode", "lexical", "-c", collection)
+
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.decode().strip() == f"no hits in {collection}"
+
+
+def test_jobs_are_listed_newest_first_and_shown(running: dict[str, str], collection: str) -> None:
+    _json(running, "add", "-", "-c", collection, given=b"A wall to list.")
+
+    listed = _json(running, "jobs", "--limit", "2")["items"]
+
+    assert listed[0]["created_at"] >= listed[-1]["created_at"]
+    assert _json(running, "jobs", "show", listed[0]["id"])["kind"] == listed[0]["kind"]
+
+
+def test_nothing_is_wider_than_a_narrow_terminal_and_ids_stay_whole(running: dict[str, str], collection: str) -> None:
+    text = b"A dry stone wall stands without mortar. " * 20
+    report = _json(
+        running, "add", "-", "--name", "a-file-with-a-very-long-name-indeed.txt", "-c", collection, given=text
+    )
+    document_id = report["files"][0]["document_id"]
+
+    for args in (("search", "walls", "-c", collection, "-n", "1"), ("documents", "-c", collection)):
+        seen = _COLOUR.sub("", _on_terminal(running, *args, columns=40))
+
+        assert max(map(len, seen.splitlines())) <= 40, seen
+        assert document_id in seen
+
+
+def test_words_of_the_question_are_marked_on_a_terminal_only(running: dict[str, str], collection: str) -> None:
+    _json(running, "add", "-", "-c", collection, given=b"Dry stone walls stand.")
+    search = ("search", "the", "wall", "-c", collection)
+
+    coloured = _on_terminal(running, *search, columns=80)
+    without_colour = _on_terminal({**running, "NO_COLOR": "1"}, *search, columns=80)
+    piped = _run(running, *search).stdout.decode()
+
+    assert re.search(r"\x1b\[1;33mwalls\x1b\[0m", coloured)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", without_colour)
+    assert "\x1b" not in piped
+    assert "   Dry stone walls stand.\n" in piped
+
+
+def test_an_interrupted_add_says_how_much_was_sent(running: dict[str, str], tmp_path: Path, collection: str) -> None:
+    for number in range(300):
+        (tmp_path / f"{number}.txt").write_text(f"Wall number {number}.")
+
+    seen = _on_terminal(
+        running, "add", str(tmp_path), "-c", collection, columns=80, code=130, interrupt_after=b"files/s"
+    )
+
+    assert re.search(r"interrupted; \d+ of 300 files were sent", _COLOUR.sub("", seen))
+    assert "Traceback" not in seen
+
+
+@pytest.mark.parametrize(
+    ("change", "args", "code", "said"),
+    [
+        ({"API_PORT": "1"}, ("search", "x"), 69, 'hint: run "drystone up"'),
+        ({"API_PORT": "1"}, ("add", __file__), 69, 'hint: run "drystone up"'),
+        ({"DRYSTONE_API_KEY": "dsk_wrong." + "a" * 43}, ("add", __file__), 3, "DRYSTONE_API_KEY"),
+        ({}, ("search", "x", "-c", "no-such-collection"), 4, "no-such-collection"),
+        ({}, ("search", "x", "--filter", "{"), 2, "hint: for example"),
+        ({}, ("documents", "show", "abc"), 2, "is not an id"),
+        ({}, ("add", "no-such-file"), 4, "Cannot find no-such-file"),
+        ({}, ("add", __file__, str(_ROOT / "LICENSE"), "--title", "One for two"), 2, "--title"),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code_and_a_sentence(
+    running: dict[str, str], change: dict[str, str], args: tuple[str, ...], code: int, said: str
+) -> None:
+    done = _run({**running, **change}, *args)
+
+    assert done.returncode == code, done.stderr
+    assert done.stdout == b""
+    assert done.stderr.startswith(b"error: ")
+    assert said in done.stderr.decode()
+
+
+def test_help_does_not_load_what_it_does_not_need(running: dict[str, str]) -> None:
+    loaded = "import sys, drystone.cli.main; print([m for m in ('httpx', 'sqlalchemy', 'onnxruntime', 'celery') if m in sys.modules])"
+
+    done = subprocess.run((sys.executable, "-c", loaded), env=running, capture_output=True, text=True, check=False)
+
+    assert done.stdout.strip() == "[]", done.stderr
