@@ -1,0 +1,1 @@
+"""Figures from one command each; see README.md here."""

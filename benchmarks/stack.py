@@ -1,0 +1,171 @@
+"""Seconds to healthy and memory: servers alone, `up` cold and warm, from a fresh clone.
+
+    python -m benchmarks.stack [--runs 3] [--no-clone]
+
+Everything happens in temporary folders, on ports of its own, and is stopped at the end. The clone is of the last
+commit, with an empty home and empty caches; what it downloads counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import measures, report, stacks
+from benchmarks.report import ROOT, say
+from drystone.stack import processes, state
+from drystone.stack.supervise import Servers
+
+# How this machine reaches the internet and its mirrors belongs to the machine, not to the home that is emptied.
+_KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+_KEPT_PREFIXES = ("PIP_", "UV_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY", "http_", "https_", "no_proxy", "all_proxy")
+
+
+def servers_alone(runs: int) -> dict[str, Any]:
+    """PostgreSQL, Redis and S3 from start to ready: on an empty folder, then on the same folder again."""
+    cold, warm = [], []
+    for _ in range(runs):
+        with stacks.temporary_root() as root:
+            cold.append(_start_and_stop(root))
+            warm.append(_start_and_stop(root))
+    return {"cold_s": measures.spread(cold), "warm_s": measures.spread(warm)}
+
+
+def _start_and_stop(root: Path) -> float:
+    began = time.monotonic()
+    with Servers(stacks.settings_of(root), root):
+        return time.monotonic() - began
+
+
+def whole_stack(runs: int) -> dict[str, Any]:
+    """`up --detach` to healthy: the first time, model and all, and again on the same data; memory once it is warm."""
+    cold, warm = [], []
+    memory: dict[str, Any] = {}
+    for run in range(runs):
+        with (
+            tempfile.TemporaryDirectory(prefix="drystone-bench-model-") as models,
+            stacks.temporary_root(model_dir=Path(models)) as root,
+        ):
+            cold.append(_up(root))
+            stacks.command(root, "down")
+            try:
+                warm.append(_up(root))
+                stacks.command(root, "verify")  # a search and a job: what is loaded late is loaded
+                memory = memory or memory_of(root)
+            finally:
+                stacks.command(root, "down")
+        say(f"up, run {run + 1}: cold {cold[-1]:.1f} s, warm {warm[-1]:.1f} s")
+    return {"cold_s": measures.spread(cold), "warm_s": measures.spread(warm), "memory": memory}
+
+
+def _up(root: Path) -> float:
+    try:
+        return stacks.command(root, "up", "--detach")
+    except BaseException:
+        stacks.command(root, "down")
+        raise
+
+
+def memory_of(root: Path) -> dict[str, dict[str, float]]:
+    """PSS and RSS in MB and the number of processes, by program. PSS shares out what processes have in common."""
+    found: dict[str, dict[str, float]] = {}
+    data_dir = stacks.settings_of(root).general.data_dir
+    names = {process.pid: _name(process) for process in processes.marked(processes.run_prefix(data_dir))}
+    if run := state.read(data_dir / "run"):
+        names[run.pid] = "up"
+    for pid, name in names.items():
+        if sizes := _sizes_mb(pid):
+            row = found.setdefault(name, {"pss_mb": 0.0, "rss_mb": 0.0, "processes": 0})
+            row["pss_mb"] += sizes[0]
+            row["rss_mb"] += sizes[1]
+            row["processes"] += 1
+    found["all"] = {key: sum(row[key] for row in found.values()) for key in ("pss_mb", "rss_mb", "processes")}
+    return {name: {key: round(value, 1) for key, value in row.items()} for name, row in found.items()}
+
+
+def _name(process: processes.Process) -> str:
+    if process.service != processes.APP:
+        return process.service or "other"
+    command = Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    for part, name in (("uvicorn", "web"), ("honcho", "honcho"), ("zygote", "parser")):
+        if part in command:
+            return name
+    return "worker"
+
+
+def _sizes_mb(pid: int) -> tuple[float, float] | None:
+    """None when the process is gone, or the system does not tell (macOS)."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith(("Pss:", "Rss:"))}
+    return sizes["Pss"], sizes["Rss"]
+
+
+def clone_to_healthy() -> dict[str, float]:
+    """`git clone`, then `./drystone up --detach` with nothing in home and caches."""
+    with tempfile.TemporaryDirectory(prefix="drystone-bench-clone-", ignore_cleanup_errors=True) as name:
+        home, checkout = Path(name) / "home", Path(name) / "drystone"
+        home.mkdir()
+        environment = {
+            key: value for key, value in os.environ.items() if key in _KEPT or key.startswith(_KEPT_PREFIXES)
+        }
+        environment |= {"HOME": str(home), "PATH": _path_without_venv(environment["PATH"])}
+        began = time.monotonic()
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], env=environment, check=True)
+        cloned_s = time.monotonic() - began
+        try:
+            _run(checkout, environment, "up", "--detach")
+            healthy_s = time.monotonic() - began
+        finally:
+            _run(checkout, environment, "down")
+    return {"clone_s": round(cloned_s, 2), "healthy_s": round(healthy_s, 1)}
+
+
+def _run(checkout: Path, environment: dict[str, str], *arguments: str) -> None:
+    done = subprocess.run(
+        ["./drystone", *arguments],
+        cwd=checkout,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"./drystone {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}")
+
+
+def _path_without_venv(path: str) -> str:
+    return os.pathsep.join(part for part in path.split(os.pathsep) if not Path(part).is_relative_to(ROOT))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stack", description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--no-clone", action="store_true", help="leave out the clone and its downloads")
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {"servers": servers_alone(arguments.runs), "up": whole_stack(arguments.runs)}
+    rows: list[tuple[object, ...]] = [
+        (name, results[key]["cold_s"]["median"], results[key]["warm_s"]["median"])
+        for key, name in (("servers", "servers alone"), ("up", "up --detach"))
+    ]
+    if not arguments.no_clone:
+        say("cloning into an empty home …")
+        results["clone"] = clone_to_healthy()
+        rows.append(("clone to healthy", results["clone"]["healthy_s"], ""))
+    report.table("Seconds to healthy", ("what", "cold", "warm"), rows)
+    memory = results["up"]["memory"]
+    report.table("Memory", ("program", "PSS MB", "RSS MB", "processes"), [(k, *v.values()) for k, v in memory.items()])
+    report.save("stack", results)
+
+
+if __name__ == "__main__":
+    main()
