@@ -1,0 +1,80 @@
+"""A whole `up` in a folder of its own: the project's code, its own .env, ports and data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from drystone.core import settings as core_settings
+from drystone.core.settings import Settings
+from drystone.stack import dotenv
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running `up --detach`."""
+
+    folder: Path
+    settings: Settings
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`drystone …` in this stack's folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "drystone.cli.main", *arguments],
+            cwd=self.folder,
+            env=_shell(self.folder),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=check,
+        )
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """name -> row of `drystone status`."""
+        rows = json.loads(self.run("status", "--json", check=False).stdout)["services"]
+        return {row["name"]: row for row in rows}
+
+    def client(self) -> httpx.AsyncClient:
+        """A client with the first key."""
+        api = self.settings.api
+        return httpx.AsyncClient(
+            base_url=f"http://{api.host}:{api.port}",
+            headers={"Authorization": f"Bearer {api.key.get_secret_value()}"},
+            timeout=10,
+        )
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack brought up as a person would, and taken down again. pytest keeps the folder, with the logs, for three runs."""
+    folder = tmp_path_factory.mktemp("up")
+    for name in ("Procfile", "alembic.ini", "migrations", "pyproject.toml", "src"):
+        (folder / name).symlink_to(ROOT / name)
+    environment = dotenv.make_environment(
+        data_dir=folder / "data", model_dir=ROOT / ".drystone" / "models", ENVIRONMENT="test", JOB_SWEEP_S="2"
+    )
+    (folder / ".env").write_text("".join(f"{name}={value or repr('')}\n" for name, value in environment.items()))
+    (folder / ".env").chmod(0o600)
+    stack = Stack(folder, core_settings.absolute(core_settings.parse(environment), folder))
+    try:
+        stack.run("up", "--detach")
+        yield stack
+    finally:
+        stack.run("down", check=False)
+
+
+def _shell(folder: Path) -> dict[str, str]:
+    """The shell without what this test run itself was given: only the folder's .env counts."""
+    mine = {name: value for name, value in os.environ.items() if name not in core_settings.variables()}
+    return mine | {"DRYSTONE_ROOT": str(folder)}
