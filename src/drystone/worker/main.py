@@ -36,6 +36,7 @@ def run(settings: Settings) -> int:
     try:
         app.worker_main(
             [
+                "--quiet",
                 "worker",
                 f"--concurrency={settings.worker.concurrency}",
                 f"--queues={QUEUE}",
@@ -44,7 +45,6 @@ def run(settings: Settings) -> int:
                 "--without-gossip",
                 "--without-mingle",
                 "--without-heartbeat",
-                "--quiet",
             ]
         )
     except SystemExit as exc:
