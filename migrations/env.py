@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import context
@@ -26,11 +26,7 @@ ischema_names["xid8"] = Xid8  # SQLAlchemy's reflection does not know this type
 ADVISORY_LOCK = 37978663
 
 
-def include_name(
-    name: str | None,
-    kind: Literal["schema", "table", "column", "index", "unique_constraint", "foreign_key_constraint"],
-    _parents: Any,
-) -> bool:
+def include_name(name: str | None, kind: str, _parents: Any) -> bool:
     """Vector tables are made for each embedding space by drystone.index.spaces, not by revisions."""
     return not (kind == "table" and (name or "").startswith("vectors_"))
 

@@ -35,7 +35,7 @@ from drystone.web import create_app
 from drystone.worker.process import Process
 
 ROOT = Path(__file__).parent.parent
-_ENVIRONMENT = pytest.StashKey[dict[str, str]]()
+_ENVIRONMENT: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 _RUNNING = pytest.StashKey[tuple[Servers, Path]]()
 
 
@@ -46,7 +46,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         config.stash[_ENVIRONMENT] = json.loads(config.workerinput["environment"])
         return
     if config.option.collectonly or _only_unit(config):
-        config.stash[_ENVIRONMENT] = {}
+        config.stash[_ENVIRONMENT] = dict[str, str]()
         return
     folder = Path(tempfile.mkdtemp(prefix="drystone-test-"))
     environment = dotenv.make_environment(

@@ -180,7 +180,7 @@ async def test_lists_page_by_cursor_in_the_order_of_making(client: httpx.AsyncCl
     ids = [(await _send(client, collection, f"number {n}".encode())).json()["document"]["id"] for n in range(5)]
     seen, cursor = [], None
     while True:
-        params = {"collection": collection, "limit": 2} | ({"cursor": cursor} if cursor else {})
+        params: dict[str, Any] = {"collection": collection, "limit": 2} | ({"cursor": cursor} if cursor else {})
         page = (await client.get("/api/v1/documents", params=params)).json()
         seen += [item["id"] for item in page["items"]]
         cursor = page["next_cursor"]

@@ -86,9 +86,7 @@ async def test_every_step_goes_down_and_up_again(empty: Settings) -> None:
     await _run(empty, *(step for _ in _revisions() for step in steps), (command.upgrade, "head"), (command.check,))
 
 
-async def test_two_migrators_at_once_and_one_after_do_no_harm(
-    empty: Settings, environment: dict[str, str]
-) -> None:
+async def test_two_migrators_at_once_and_one_after_do_no_harm(empty: Settings, environment: dict[str, str]) -> None:
     changed = {
         "DATABASE_URL": empty.database.url.get_secret_value(),
         "MIGRATION_DATABASE_URL": empty.database.migration_url.get_secret_value(),
@@ -104,7 +102,7 @@ async def test_two_migrators_at_once_and_one_after_do_no_harm(
         )
         return await process.wait()
 
-    assert await asyncio.gather(migrator(), migrator()) == [0, 0]
+    assert list(await asyncio.gather(migrator(), migrator())) == [0, 0]
     await schema.migrate(empty, ROOT)
 
     engine = make_engine(empty.database.url.get_secret_value(), pool_size=1)

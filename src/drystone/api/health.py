@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter, Response
 
@@ -12,7 +13,7 @@ from drystone.api.schemas import CheckResult, Health, Live
 
 router = APIRouter(prefix="/health", tags=["health"])
 
-_UNAVAILABLE = {503: {"description": "A required dependency is down", "model": Health}}
+_UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"description": "A required dependency is down", "model": Health}}
 
 
 @router.get("/live", summary="Does the process run?")
@@ -21,7 +22,7 @@ async def live() -> Live:
     return Live()
 
 
-@router.get("/ready", summary="Can requests be served?", responses={**_UNAVAILABLE})
+@router.get("/ready", summary="Can requests be served?", responses=_UNAVAILABLE)
 async def ready(resources: ResourcesOf, response: Response) -> Health:
     """Asks every dependency, two seconds each at most; 503 when one is down."""
     findings = await checks.readiness(resources)
@@ -34,7 +35,7 @@ async def ready(resources: ResourcesOf, response: Response) -> Health:
     )
 
 
-@router.get("", summary="The same, under the shorter name", responses={**_UNAVAILABLE})
+@router.get("", summary="The same, under the shorter name", responses=_UNAVAILABLE)
 async def health(resources: ResourcesOf, response: Response) -> Health:
     """As /health/ready."""
     return await ready(resources, response)

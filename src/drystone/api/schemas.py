@@ -117,7 +117,7 @@ class Document(BaseModel):
             size_bytes=view.file.size_bytes,
             sha256=view.file.sha256.hex(),
             attributes=document.attributes,
-            state=document.state,  # type: ignore[arg-type]  # the column's check allows only these
+            state=document.state,
             error=failure,
             version=version.number,
             is_searchable=document.current_version_id is not None,
@@ -276,7 +276,7 @@ class Job(BaseModel):
             id=row.id,
             kind=row.kind,
             subject_id=row.subject_id,
-            state=row.state,  # type: ignore[arg-type]  # the column's check allows only these
+            state=row.state,
             attempt=row.attempt,
             tries={"poison": row.poison_tries, "lost": row.lost_tries, "transient": row.transient_tries},
             error=failure,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
@@ -66,7 +66,7 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
         await form.close()
 
 
-async def _counted(stream: AsyncIterator[bytes], limit: int, max_bytes: int) -> AsyncIterator[bytes]:
+async def _counted(stream: AsyncIterator[bytes], limit: int, max_bytes: int) -> AsyncGenerator[bytes]:
     received = 0
     async for part in stream:
         received += len(part)
@@ -84,7 +84,7 @@ async def _form_of(form: FormData, max_bytes: int) -> Form:
             hint="curl -F file=@report.pdf …",
             pointer="/file",
         )
-    body = cast(BinaryIO, file.file)
+    body = file.file
     size_bytes = body.seek(0, 2)
     if size_bytes > max_bytes:
         raise _too_large(max_bytes)
@@ -111,7 +111,10 @@ async def _form_of(form: FormData, max_bytes: int) -> Form:
 
 
 def _hash(body: BinaryIO) -> bytes:
-    return hashlib.file_digest(body, "sha256").digest()
+    sha256 = hashlib.sha256()
+    while part := body.read(1024 * 1024):
+        sha256.update(part)
+    return sha256.digest()
 
 
 def _text(form: FormData, name: str) -> str | None:

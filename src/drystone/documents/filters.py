@@ -10,7 +10,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Scalar = str | int | float | bool
 MAX_FILTERS = 64
@@ -37,7 +37,7 @@ class Compound(BaseModel):
     filters: Annotated[list[Filter], Len(1, MAX_FILTERS)]
 
 
-Filter = Comparison | Compound
+Filter = Annotated[Comparison | Compound, Field(discriminator="type")]
 Compound.model_rebuild()
 
 

@@ -65,7 +65,7 @@ async def count_by_state(session: AsyncSession, collection_ids: Sequence[UUID]) 
     )
     for collection_id, state, documents, chunks in rows:
         counts[collection_id][state] = documents
-        counts[collection_id]["chunks"] += chunks
+        counts[collection_id]["chunks"] += chunks or 0
     return counts
 
 
@@ -93,14 +93,14 @@ async def file_id(
             set_={"size_bytes": statement.excluded.size_bytes},
         ).returning(File.id)
     )
-    assert found is not None
+    assert isinstance(found, UUID)
     return found
 
 
 async def add_document(session: AsyncSession, values: dict[str, Any]) -> bool:
     """Add a document; False when its identity is taken by a live one."""
     if values["external_id"] is None:
-        identity = {
+        identity: dict[str, Any] = {
             "index_elements": [Document.collection_id, Document.sha256],
             "index_where": and_(Document.deleted_at.is_(None), Document.external_id.is_(None)),
         }
@@ -130,7 +130,7 @@ async def add_version(session: AsyncSession, values: dict[str, Any]) -> None:
     await session.execute(insert(Version).values(**values))
 
 
-async def newest_version(session: AsyncSession, document_id: UUID) -> Row[tuple[Version, File]]:
+async def newest_version(session: AsyncSession, document_id: UUID) -> Row[Version, File]:
     """The newest version of a document, with its file."""
     return (
         await session.execute(

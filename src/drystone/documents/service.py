@@ -105,7 +105,7 @@ async def get_collection(
         raise NotFound(
             "collection.not_found",
             f"There is no collection {name_or_id!r}.",
-            hint="GET /api/v1/collections lists them; the first upload into a name creates it",
+            hint="the first upload into a name creates it; GET /api/v1/collections lists what there is",
             collection=name_or_id,
         )
     return found

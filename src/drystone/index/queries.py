@@ -81,7 +81,7 @@ async def remove_collection(session: AsyncSession, collection_id: UUID) -> None:
     """Forget the statistics of a collection whose chunks are gone."""
     for table in ("term_stats", "collection_stats", "statistic_changes"):
         await session.execute(
-            text(f"delete from {table} where collection_id = :collection_id"),  # noqa: S608  constant names
+            text(f"delete from {table} where collection_id = :collection_id"),
             {"collection_id": collection_id},
         )
 

@@ -43,7 +43,8 @@ async def claim_next(session: AsyncSession, *, worker: str, lease_s: int) -> Cla
 
 async def heartbeat(session: AsyncSession, job_id: UUID, attempt: int, *, lease_s: int) -> bool:
     """Extend the lease; False when the job is no longer held under this attempt."""
-    return (await session.execute(_HEARTBEAT, {"id": job_id, "attempt": attempt, "lease_s": lease_s})).rowcount == 1  # type: ignore[attr-defined]  # CursorResult
+    result = await session.execute(_HEARTBEAT, {"id": job_id, "attempt": attempt, "lease_s": lease_s})
+    return result.first() is not None
 
 
 async def lock_held(session: AsyncSession, job_id: UUID, attempt: int) -> bool:
@@ -141,6 +142,7 @@ returning {_COLUMNS}
 _HEARTBEAT = text("""
 update jobs set lease_until = clock_timestamp() + make_interval(secs => :lease_s)
 where id = :id and attempt = :attempt and state = 'running'
+returning id
 """)
 
 _FINISH = text("""

@@ -106,6 +106,7 @@ class App:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._on_pid("honcho", self._process.pid)
         self._pump = self._logs.follow("honcho", self._process, split=self._split)
         self._wait_ready()
         self.seconds = time.monotonic() - began

@@ -140,11 +140,12 @@ def end_run(prefix: str, *, grace_s: float = GRACE_S) -> int:
     return end_app(prefix, grace_s=grace_s) + end_servers(prefix, grace_s=grace_s)
 
 
-def memory_bytes(pid: int) -> int:
-    """Memory of a process and its descendants. Shared pages count in part where the system tells."""
+def memory_bytes(pid: int, *, without: Collection[int] = ()) -> int:
+    """Memory of a process and its descendants, but for the trees of `without`. Shared pages count in part where the
+    system tells."""
     everyone = _table()
     tree = {pid}
-    while more := {p for p, each in everyone.items() if each.parent in tree} - tree:
+    while more := {p for p, each in everyone.items() if each.parent in tree} - tree - set(without):
         tree |= more
     return sum(_memory_bytes(each) for each in tree)
 

@@ -144,7 +144,14 @@ class _Run:
         )
         run_id = self._servers.run_id
         self._state = StateFile(
-            project.run_dir / "state.json", RunState(run_id, os.getpid(), project.url, started_at=time.time())
+            project.run_dir / "state.json",
+            RunState(
+                run_id,
+                os.getpid(),
+                project.url,
+                started_at=time.time(),
+                services={server.name: ServiceState(port=server.port) for server in self._servers},
+            ),
         )
         self._env = own.environment(project.environment, project.root, run_id, processes.APP)
         self._app = App(
@@ -277,8 +284,7 @@ class _Run:
         self._state.service(name, state="starting", pid=pid, port=port, started_at=time.time())
 
     def _app_ready(self, name: str) -> None:
-        self._state.service("honcho", state="ready", pid=self._app.pid, started_at=time.time())
-        for process in self._app_processes():
+        for process in ["honcho", *self._app_processes()]:
             self._state.service(process, state="ready", seconds=round(self._app.seconds, 3))
         seconds = round(time.monotonic() - self._began, 3)
         if self._healthy.is_set():
@@ -492,12 +498,14 @@ def status(project: Project) -> tuple[RunState | None, list[Row]]:
     runs = RunLock(project.run_dir).holder() == last.pid
     if not runs and last.status not in ("stopped", "failed"):
         last = replace(last, status="stopped", reason="it was killed")
-    return last, [_row(name, each, runs) for name, each in last.services.items()]
+    pids = {each.pid for each in last.services.values() if each.pid}
+    return last, [_row(name, each, runs, pids) for name, each in last.services.items()]
 
 
-def _row(name: str, service: ServiceState, runs: bool) -> Row:
+def _row(name: str, service: ServiceState, runs: bool, pids: set[int]) -> Row:
     alive = runs and service.pid is not None and processes.find(service.pid) is not None
-    now_state = service.state if alive or (service.state in ("external", "restarting") and runs) else "stopped"
+    has_no_pid = service.state in ("external", "starting", "restarting")
+    now_state = service.state if alive or (runs and has_no_pid) else "stopped"
     return Row(
         name=name,
         state=now_state,
@@ -506,5 +514,5 @@ def _row(name: str, service: ServiceState, runs: bool) -> Row:
         uptime_s=time.time() - service.started_at if alive else None,
         restarts=len(service.restarts),
         provider=service.provider,
-        memory_bytes=processes.memory_bytes(service.pid) if alive and service.pid else None,
+        memory_bytes=processes.memory_bytes(service.pid, without=pids) if alive and service.pid else None,
     )

@@ -22,7 +22,7 @@ class Heartbeat:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._held: dict[UUID, tuple[int, Callable[[], None]]] = {}
+        self._held: dict[UUID, tuple[int, Callable[[], object]]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -33,7 +33,7 @@ class Heartbeat:
     def stop(self) -> None:
         self._stop.set()
 
-    def hold(self, claim: Claim, lost: Callable[[], None]) -> None:
+    def hold(self, claim: Claim, lost: Callable[[], object]) -> None:
         """Begin to beat for a job."""
         with self._lock:
             self._held[claim.job_id] = (claim.attempt, lost)
@@ -58,7 +58,7 @@ class Heartbeat:
                     runner.run(self._beat(sessions, held))
             runner.run(engine.dispose())
 
-    async def _beat(self, sessions: Sessions, held: dict[UUID, tuple[int, Callable[[], None]]]) -> None:
+    async def _beat(self, sessions: Sessions, held: dict[UUID, tuple[int, Callable[[], object]]]) -> None:
         lost = []
         try:
             async with transaction(sessions) as session:

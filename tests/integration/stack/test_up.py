@@ -274,7 +274,7 @@ def test_status_and_logs_tell_what_runs(running: Stack) -> None:
 
     # /health/ready of the tiny web answers 200 as every path does.
     assert told.returncode == 0, told.stderr
-    assert set(services) == {"postgres", "redis", "objects", "honcho", "web", "worker"}
+    assert list(services) == ["postgres", "redis", "objects", "honcho", "web", "worker"]
     assert services["postgres"]["pid"] == running.pid("postgres")
     assert services["postgres"]["memory_bytes"] > 1_000_000
     assert services["redis"]["provider"]

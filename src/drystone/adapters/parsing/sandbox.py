@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -226,7 +227,7 @@ class _Zygote:
 
 
 @contextlib.contextmanager
-def _as_file(body: bytes) -> Any:
+def _as_file(body: bytes) -> Iterator[int]:
     """A descriptor of a nameless file with these bytes."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("document")
