@@ -35,7 +35,7 @@ from drystone.web import create_app
 from drystone.worker.process import Process
 
 ROOT = Path(__file__).parent.parent
-_ENVIRONMENT: pytest.StashKey[dict[str, str]] = pytest.StashKey()
+_ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _RUNNING = pytest.StashKey[tuple[Servers, Path]]()
 
 
@@ -86,7 +86,8 @@ def _only_unit(config: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def environment(request: pytest.FixtureRequest, worker_id: str) -> dict[str, str]:
     """The environment of the test stack, with the database and Redis number of this pytest worker."""
-    given = dict(request.config.stash[_ENVIRONMENT])
+    shared: dict[str, str] = request.config.stash[_ENVIRONMENT]
+    given = dict(shared)
     assert given, "this test needs the servers; it belongs in another folder than tests/unit"
     number = 0 if worker_id == "master" else int(worker_id.removeprefix("gw")) + 1
     database = f"drystone_{worker_id}"
