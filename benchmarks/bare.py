@@ -11,7 +11,7 @@ from multiprocessing.pool import Pool
 from pathlib import Path
 
 from benchmarks.corpus import Document
-from drystone.adapters.embedding import BundledEmbedder
+from drystone.adapters.embedding.bundled import BundledEmbedder
 from drystone.adapters.parsing import read_text
 from drystone.documents import ingest
 

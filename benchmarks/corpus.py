@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from drystone.adapters import model
+from drystone.adapters.embedding import model
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from sqlalchemy import text
 from drystone import schema
 from drystone.access import service as access
 from drystone.access.service import Principal
-from drystone.adapters import model
+from drystone.adapters.embedding import model
 from drystone.core import settings as core_settings
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.settings import Settings

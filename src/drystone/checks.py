@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -19,13 +18,13 @@ from drystone.access import service as access
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Unavailable
 from drystone.core.ids import new_id
+from drystone.jobs import presence
 from drystone.jobs import service as jobs
 from drystone.jobs.models import CHECK_KIND, DONE, Job
 from drystone.resources import Resources
 
 # Two seconds for each dependency: /health must answer while one of them hangs.
 TIMEOUT_S = 2.0
-WORKER_KEYS = "drystone:worker:*"
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ async def objects(resources: Resources) -> str:
 async def worker(resources: Resources) -> str:
     """At least one worker process said lately that it is alive."""
     async with _redis(resources) as client:
-        alive = [key async for key in client.scan_iter(WORKER_KEYS, count=1000)]
+        alive = await presence.present(client)
     if not alive:
         raise Unavailable("worker.none", "No worker process is alive.")
     return f"{len(alive)} processes"
@@ -121,13 +120,12 @@ async def blob_round_trip(resources: Resources) -> str:
     return f"sha256 {sha256.hex()[:12]}…"
 
 
-async def schema_at(resources: Resources, root: Path) -> str:
-    """The database is at the revision that the code in `root` expects."""
+async def schema_at(resources: Resources) -> str:
+    """The database is at the revision that the code expects."""
     async with transaction(resources.sessions) as session:
         found = await schema.current(session)
-    expected = schema.head(root)
-    if found != expected:
-        raise Unavailable("database.other_revision", f"The schema is at {found}, the code expects {expected}.")
+    if found != schema.HEAD:
+        raise Unavailable("database.other_revision", f"The schema is at {found}, the code expects {schema.HEAD}.")
     return f"at head, {found}"
 
 
@@ -160,9 +158,4 @@ READINESS: dict[str, Check] = {
 
 
 def _redis(resources: Resources) -> Redis:
-    return Redis.from_url(
-        resources.settings.redis.url.get_secret_value(),
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        decode_responses=True,
-    )
+    return presence.connect(resources.settings.redis, timeout_s=TIMEOUT_S)

@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from drystone import tables
 from drystone.adapters.embedding import Embedder, open_embedder
-from drystone.adapters.model import MODEL_ID
 from drystone.adapters.objects import Objects
 from drystone.core.db import Sessions, make_engine, make_sessions
-from drystone.core.settings import EmbeddingSettings, Settings
+from drystone.core.settings import Settings
 from drystone.documents.service import Space
+from drystone.index import spaces
 from drystone.jobs.broker import Nudger
 
 assert tables.metadata  # every table is known before the first statement
@@ -34,12 +34,6 @@ class Resources:
     embedder: Embedder
     nudger: Nudger
     space: Space
-
-
-def space_of(settings: EmbeddingSettings) -> Space:
-    """The embedding space of the configured model."""
-    model = MODEL_ID if settings.provider == "bundled" else settings.model
-    return Space(model=model, dimension=settings.dimension)
 
 
 @asynccontextmanager
@@ -65,7 +59,7 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
             objects=Objects.open_s3(settings.s3),
             embedder=embedder,
             nudger=nudger,
-            space=space_of(settings.embedding),
+            space=Space(spaces.model_of(settings.embedding), settings.embedding.dimension),
         )
     finally:
         nudger.close()

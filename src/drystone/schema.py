@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
-from drystone.core.db import make_engine, make_sessions, transaction
+from drystone.core.db import Sessions, make_engine, make_sessions, transaction
+from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings
 from drystone.index import spaces
-from drystone.resources import space_of
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+
+# The newest revision in migrations/; said here so that web and worker need no Alembic to know it.
+HEAD = "0005_keyword_index"
 
 
 def config(root: Path, app_role: str) -> Config:
     """Alembic's configuration of the project in `root`."""
+    from alembic.config import Config
+
     made = Config(root / "alembic.ini")
     made.attributes["app_role"] = app_role
     return made
-
-
-def head(root: Path) -> str:
-    """The newest revision in the code."""
-    found = ScriptDirectory.from_config(Config(root / "alembic.ini")).get_current_head()
-    assert found is not None
-    return found
 
 
 async def current(session: AsyncSession) -> str | None:
@@ -40,24 +42,41 @@ async def current(session: AsyncSession) -> str | None:
     return revision
 
 
-async def migrate(settings: Settings, root: Path, *, revision: str = "head") -> None:
-    """Bring the schema to `revision`, one migrator at a time; then make sure of the space and the first key."""
+async def migrate(settings: Settings, root: Path, *, wait_s: float = 0.0) -> None:
+    """Bring the schema to HEAD, one migrator at a time; then make sure of the space and the first key.
+
+    wait_s: how long to wait for PostgreSQL to accept connections. Raises Unavailable when it does not.
+    """
     engine = make_engine(
         settings.database.migration_url.get_secret_value(), pool_size=1, application_name="drystone-migrate"
     )
-    alembic = config(root, settings.database.parts.user)
-
-    def upgrade(connection: Connection) -> None:
-        alembic.attributes["connection"] = connection
-        command.upgrade(alembic, revision)
-
+    sessions = make_sessions(engine)
     try:
-        async with engine.connect() as connection:
-            await connection.run_sync(upgrade)
-        if revision == "head":
-            async with transaction(make_sessions(engine)) as session:
-                space = space_of(settings.embedding)
-                await spaces.ensure(session, space.model, space.dimension)
-                await access.ensure_key(session, settings.api.key.get_secret_value(), name="first key")
+        if await _current_when_up(sessions, wait_s) != HEAD:
+            async with engine.connect() as connection:
+                await connection.run_sync(_upgrade, root, settings.database.parts.user)
+        async with transaction(sessions) as session:
+            await spaces.ensure(session, spaces.model_of(settings.embedding), settings.embedding.dimension)
+            await access.ensure_key(session, settings.api.key.get_secret_value(), name="first key")
     finally:
         await engine.dispose()
+
+
+def _upgrade(connection: Connection, root: Path, app_role: str) -> None:
+    from alembic import command
+
+    alembic = config(root, app_role)
+    alembic.attributes["connection"] = connection
+    command.upgrade(alembic, "head")
+
+
+async def _current_when_up(sessions: Sessions, wait_s: float) -> str | None:
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            async with transaction(sessions) as session:
+                return await current(session)
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(0.05)

@@ -8,8 +8,9 @@ import httpx
 from fastapi import FastAPI
 from tests.fakes import FakeEmbedder, folder_objects
 
-from drystone import resources as assembly
+from drystone.adapters.embedding import model
 from drystone.core.settings import Settings
+from drystone.documents.service import Space
 from drystone.resources import Resources, open_resources
 from drystone.web import create_app
 from drystone.worker.handlers import HANDLERS
@@ -34,7 +35,7 @@ async def test_opening_resources_needs_no_server_to_be_up(settings: Settings) ->
     nowhere = settings.model_copy(update={"s3": settings.s3.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})})
 
     async with open_resources(nowhere, name="test") as opened:
-        assert opened.space == assembly.space_of(settings.embedding)
+        assert opened.space == Space(model.MODEL_ID, model.DIMENSION)
 
 
 def test_every_kind_of_job_has_a_handler() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from drystone.adapters import model
-from drystone.adapters.embedding import BundledEmbedder, Embedder, OpenAIEmbedder, open_embedder
+from drystone.adapters.embedding import Embedder, model, open_embedder
+from drystone.adapters.embedding.bundled import BundledEmbedder
+from drystone.adapters.embedding.openai import OpenAIEmbedder
 from drystone.core.errors import Invalid
 from drystone.core.settings import EmbeddingSettings
 

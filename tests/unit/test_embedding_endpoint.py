@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drystone.adapters.embedding import OpenAIEmbedder
+from drystone.adapters.embedding.openai import OpenAIEmbedder
 from drystone.core.errors import Invalid, Unavailable
 
 KEY = "sk-a-key-that-must-not-be-told"

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from drystone.adapters import model
+from drystone.adapters.embedding import graph, model
 from drystone.core.errors import Unavailable
 
 SENTENCES = [
@@ -107,17 +107,17 @@ def exact() -> list[np.ndarray]:
 
 
 def test_the_graph_before_quantisation_equals_plain_numpy(exact: list[np.ndarray]) -> None:
-    graph = model.encoder(wheel_file("model.safetensors")).SerializeToString()
+    encoder = graph.encoder(wheel_file("model.safetensors")).SerializeToString()
 
     for sentence, vector in zip(SENTENCES, exact, strict=True):
-        np.testing.assert_allclose(run(graph, token_ids(sentence)), vector, atol=1e-5)
+        np.testing.assert_allclose(run(encoder, token_ids(sentence)), vector, atol=1e-5)
 
 
 def test_quantisation_turns_no_vector_far(model_dir: Path, exact: list[np.ndarray]) -> None:
-    graph = str(model.prepare(model_dir) / model.GRAPH_FILE)
+    quantised = str(model.prepare(model_dir) / model.GRAPH_FILE)
 
     cosines = [
-        float(run(graph, token_ids(sentence)) @ vector) for sentence, vector in zip(SENTENCES, exact, strict=True)
+        float(run(quantised, token_ids(sentence)) @ vector) for sentence, vector in zip(SENTENCES, exact, strict=True)
     ]
 
     # Eight bits a weight and an activation keep about .99 of the direction; a wrong layer or scale falls far below.
@@ -150,7 +150,7 @@ def test_processes_that_find_a_damaged_model_build_it_once(model_dir: Path, tmp_
     killed.mkdir()
     assert not model.is_intact(tmp_path)
 
-    code = "import sys, pathlib; from drystone.adapters import model; print(model.prepare(pathlib.Path(sys.argv[1])))"
+    code = "import sys, pathlib; from drystone.adapters.embedding import model; print(model.prepare(pathlib.Path(sys.argv[1])))"
     builders = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
@@ -10,7 +12,11 @@ env = typer.Typer(no_args_is_help=True, help="The environment.")
 
 
 @db.command("migrate")
-def migrate() -> None:
+def migrate(
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait this long for PostgreSQL to answer.")
+    ] = 0.0,
+) -> None:
     """Bring the schema to the newest revision. Harmless when it is there; one at a time by an advisory lock."""
     import asyncio
 
@@ -19,8 +25,8 @@ def migrate() -> None:
     from drystone.stack import root
 
     folder = root.find()
-    asyncio.run(schema.migrate(load(folder), folder))
-    typer.echo(f"schema at {schema.head(folder)}", err=True)
+    asyncio.run(schema.migrate(load(folder), folder, wait_s=wait_s))
+    typer.echo(f"schema at {schema.HEAD}", err=True)
 
 
 @model.command("prepare")
@@ -33,7 +39,7 @@ def prepare() -> None:
     if settings.embedding.provider != "bundled":
         typer.echo(f"the model is {settings.embedding.model} at {settings.embedding.url}: nothing to prepare", err=True)
         return
-    from drystone.adapters import model as bundled
+    from drystone.adapters.embedding import model as bundled
 
     typer.echo(f"model in {bundled.prepare(settings.general.model_dir)}", err=True)
 

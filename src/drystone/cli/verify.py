@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID, uuid4
 
@@ -31,8 +30,7 @@ def verify(
     from drystone.core.settings import load
     from drystone.stack import root
 
-    folder = root.find()
-    findings = asyncio.run(_all(load(folder), folder))
+    findings = asyncio.run(_all(load(root.find())))
     is_ok = all(finding.ok for finding in findings)
     if as_json:
         typer.echo(json.dumps({"ok": is_ok, "checks": [asdict(finding) for finding in findings]}, indent=2))
@@ -45,20 +43,17 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _all(settings: Settings, folder: Path) -> list[Finding]:
+async def _all(settings: Settings) -> list[Finding]:
     from drystone import checks
     from drystone.core import logging
     from drystone.resources import open_resources
 
     logging.configure("ERROR", "console")
 
-    async def schema_is_current(resources: Resources) -> str:
-        return await checks.schema_at(resources, folder)
-
     async with open_resources(settings, name="verify") as resources:
         each: dict[str, Callable[[Resources], Awaitable[str]]] = {
             "postgres": checks.postgres,
-            "schema": schema_is_current,
+            "schema": checks.schema_at,
             "redis": checks.append_only,
             "objects": checks.blob_round_trip,
             "model": checks.model,

@@ -6,12 +6,19 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.adapters.embedding.model import MODEL_ID
 from drystone.core.errors import Unavailable
+from drystone.core.settings import EmbeddingSettings
 from drystone.index.models import EmbeddingSpace
 
 # Build parameters of the graph: measured at 100 000 x 384, recall@10 .91 with ef_search 100, 1.2 ms.
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 64
+
+
+def model_of(settings: EmbeddingSettings) -> str:
+    """The id of the configured model, which names its space."""
+    return MODEL_ID if settings.provider == "bundled" else settings.model
 
 
 def vector_table(space_id: int) -> str:

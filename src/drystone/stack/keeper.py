@@ -1,4 +1,4 @@
-"""Starts again what dies, but not for ever: who falls six times within a minute will not stand by itself."""
+"""Starts again what dies, but not for ever: who falls six times within a minute, or six times without standing, lies."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ PAUSES_S = (0.0, 0.25, 0.5, 1.0, 2.0)  # five restarts a minute
 
 
 class RestartLimit:
-    """Counts restarts within the last minute.
+    """Counts the restarts of the last minute, and all since it last stood.
 
-    pauses_s: before the first, second, … restart of a minute; after the last of them there is no other.
+    pauses_s: before the first, second, … of them; after the last there is no other.
     """
 
     def __init__(self, pauses_s: Sequence[float] = PAUSES_S) -> None:
         self._pauses_s = pauses_s
         self._times: deque[float] = deque()
 
-    def next(self, now: float) -> float | None:
-        """Seconds to wait before the next restart; None when there were too many."""
-        while self._times and now - self._times[0] > WINDOW_S:
+    def next(self, now: float, *, stood: bool) -> float | None:
+        """Seconds to wait before the next restart; None when there were too many.
+
+        stood: whether it was ready before it died. What never gets that far may take half a minute for each try, and
+        would try for ever if the minute alone counted.
+        """
+        while stood and self._times and now - self._times[0] > WINDOW_S:
             self._times.popleft()
         if len(self._times) >= len(self._pauses_s):
             return None
@@ -93,12 +97,13 @@ class Keeper(threading.Thread):
 
     def _keep(self) -> None:
         while not self._stop_event.is_set():
+            stood = not self._must_start
             reason = self._start() if self._must_start else self._kept.wait_dead(self._stop_event)
             self._must_start = False
             if reason is None or self._stop_event.is_set():
                 continue
             if not self._kept.was_asked():
-                self._wait_before_restart(reason)
+                self._wait_before_restart(reason, stood=stood)
             self._must_start = True
 
     def _start(self) -> str | None:
@@ -110,8 +115,8 @@ class Keeper(threading.Thread):
         self._on_ready(self._kept.name)
         return None
 
-    def _wait_before_restart(self, reason: str) -> None:
-        delay_s = self._limit.next(time.monotonic())
+    def _wait_before_restart(self, reason: str, *, stood: bool) -> None:
+        delay_s = self._limit.next(time.monotonic(), stood=stood)
         if delay_s is None:
             self._give_up_or_wait(reason)
             return
@@ -121,7 +126,7 @@ class Keeper(threading.Thread):
     def _give_up_or_wait(self, reason: str) -> None:
         error = Unavailable(
             "stack.too_many_restarts",
-            f"{self._kept.name} died {len(PAUSES_S) + 1} times within a minute; the last time: {reason}.",
+            f"{self._kept.name} died {len(PAUSES_S) + 1} times in a row; the last time: {reason}.",
             hint=f"see its log: drystone logs {'' if self._kept.name == 'app' else self._kept.name}".rstrip(),
             service=self._kept.name,
         )

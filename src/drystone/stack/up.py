@@ -32,7 +32,11 @@ from drystone.stack.state import RunLock, RunState, ServiceState, StateFile
 from drystone.stack.supervise import Server, Servers, Stopped, port_taken
 
 CLI = (sys.executable, "-m", "drystone.cli.main")
-HOOKS = (Hook("migrate", (*CLI, "db", "migrate")), Hook("model", (*CLI, "model", "prepare"), early=True))
+# Both load their libraries while the servers start; migrate then waits for PostgreSQL.
+HOOKS = (
+    Hook("migrate", (*CLI, "db", "migrate", "--wait", "60"), early=True),
+    Hook("model", (*CLI, "model", "prepare"), early=True),
+)
 HEALTHY_TIMEOUT_S = 180.0
 DOWN_TIMEOUT_S = 30.0
 STOPPED_EARLY = 130

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 
+from redis.exceptions import RedisError
+
 from drystone.core import logging
 from drystone.core.db import make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings
+from drystone.jobs import presence
 from drystone.jobs.broker import QUEUE, make_celery
 from drystone.worker.sweep import Sweep, release_of_the_dead
 
@@ -31,6 +34,7 @@ def run(settings: Settings) -> int:
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
     )
     app.set_default()
+    asyncio.run(_forget_the_dead(settings))
     sweep = Sweep(settings)
     sweep.start()
     try:
@@ -53,6 +57,14 @@ def run(settings: Settings) -> int:
         sweep.stop()
         asyncio.run(_release(settings))
     return 0
+
+
+async def _forget_the_dead(settings: Settings) -> None:
+    try:
+        async with presence.connect(settings.redis, timeout_s=2) as redis:
+            await presence.forget_the_dead(redis)
+    except (RedisError, OSError):
+        pass  # Redis is down: what they left there ends by itself
 
 
 async def _release(settings: Settings) -> None:

@@ -7,15 +7,12 @@ broker that is away makes work slower, not stopped.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import socket
 import threading
 import time
 from concurrent.futures import Future
 from uuid import UUID, uuid4
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from drystone.adapters.parsing import Parser, ParserDied
@@ -24,7 +21,7 @@ from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFo
 from drystone.core.logging import bind, get_logger
 from drystone.core.settings import Settings
 from drystone.documents.ingest import Tools
-from drystone.jobs import queries
+from drystone.jobs import presence, queries
 from drystone.jobs import service as jobs
 from drystone.jobs.queries import Claim
 from drystone.resources import open_resources
@@ -35,18 +32,10 @@ from drystone.worker.heartbeat import Heartbeat
 LANES = 3
 # One task works for at most this long; then it nudges again and ends, so that a shutdown never waits long.
 DRAIN_S = 2.0
-# A worker process is alive while this key of its is; checks.worker counts them.
-ALIVE_KEY = "drystone:worker:"
-ALIVE_S = 15
 # Tries of a job whose failure is a fault of ours, with backoff between them.
 MAX_INTERNAL_TRIES = 3
 
 log = get_logger("worker.process")
-
-
-def process_name() -> str:
-    """`host:pid` of this process, as jobs carry it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Process:
@@ -54,7 +43,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._name = process_name()
+        self._name = presence.process_name()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -216,14 +205,13 @@ class Process:
         log.info("job.given_back", job_id=str(claim.job_id), code=error.code, delay_s=round(delay_s, 1))
 
     async def _say_alive(self) -> None:
-        redis = Redis.from_url(self._settings.redis.url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2)
-        async with redis:
+        async with presence.connect(self._settings.redis, timeout_s=5) as redis:
             while True:
                 try:
-                    await redis.set(ALIVE_KEY + self._name, "1", ex=ALIVE_S)
+                    await presence.renew(redis, self._name)
                 except (RedisError, OSError) as exc:
                     log.warning("worker.redis_unavailable", error=repr(exc))
-                await asyncio.sleep(ALIVE_S / 5)
+                await asyncio.sleep(presence.RENEW_S)
 
     async def _look_by_itself(self) -> None:
         while True:

@@ -6,7 +6,6 @@ An advisory lock lets one sweep at a time, however many workers there are. No be
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import threading
 import time
@@ -23,7 +22,7 @@ from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
 from drystone.documents import blobs
 from drystone.index import queries as index
-from drystone.jobs import queries
+from drystone.jobs import presence, queries
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import QUEUE, Nudger
 
@@ -105,16 +104,6 @@ class Sweep:
 async def release_of_the_dead(session: AsyncSession) -> None:
     """Give back the jobs of processes of this host that no longer exist, without waiting for their leases."""
     for worker in await jobs.workers_with_jobs(session, socket.gethostname()):
-        if not _is_running(int(worker.rpartition(":")[2])):
+        if presence.is_dead(worker):
             released = await jobs.release_of_worker(session, worker)
             log.warning("worker.vanished", worker=worker, jobs=released)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

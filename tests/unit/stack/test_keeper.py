@@ -11,16 +11,22 @@ from drystone.stack.supervise import Died
 def test_five_restarts_a_minute_are_granted_with_growing_pauses() -> None:
     limit = RestartLimit()
 
-    assert [limit.next(now=float(second)) for second in range(6)] == [0.0, 0.25, 0.5, 1.0, 2.0, None]
+    assert [limit.next(now=float(second), stood=True) for second in range(6)] == [0.0, 0.25, 0.5, 1.0, 2.0, None]
 
 
 def test_a_minute_later_they_are_forgotten() -> None:
     limit = RestartLimit()
     for second in range(5):
-        limit.next(now=float(second))
+        limit.next(now=float(second), stood=True)
 
-    assert limit.next(now=60.5) is not None  # the one at 0 is older than a minute
-    assert limit.next(now=60.6) is None
+    assert limit.next(now=60.5, stood=True) is not None  # the one at 0 is older than a minute
+    assert limit.next(now=60.6, stood=True) is None
+
+
+def test_what_never_stood_is_given_up_however_long_each_try_takes() -> None:
+    limit = RestartLimit()
+
+    assert [limit.next(now=second * 100.0, stood=False) for second in range(6)][-2:] == [2.0, None]
 
 
 class Falling:

@@ -1,8 +1,4 @@
-"""Texts to vectors: the bundled model on this machine, or any endpoint that speaks OpenAI's embeddings API.
-
-What comes out is safe to store: float32, finite, rows of length 1, in the order of the texts. Vectors of two model ids
-never belong in one space.
-"""
+"""Any endpoint that speaks OpenAI's embeddings API."""
 
 from __future__ import annotations
 
@@ -10,121 +6,23 @@ import asyncio
 import base64
 import binascii
 import random
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-import onnxruntime as ort
-from tokenizers import Tokenizer
 
-from drystone.adapters import model
+from drystone.adapters.embedding import model
+from drystone.adapters.embedding.tokens import check_unicode, estimated_token_starts, open_tokenizer, token_starts
 from drystone.adapters.network import is_loopback
-from drystone.core.errors import Invalid, Unavailable
+from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
-from drystone.core.settings import EmbeddingSettings
-
-# Characters tokenised at once. The tokenizer's bookkeeping takes about a hundred bytes a character.
-_SLICE_CHARS = 65_536
-# Texts per visit to the thread: a cancelled caller is rid of the work after at most so many.
-_TEXTS_AT_ONCE = 16
 
 log = get_logger(__name__)
-
-
-class Embedder(Protocol):
-    """Turns texts into unit vectors of one space."""
-
-    @property
-    def model_id(self) -> str:
-        """What made the vectors; two embedders with the same id and dimension are interchangeable."""
-
-    @property
-    def dimension(self) -> int: ...
-
-    @property
-    def max_tokens(self) -> int:
-        """Tokens of one text that are read, the special ones included; what is beyond has no influence."""
-
-    def token_starts(self, text: str) -> np.ndarray:
-        """Where the text's tokens begin: int64 offsets in code points, never decreasing, special tokens left out.
-
-        A letter that is taken apart into several tokens (a Hangul syllable) gives its offset several times.
-        """
-
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors for texts: float32 of shape (len(texts), dimension), finite, rows of length 1.
-
-        Raises Invalid for a text that is not Unicode (lone surrogates), Unavailable when there is no usable answer.
-        """
-
-    async def aclose(self) -> None: ...
-
-
-def open_embedder(settings: EmbeddingSettings, model_dir: Path) -> Embedder:
-    """The embedder the settings name. The bundled model is prepared in `model_dir` if it is not there yet."""
-    if settings.provider == "bundled":
-        return BundledEmbedder(model_dir, threads=settings.threads)
-    return OpenAIEmbedder(
-        settings.url,
-        settings.api_key.get_secret_value(),
-        settings.model,
-        settings.dimension,
-        batch_size=settings.batch_size,
-        timeout_s=settings.timeout_s,
-        tokenizer_file=model.find_tokenizer(model_dir),
-    )
-
-
-class BundledEmbedder:
-    """all-MiniLM-L6-v2 in int8, on this machine's processors.
-
-    Texts run one at a time. The graph scales activations over all that runs together, so in a batch the same text would
-    get slightly different vectors in different company (cosine .986 to 1 between batches of 4 096 tokens and single
-    texts); alone its vector depends on nothing else. Measured on one core without VNNI, tokens a second, 180 a text:
-    one at a time 4 333, batches of 1 024 tokens 4 392, of 4 096 tokens 4 111.
-    """
-
-    model_id = model.MODEL_ID
-    dimension = model.DIMENSION
-    max_tokens = model.MAX_TOKENS
-
-    def __init__(self, model_dir: Path, *, threads: int = 1) -> None:
-        folder = model.prepare(model_dir)
-        self._tokenizer = _open_tokenizer(folder / model.TOKENIZER_FILE)
-        self._first = self._tokenizer.token_to_id("[CLS]")
-        self._last = self._tokenizer.token_to_id("[SEP]")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(folder / model.GRAPH_FILE, options, providers=["CPUExecutionProvider"])
-
-    def token_starts(self, text: str) -> np.ndarray:
-        return _token_starts(self._tokenizer, text)
-
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.empty((len(texts), self.dimension), np.float32)
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            part = texts[start : start + _TEXTS_AT_ONCE]
-            rows[start : start + len(part)] = await asyncio.to_thread(self._embed_part, part)
-        return rows
-
-    async def aclose(self) -> None:
-        """Nothing to close: the memory goes with the object."""
-
-    def _embed_part(self, texts: Sequence[str]) -> np.ndarray:
-        return np.concatenate([self._embed_one(text) for text in texts])
-
-    def _embed_one(self, text: str) -> np.ndarray:
-        inner = _encode(self._tokenizer, text).ids[: self.max_tokens - 2]
-        ids = np.array([[self._first, *inner, self._last]], np.int64)
-        row: np.ndarray = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
-        return row
 
 
 class OpenAIEmbedder:
@@ -156,7 +54,7 @@ class OpenAIEmbedder:
         self._timeout_s = timeout_s
         self._api_key = api_key
         self._endpoint = url.rstrip("/") + "/embeddings"
-        self._tokenizer = _open_tokenizer(tokenizer_file) if tokenizer_file else None
+        self._tokenizer = open_tokenizer(tokenizer_file) if tokenizer_file else None
         self._client = httpx.AsyncClient(
             timeout=timeout_s,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -164,11 +62,11 @@ class OpenAIEmbedder:
         )
 
     def token_starts(self, text: str) -> np.ndarray:
-        return _token_starts(self._tokenizer, text) if self._tokenizer else _estimated_token_starts(text)
+        return token_starts(self._tokenizer, text) if self._tokenizer else estimated_token_starts(text)
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         for text in texts:
-            _check_unicode(text)
+            check_unicode(text)
         parts = [np.empty((0, self.dimension), np.float32)]
         for start in range(0, len(texts), self._batch_size):
             part = texts[start : start + self._batch_size]
@@ -310,51 +208,3 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def _bad_answer(what: str, *, hint: str | None = None) -> Unavailable:
     return Unavailable("embedding.bad_answer", f"The embedding endpoint answered with {what}.", hint=hint)
-
-
-def _open_tokenizer(file: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(file))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True  # "[SEP]" in a document is text, not a command
-    return tokenizer
-
-
-def _encode(tokenizer: Tokenizer, text: str) -> Any:
-    _check_unicode(text)
-    return tokenizer.encode(text, add_special_tokens=False)
-
-
-def _check_unicode(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        raise Invalid("embedding.not_unicode", "The text holds half a surrogate pair, which is no character.") from exc
-
-
-def _token_starts(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    parts = [np.empty(0, np.int64)]
-    for start, end in _slices(text):
-        offsets = _encode(tokenizer, text[start:end]).offsets
-        parts.append(np.fromiter((offset[0] for offset in offsets), np.int64, len(offsets)) + start)
-    return np.concatenate(parts)
-
-
-def _slices(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text where no token can lie across: before white space. A run without any is cut hard."""
-    start = 0
-    while start < len(text):
-        end = min(start + _SLICE_CHARS, len(text))
-        if end < len(text):
-            end = next((at for at in range(end, max(start, end - 1000), -1) if text[at].isspace()), end)
-        yield start, end
-        start = end
-
-
-# Four letters or digits of Latin, Greek or Cyrillic count one token, every other character one each. English has about
-# five letters a token in the bundled vocabulary and in larger ones: this errs towards smaller chunks.
-_ESTIMATED_TOKEN = re.compile(r"[^\W_\u0530-\U0010ffff]{1,4}|\S")
-
-
-def _estimated_token_starts(text: str) -> np.ndarray:
-    return np.fromiter((match.start() for match in _ESTIMATED_TOKEN.finditer(text)), np.int64)

@@ -1,0 +1,65 @@
+"""Texts to vectors: the bundled model on this machine, or any endpoint that speaks OpenAI's embeddings API.
+
+What comes out is safe to store: float32, finite, rows of length 1, in the order of the texts. Vectors of two model ids
+never belong in one space. A module is imported when the settings name it: each brings a library of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from drystone.adapters.embedding import model
+from drystone.core.settings import EmbeddingSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors of one space."""
+
+    @property
+    def model_id(self) -> str:
+        """What made the vectors; two embedders with the same id and dimension are interchangeable."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of one text that are read, the special ones included; what is beyond has no influence."""
+
+    def token_starts(self, text: str) -> np.ndarray:
+        """Where the text's tokens begin: int64 offsets in code points, never decreasing, special tokens left out.
+
+        A letter that is taken apart into several tokens (a Hangul syllable) gives its offset several times.
+        """
+
+    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors for texts: float32 of shape (len(texts), dimension), finite, rows of length 1.
+
+        Raises Invalid for a text that is not Unicode (lone surrogates), Unavailable when there is no usable answer.
+        """
+
+    async def aclose(self) -> None: ...
+
+
+def open_embedder(settings: EmbeddingSettings, model_dir: Path) -> Embedder:
+    """The embedder the settings name. The bundled model is prepared in `model_dir` if it is not there yet."""
+    if settings.provider == "bundled":
+        from drystone.adapters.embedding.bundled import BundledEmbedder
+
+        return BundledEmbedder(model_dir, threads=settings.threads)
+    from drystone.adapters.embedding.openai import OpenAIEmbedder
+
+    return OpenAIEmbedder(
+        settings.url,
+        settings.api_key.get_secret_value(),
+        settings.model,
+        settings.dimension,
+        batch_size=settings.batch_size,
+        timeout_s=settings.timeout_s,
+        tokenizer_file=model.find_tokenizer(model_dir),
+    )
