@@ -22,6 +22,8 @@ from drystone.stack.supervise import Died, Stopped, how_it_ended
 HONCHO_STOP_S = 7.0
 HONCHO_NOTICES_S = 1.0
 LOOK_EVERY_S = 0.5
+# Readiness asks the model and every server: asked all the time it would slow down what it waits for.
+LOOK_AGAIN_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class App:
                     hint="see their logs: drystone logs web worker",
                     service=self.name,
                 )
-            self._stop.wait(0.05)
+            self._stop.wait(LOOK_AGAIN_S)
 
     def death(self) -> str | None:
         """Which of its processes ended first, and how; None while it runs."""

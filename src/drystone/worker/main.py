@@ -1,19 +1,20 @@
-"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep beside it."""
+"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep beside it.
+
+What the sweep needs is imported when it is first due, not before the pool is spawned: a start waits for the pool.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 
 from redis.exceptions import RedisError
 
 from drystone.core import logging
-from drystone.core.db import make_engine, make_sessions, transaction
-from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings
 from drystone.jobs import presence
 from drystone.jobs.broker import QUEUE, make_celery
-from drystone.worker.sweep import Sweep, release_of_the_dead
 
 # honcho kills five seconds after asking: what is not done by then is given back.
 SOFT_SHUTDOWN_S = 3.0
@@ -35,8 +36,9 @@ def run(settings: Settings) -> int:
     )
     app.set_default()
     asyncio.run(_forget_the_dead(settings))
-    sweep = Sweep(settings)
-    sweep.start()
+    stop = threading.Event()
+    sweeping = threading.Thread(target=_sweep, args=(settings, stop), name="sweep", daemon=True)
+    sweeping.start()
     try:
         app.worker_main(
             [
@@ -54,9 +56,17 @@ def run(settings: Settings) -> int:
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 0
     finally:
-        sweep.stop()
+        stop.set()
+        sweeping.join(timeout=3)
         asyncio.run(_release(settings))
     return 0
+
+
+def _sweep(settings: Settings, stop: threading.Event) -> None:
+    if not stop.wait(settings.worker.sweep_s):
+        from drystone.worker.sweep import Sweep
+
+        Sweep(settings, stop).run()
 
 
 async def _forget_the_dead(settings: Settings) -> None:
@@ -69,6 +79,11 @@ async def _forget_the_dead(settings: Settings) -> None:
 
 async def _release(settings: Settings) -> None:
     """Give back what processes of this worker still held: they are gone by now."""
+    from drystone.core.db import make_engine, make_sessions, transaction
+    from drystone.core.errors import Unavailable
+    from drystone.worker.sweep import release_of_the_dead
+
+    await _forget_the_dead(settings)
     engine = make_engine(settings.database.url.get_secret_value(), pool_size=1, application_name="drystone-release")
     try:
         async with transaction(make_sessions(engine)) as session:

@@ -34,36 +34,30 @@ log = get_logger("worker.sweep")
 
 
 class Sweep:
-    """Runs until stopped, in a thread of its own."""
+    """Runs until `stop` is set, in the thread that calls it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._settings = settings
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+        self._stop = stop
         self._redis_run_id: str | None = None
         self._blobs_at = time.monotonic() + BLOBS_EVERY_S
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=3)
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Look now, and then every `sweep_s` seconds."""
         nudger = Nudger(self._settings.redis)
         with asyncio.Runner() as runner:
             engine = make_engine(
                 self._settings.database.url.get_secret_value(), pool_size=1, application_name="drystone-sweep"
             )
             sessions = make_sessions(engine)
-            while not self._stop.wait(self._settings.worker.sweep_s):
+            while not self._stop.is_set():
                 try:
                     runner.run(self._once(sessions, nudger))
                 except Unavailable as exc:
                     log.warning("sweep.unavailable", code=exc.code)
                 except Exception:  # a sweep that fails is tried again; it must never end
                     log.exception("sweep.failed")
+                self._stop.wait(self._settings.worker.sweep_s)
             runner.run(engine.dispose())
         nudger.close()
 

@@ -5,7 +5,7 @@ Settings are loaded when a pool process starts, never at import.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import shared_task
@@ -14,7 +14,9 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from drystone.core import logging
 from drystone.core.settings import load
 from drystone.jobs.broker import RUN_TASK
-from drystone.worker.process import Process
+
+if TYPE_CHECKING:
+    from drystone.worker.process import Process
 
 _process: Process | None = None
 
@@ -29,6 +31,8 @@ def run(job_id: str) -> None:
 @worker_process_init.connect
 def _open(**_: Any) -> None:
     global _process  # noqa: PLW0603  Celery gives a pool process no other place to keep its state
+    from drystone.worker.process import Process  # not in the main process, whose start the pool waits for
+
     settings = load()
     logging.configure(settings.general.log_level, settings.general.log_format)
     _process = Process(settings)
