@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
-from drystone.core.db import Sessions, make_engine, make_sessions, transaction
-from drystone.core.errors import Unavailable
+from drystone.core.db import make_engine, make_sessions, transaction
 from drystone.core.settings import Settings
 from drystone.index import spaces
 
@@ -42,17 +39,16 @@ async def current(session: AsyncSession) -> str | None:
     return revision
 
 
-async def migrate(settings: Settings, root: Path, *, wait_s: float = 0.0) -> None:
-    """Bring the schema to HEAD, one migrator at a time; then make sure of the space and the first key.
-
-    wait_s: how long to wait for PostgreSQL to accept connections. Raises Unavailable when it does not.
-    """
+async def migrate(settings: Settings, root: Path) -> None:
+    """Bring the schema to HEAD, one migrator at a time; then make sure of the space and the first key."""
     engine = make_engine(
         settings.database.migration_url.get_secret_value(), pool_size=1, application_name="drystone-migrate"
     )
     sessions = make_sessions(engine)
     try:
-        if await _current_when_up(sessions, wait_s) != HEAD:
+        async with transaction(sessions) as session:
+            found = await current(session)
+        if found != HEAD:
             async with engine.connect() as connection:
                 await connection.run_sync(_upgrade, root, settings.database.parts.user)
         async with transaction(sessions) as session:
@@ -68,15 +64,3 @@ def _upgrade(connection: Connection, root: Path, app_role: str) -> None:
     alembic = config(root, app_role)
     alembic.attributes["connection"] = connection
     command.upgrade(alembic, "head")
-
-
-async def _current_when_up(sessions: Sessions, wait_s: float) -> str | None:
-    until = time.monotonic() + wait_s
-    while True:
-        try:
-            async with transaction(sessions) as session:
-                return await current(session)
-        except Unavailable:
-            if time.monotonic() > until:
-                raise
-        await asyncio.sleep(0.05)

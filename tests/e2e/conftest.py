@@ -30,15 +30,17 @@ class Stack:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`drystone …` in this stack's folder."""
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "drystone.cli.main", *arguments],
             cwd=self.folder,
             env=_shell(self.folder),
             capture_output=True,
             text=True,
             timeout=240,
-            check=check,
+            check=False,
         )
+        assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
 
     def status(self) -> dict[str, dict[str, Any]]:
         """name -> row of `drystone status`."""

@@ -178,6 +178,40 @@ async def test_jobs_of_a_vanished_process_come_back_at_once(resources: Resources
     assert await _claim(sessions) is not None
 
 
+async def test_a_job_whose_worker_vanishes_again_and_again_waits_longer_and_is_counted(
+    resources: Resources, sessions: Sessions
+) -> None:
+    await _enqueue(resources, sessions)
+    lost, waits = [], []
+    for _ in range(3):
+        claim = await _claim(sessions, worker="here:123")
+        assert claim is not None
+        lost.append(claim.lost_tries)
+        async with transaction(sessions) as session:
+            await jobs.release_of_worker(session, "here:123", vanished=True)
+            waits.append(
+                await session.scalar(text("select extract(epoch from run_after - clock_timestamp()) from jobs"))
+            )
+            await session.execute(text("update jobs set run_after = clock_timestamp()"))
+
+    assert lost == [0, 1, 2]
+    assert [round(float(wait)) for wait in waits] == [0, 1, 3]
+
+
+async def test_what_a_process_has_in_hand_is_not_given_back(resources: Resources, sessions: Sessions) -> None:
+    await _enqueue(resources, sessions)
+    await _enqueue(resources, sessions)
+    in_hand, forgotten = await _claim(sessions, worker="here:123"), await _claim(sessions, worker="here:123")
+    assert in_hand is not None
+    assert forgotten is not None
+    async with transaction(sessions) as session:
+        assert await jobs.release_of_worker(session, "here:123", but={in_hand.job_id}) == 1
+
+    again = await _claim(sessions)
+    assert again is not None
+    assert again.job_id == forgotten.job_id
+
+
 async def test_a_check_is_left_to_its_message(resources: Resources, sessions: Sessions) -> None:
     job_id = await _enqueue(resources, sessions, kind="checks.echo")
 

@@ -13,19 +13,23 @@ env = typer.Typer(no_args_is_help=True, help="The environment.")
 
 @db.command("migrate")
 def migrate(
-    wait_s: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait this long for PostgreSQL to answer.")
-    ] = 0.0,
+    held: Annotated[
+        bool, typer.Option("--held", help="Load everything, then wait for the end of standard input.", hidden=True)
+    ] = False,
 ) -> None:
     """Bring the schema to the newest revision. Harmless when it is there; one at a time by an advisory lock."""
     import asyncio
+    import sys
 
     from drystone import schema
     from drystone.core.settings import load
     from drystone.stack import root
 
     folder = root.find()
-    asyncio.run(schema.migrate(load(folder), folder, wait_s=wait_s))
+    settings = load(folder)
+    if held:
+        sys.stdin.read()
+    asyncio.run(schema.migrate(settings, folder))
     typer.echo(f"schema at {schema.HEAD}", err=True)
 
 

@@ -11,6 +11,7 @@ import threading
 from uuid import UUID
 
 from celery import Celery
+from kombu.entity import Queue
 
 from drystone.core.logging import get_logger
 from drystone.core.settings import RedisSettings
@@ -24,7 +25,7 @@ log = get_logger("jobs.broker")
 
 
 def make_celery(settings: RedisSettings, *, socket_timeout_s: float) -> Celery:
-    """A Celery application: JSON ids only, early acknowledgement, no results, no retries of its own.
+    """A Celery application: JSON ids only, no acknowledgements, no results, no retries of its own.
 
     socket_timeout_s: 2 for publishers (a paused Redis otherwise hangs the publish for half a minute), 5 or more for
     the consumer, whose blocking read takes longer than 2.
@@ -35,9 +36,11 @@ def make_celery(settings: RedisSettings, *, socket_timeout_s: float) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={"socket_timeout": socket_timeout_s, "socket_connect_timeout": 2},
-        task_acks_late=False,
         task_create_missing_queues=True,
         task_default_queue=QUEUE,
+        # Taken off the queue when read. An acknowledgement that fails because Redis has just died would never be
+        # repeated, and the consumer would wait for it for ever instead of reading on.
+        task_queues=[Queue(QUEUE, no_ack=True)],  # type: ignore[no-untyped-call]
         task_ignore_result=True,
         task_publish_retry=False,
         task_serializer="json",

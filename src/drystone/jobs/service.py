@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -78,17 +79,21 @@ async def page(
     return list((await session.scalars(query)).all())
 
 
-async def release_of_worker(session: AsyncSession, worker: str) -> int:
-    """Give back at once every job that a stopping or vanished worker process held; how many.
+async def release_of_worker(
+    session: AsyncSession, worker: str, *, vanished: bool = False, but: Collection[UUID] = ()
+) -> int:
+    """Give back every job that a worker process holds in the ledger, and no longer in hand; how many.
 
-    worker: a process's name `host:pid`.
+    worker: a process's name `host:pid`. vanished: it was not told to stop: counted against the jobs, which may be why,
+    and after the first time they wait longer and longer. but: the jobs it does have in hand.
     """
     result = await session.execute(
         text("""
-        update jobs set state = 'queued', lease_until = null, run_after = clock_timestamp(), offered_at = '-infinity'
-        where state = 'running' and worker = :worker returning id
+        update jobs set state = 'queued', lease_until = null, offered_at = '-infinity', lost_tries = lost_tries + :lost,
+               run_after = clock_timestamp() + make_interval(secs => :lost * (least(60, power(2, lost_tries)) - 1))
+        where state = 'running' and worker = :worker and id <> all(:but) returning id
         """),
-        {"worker": worker},
+        {"worker": worker, "lost": int(vanished), "but": list(but)},
     )
     return len(result.all())
 

@@ -28,11 +28,16 @@ LOOK_AGAIN_S = 0.15
 
 @dataclass(frozen=True)
 class Hook:
-    """A command of a start-up. early: runs beside the start of the servers instead of after it."""
+    """A command of a start-up.
+
+    early: starts beside the servers instead of after them. held: its standard input ends when the servers are ready, so
+    that it can load what it needs before.
+    """
 
     name: str
     argv: tuple[str, ...]
     early: bool = False
+    held: bool = False
 
 
 def environment(merged: Mapping[str, str], root: Path, run_id: str, service: str) -> dict[str, str]:
@@ -201,8 +206,13 @@ class App:
             self._pump.join(timeout=2)
 
 
-def run_hook(hook: Hook, root: Path, env: Mapping[str, str], *, logs: Logs, stop: threading.Event) -> float:
-    """Run a command to its end; the seconds it took. Raises Unavailable if it failed, Stopped if it was called off."""
+def run_hook(
+    hook: Hook, root: Path, env: Mapping[str, str], *, logs: Logs, stop: threading.Event, go: threading.Event
+) -> float:
+    """Run a command to its end; the seconds it took. Raises Unavailable if it failed, Stopped if it was called off.
+
+    go: lets a held command go on.
+    """
     began = time.monotonic()
     if stop.is_set():
         raise Stopped
@@ -210,14 +220,18 @@ def run_hook(hook: Hook, root: Path, env: Mapping[str, str], *, logs: Logs, stop
         hook.argv,
         cwd=root,
         env=dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if hook.held else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     pump = logs.follow(hook.name, process)
     while process.poll() is None and not stop.is_set():
+        if process.stdin and go.is_set():
+            process.stdin.close()
         time.sleep(0.02)
+    if process.stdin:
+        process.stdin.close()
     if process.poll() is None:
         process.terminate()
         try:

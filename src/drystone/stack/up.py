@@ -32,9 +32,9 @@ from drystone.stack.state import RunLock, RunState, ServiceState, StateFile
 from drystone.stack.supervise import Server, Servers, Stopped, port_taken
 
 CLI = (sys.executable, "-m", "drystone.cli.main")
-# Both load their libraries while the servers start; migrate then waits for PostgreSQL.
+# Both load their libraries while the servers start.
 HOOKS = (
-    Hook("migrate", (*CLI, "db", "migrate", "--wait", "60"), early=True),
+    Hook("migrate", (*CLI, "db", "migrate", "--held"), early=True, held=True),
     Hook("model", (*CLI, "model", "prepare"), early=True),
 )
 HEALTHY_TIMEOUT_S = 180.0
@@ -65,7 +65,7 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Plan:
         raw: dict[str, Any] = json.loads(text)
-        hooks = tuple(Hook(each["name"], tuple(each["argv"]), each["early"]) for each in raw.pop("hooks", []))
+        hooks = tuple(Hook(**each | {"argv": tuple(each["argv"])}) for each in raw.pop("hooks", []))
         procfile = raw.pop("procfile", None)
         return cls(root=Path(raw.pop("root")), hooks=hooks, procfile=Path(procfile) if procfile else None, **raw)
 
@@ -133,6 +133,7 @@ class _Run:
         self._crash: BaseException | None = None
         self._changed = threading.Event()
         self._healthy = threading.Event()
+        self._servers_ready = threading.Event()
         self._keepers: list[Keeper] = []
         self._hook_seconds: dict[str, float] = {}
         self._began = time.monotonic()
@@ -223,6 +224,7 @@ class _Run:
             early = [pool.submit(self._run_hook, hook) for hook in self._plan.hooks if hook.early]
             try:
                 self._servers.start()
+                self._servers_ready.set()
                 for hook in self._plan.hooks:
                     if not hook.early:
                         self._run_hook(hook)
@@ -234,7 +236,9 @@ class _Run:
 
     def _run_hook(self, hook: Hook) -> None:
         env = self._env | {processes.SERVICE: processes.HOOK}
-        self._hook_seconds[hook.name] = own.run_hook(hook, self._project.root, env, logs=self._logs, stop=self._stop)
+        self._hook_seconds[hook.name] = own.run_hook(
+            hook, self._project.root, env, logs=self._logs, stop=self._stop, go=self._servers_ready
+        )
         self._say(f"{hook.name:<9} done   {self._hook_seconds[hook.name]:5.1f} s")
 
     def _keep_all(self) -> None:

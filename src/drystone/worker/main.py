@@ -87,7 +87,7 @@ async def _release(settings: Settings) -> None:
     engine = make_engine(settings.database.url.get_secret_value(), pool_size=1, application_name="drystone-release")
     try:
         async with transaction(make_sessions(engine)) as session:
-            await release_of_the_dead(session)
+            await release_of_the_dead(session, vanished=False)
     except Unavailable:
         pass  # PostgreSQL is down too: the leases end by themselves
     finally:

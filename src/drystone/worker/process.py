@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from uuid import UUID, uuid4
 
 from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.parsing import Parser, ParserDied
 from drystone.core.db import transaction
@@ -49,6 +50,9 @@ class Process:
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._heartbeat = Heartbeat(settings)
         self._stopping = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._in_hand: set[UUID] = set()
+        self._is_unsure = False
 
     def start(self) -> None:
         """Open everything; returns when jobs can be taken. Raises what opening raised."""
@@ -125,13 +129,27 @@ class Process:
         return False
 
     async def _claim(self, first: UUID | None) -> Claim | None:
+        async with self._claiming:
+            try:
+                async with transaction(self._resources.sessions) as session:
+                    if self._is_unsure:
+                        await jobs.release_of_worker(session, self._name, but=self._in_hand)
+                    claim = await self._claim_in(session, first)
+            except Unavailable:
+                self._is_unsure = True  # perhaps PostgreSQL gave us a job, and died before it could say so
+                raise
+            self._is_unsure = False
+            if claim is not None:
+                self._in_hand.add(claim.job_id)
+            return claim
+
+    async def _claim_in(self, session: AsyncSession, first: UUID | None) -> Claim | None:
         lease_s = self._settings.worker.lease_s
-        async with transaction(self._resources.sessions) as session:
-            if first is not None:
-                claim = await queries.claim(session, first, worker=self._name, lease_s=lease_s)
-                if claim is not None:
-                    return claim
-            return await queries.claim_next(session, worker=self._name, lease_s=lease_s)
+        if first is not None:
+            claim = await queries.claim(session, first, worker=self._name, lease_s=lease_s)
+            if claim is not None:
+                return claim
+        return await queries.claim_next(session, worker=self._name, lease_s=lease_s)
 
     async def _run_job(self, claim: Claim) -> None:
         task = asyncio.create_task(self._work(claim))
@@ -146,9 +164,11 @@ class Process:
         except jobs.LostLease:
             log.warning("job.lease_lost", job_id=str(claim.job_id))
         except Unavailable as exc:
-            # Not even the outcome could be written: the lease ends by itself, and the sweep gives the job back.
+            # Not even the outcome could be written: the next claim gives the job back, or the lease ends by itself.
             log.warning("job.outcome_unwritten", job_id=str(claim.job_id), code=exc.code)
+            self._is_unsure = True
         finally:
+            self._in_hand.discard(claim.job_id)
             self._heartbeat.let_go(claim)
 
     async def _work(self, claim: Claim) -> None:
@@ -186,7 +206,16 @@ class Process:
     async def _give_back(self, claim: Claim, exc: Exception) -> None:
         error = exc if isinstance(exc, DrystoneError) else Unavailable("job.deadline", "It took too long.")
         delay_s = min(60.0, 2.0 ** min(claim.transient_tries, 6)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
-        await self._release(claim, error, delay_s=delay_s, transient=True)
+        until = time.monotonic() + self._settings.worker.lease_s
+        while True:
+            try:
+                await self._release(claim, error, delay_s=delay_s, transient=True)
+                return
+            except Unavailable:
+                # PostgreSQL itself was away. It is back long before the lease would end by itself.
+                if self._stopping.is_set() or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(0.5)
 
     async def _release(
         self, claim: Claim, error: DrystoneError, *, delay_s: float, poison: bool = False, transient: bool = False

@@ -95,9 +95,13 @@ class Sweep:
         return is_new or is_empty
 
 
-async def release_of_the_dead(session: AsyncSession) -> None:
-    """Give back the jobs of processes of this host that no longer exist, without waiting for their leases."""
+async def release_of_the_dead(session: AsyncSession, *, vanished: bool = True) -> None:
+    """Give back the jobs of processes of this host that no longer exist, without waiting for their leases.
+
+    vanished: False when they were told to stop.
+    """
     for worker in await jobs.workers_with_jobs(session, socket.gethostname()):
         if presence.is_dead(worker):
-            released = await jobs.release_of_worker(session, worker)
-            log.warning("worker.vanished", worker=worker, jobs=released)
+            released = await jobs.release_of_worker(session, worker, vanished=vanished)
+            if vanished:
+                log.warning("worker.vanished", worker=worker, jobs=released)
