@@ -18,8 +18,10 @@ from drystone.core.settings import RedisSettings
 
 RUN_TASK = "drystone.run"
 QUEUE = "drystone"
-# Workers drain the ledger once awake, so a burst needs no message for each of its jobs.
-NUDGES_PER_BURST = 16
+# Workers drain the ledger once awake, so a burst needs no message for each of its jobs; what comes within PAUSE_S after
+# a message is one burst.
+NUDGES_PER_BURST = 4
+PAUSE_S = 0.1
 
 log = get_logger("jobs.broker")
 
@@ -59,6 +61,7 @@ class Nudger:
         self._pending: queue.SimpleQueue[UUID | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._closing = threading.Event()
 
     def nudge(self, job_id: UUID) -> None:
         """Tell some worker that a job is due. Returns at once; a failure is logged, the sweep makes up for it."""
@@ -71,6 +74,7 @@ class Nudger:
     def close(self) -> None:
         """Send what is pending (for at most 3 s) and stop."""
         if self._thread is not None:
+            self._closing.set()
             self._pending.put(None)
             self._thread.join(timeout=3)
 
@@ -82,13 +86,15 @@ class Nudger:
                 burst.append(self._pending.get())
             is_open = None not in burst
             self._send([job_id for job_id in burst if job_id is not None][-NUDGES_PER_BURST:])
+            if is_open:
+                self._closing.wait(PAUSE_S)
         self._app.close()
 
     def _send(self, job_ids: list[UUID]) -> None:
         try:
-            with self._app.connection_for_write() as connection:
+            with self._app.producer_or_acquire() as producer:  # of a pool: connected once, anew after a failure
                 for job_id in job_ids:
-                    self._app.send_task(RUN_TASK, args=[str(job_id)], connection=connection)
+                    self._app.send_task(RUN_TASK, args=[str(job_id)], producer=producer)
         except Exception as exc:  # noqa: BLE001
             # Whatever the broker's client raises, the job stands in the ledger and the sweep will offer it.
             log.warning("jobs.nudge_failed", jobs=len(job_ids), error=repr(exc))

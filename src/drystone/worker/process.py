@@ -13,6 +13,7 @@ import time
 from concurrent.futures import Future
 from uuid import UUID, uuid4
 
+import uvloop
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -74,7 +75,7 @@ class Process:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._main())
         except BaseException as exc:
             if not self._started.done():
