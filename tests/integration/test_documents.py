@@ -9,8 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
+from drystone.documents import queries
+from drystone.documents import service as documents
 from drystone.resources import Resources
 
 Work = Callable[[], Awaitable[None]]
@@ -273,3 +277,22 @@ async def test_jobs_can_be_listed_by_state(client: httpx.AsyncClient, collection
     done = (await client.get("/api/v1/jobs", params={"state": "done"})).json()["items"]
     assert (len(queued), len(done)) == (1, 1)
     assert json.dumps(done[0]["tries"]) == '{"poison": 0, "lost": 0, "transient": 0}'
+
+
+async def test_a_collection_is_not_deleted_under_an_upload(
+    resources: Resources, sessions: Sessions, principal: Principal
+) -> None:
+    async def delete() -> None:
+        async with transaction(sessions) as session:
+            await session.execute(text("set local lock_timeout = '100ms'"))
+            await documents.delete_collection(session, resources.nudger, principal, "held")
+
+    async with transaction(sessions) as session:
+        made = await documents.create_collection(session, principal, resources.space, name="held", language="english")
+    async with transaction(sessions) as upload:
+        await queries.find_collection(upload, principal.workspace_id, "held", share=True)
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await delete()
+
+    async with transaction(sessions) as session:
+        assert (await documents.get_collection(session, principal, "held")).id == made.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -215,3 +216,70 @@ async def test_openapi_has_a_summary_a_tag_and_problems_for_every_route(client: 
     assert "Problem" in spec["components"]["schemas"]
     assert "HTTPValidationError" not in spec["components"]["schemas"]
     assert spec["components"]["schemas"]["SearchRequest"]["examples"]
+
+
+@pytest.mark.parametrize("wrong", ["\0", "\ud800"])
+async def test_what_is_no_text_is_refused_wherever_it_comes_in(client: httpx.AsyncClient, wrong: str) -> None:
+    escaped = json.dumps(wrong)
+    bodies = [
+        f'{{"query": {escaped}}}',
+        f'{{"query": "x", "collection": {escaped}}}',
+        f'{{"query": "x", "filter": {{"type": "eq", "key": {escaped}, "value": 1}}}}',
+        f'{{"query": "x", "filter": {{"type": "eq", "key": "a", "value": {escaped}}}}}',
+    ]
+    kind = {"Content-Type": "application/json"}
+
+    answers = [await client.post("/api/v1/search", content=body, headers=kind) for body in bodies]
+    answers += [
+        await client.post("/api/v1/collections", content=f'{{"name": "a", "{name}": {escaped}}}', headers=kind)
+        for name in ("description", "language")
+    ]
+    if wrong == "\0":
+        answers += [
+            await client.get("/api/v1/documents?collection=%00"),
+            await client.get("/api/v1/documents?external_id=%00"),
+            await client.get("/api/v1/collections/%00"),
+            await client.delete("/api/v1/collections/%00"),
+        ]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(422, "request.invalid")] * len(answers)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        '{"a": 1e400}',
+        '{"a": NaN}',
+        '{"a": "\\ud800"}',
+        '{"\\ud800": 1}',
+        '{"a": "\\u0000"}',
+        "[1]",
+        '{"a": ' + "[" * 20 + "]" * 20 + "}",
+        '{"a": ' + "[" * 300 + "]" * 300 + "}",
+        '{"a": ' + "[" * 30000 + "]" * 30000 + "}",
+    ],
+    ids=lambda value: value[:16],
+)
+async def test_attributes_that_could_not_be_given_back_are_refused(
+    client: httpx.AsyncClient, collection: str, attributes: str
+) -> None:
+    sent = await client.post(
+        "/api/v1/documents", files={"file": ("a.txt", b"x")}, data={"collection": collection, "attributes": attributes}
+    )
+
+    assert sent.status_code == 422
+    assert sent.json()["code"] in ("document.attributes_not_json", "document.attributes_too_deep")
+    assert (await client.get(f"/api/v1/collections/{collection}")).status_code == 404  # nothing was begun
+
+
+@pytest.mark.parametrize("charset", ["punycode", "unicode_escape", "undefined", "utf-16"])
+async def test_a_form_in_another_charset_is_refused(client: httpx.AsyncClient, charset: str) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="title"\r\n\r\n\\ud800\r\n--b--\r\n'
+
+    answer = await client.post(
+        "/api/v1/documents",
+        content=body,
+        headers={"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"},
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.bad_multipart")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Collection, Collections, NewCollection
+from drystone.core.text import Text
 from drystone.documents import service
 
 router = APIRouter(prefix="/collections", tags=["collections"])
@@ -33,13 +34,13 @@ async def list_(caller: Caller, session: Session) -> Collections:
 
 
 @router.get("/{collection}", summary="Get a collection", responses=responses(404))
-async def get(collection: str, caller: Caller, session: Session) -> Collection:
+async def get(collection: Text, caller: Caller, session: Session) -> Collection:
     """A collection by name or id, with counts of its documents by state."""
     found = await service.get_collection(session, caller, collection)
     return Collection.of(found, (await service.states(session, caller, [found]))[found.id])
 
 
 @router.delete("/{collection}", status_code=204, summary="Delete a collection", responses=responses(404))
-async def delete(collection: str, caller: Caller, resources: ResourcesOf, session: Session) -> None:
+async def delete(collection: Text, caller: Caller, resources: ResourcesOf, session: Session) -> None:
     """Delete a collection with all its documents: out of search at once, off the disk soon after."""
     await service.delete_collection(session, resources.nudger, caller, collection)

@@ -13,6 +13,7 @@ from drystone.api import upload
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Document, Documents, DocumentState, ReceivedDocument
+from drystone.core.text import Text
 from drystone.documents import service
 
 router = APIRouter(prefix="/documents", tags=["documents"])
@@ -80,9 +81,9 @@ async def upload_(request: Request, response: Response, caller: Caller, resource
 async def list_(
     caller: Caller,
     session: Session,
-    collection: str | None = None,
+    collection: Text | None = None,
     state: DocumentState | None = None,
-    external_id: str | None = None,
+    external_id: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     cursor: Annotated[UUID | None, Query(description="next_cursor of the page before.")] = None,
 ) -> Documents:

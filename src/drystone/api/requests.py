@@ -45,7 +45,7 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            if not scope["path"].startswith(_QUIET_PATHS) or status >= 500:
+            if not scope["path"].startswith(_QUIET_PATHS):
                 took_ms = round((time.perf_counter() - started) * 1000, 1)
                 log.info("http.request", method=scope["method"], path=scope["path"], status=status, took_ms=took_ms)
             unbind("request_id")

@@ -9,6 +9,7 @@ from uuid import UUID
 from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field
 
+from drystone.core.text import Text
 from drystone.documents.filters import Filter
 from drystone.documents.models import Collection as CollectionRow
 from drystone.documents.service import DocumentView
@@ -28,9 +29,9 @@ class NewCollection(BaseModel):
         json_schema_extra={"examples": [{"name": "papers", "description": "Papers we cite", "language": "english"}]},
     )
 
-    name: Annotated[str, Len(1, 128)] = Field(description="Letters, digits, dots, hyphens, underscores.")
-    description: Annotated[str, Len(0, 2000)] = ""
-    language: Annotated[str, Len(1, 63)] = Field("english", description="A text-search configuration of PostgreSQL.")
+    name: Annotated[Text, Len(1, 128)] = Field(description="Letters, digits, dots, hyphens, underscores.")
+    description: Annotated[Text, Len(0, 2000)] = ""
+    language: Annotated[Text, Len(1, 63)] = Field("english", description="A text-search configuration of PostgreSQL.")
 
 
 class DocumentCounts(BaseModel):
@@ -163,8 +164,8 @@ class SearchRequest(BaseModel):
         },
     )
 
-    query: Annotated[str, Len(1, 4000)]
-    collection: str = "default"
+    query: Annotated[Text, Len(1, 4000)]
+    collection: Annotated[Text, Len(1, 128)] = "default"
     mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
     limit: Annotated[int, Ge(1), Le(100)] = 10
     filter: Filter | None = Field(None, description="Over the documents' attributes.")

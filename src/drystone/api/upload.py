@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from drystone.core.errors import Invalid
+from drystone.core.text import is_storable
 from drystone.documents.service import Upload
 
 _HEAD_BYTES = 8192
+_MAX_DEPTH = 16
+_CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 # Boundaries, headers and the other fields of the form, beside the file itself.
 _FORM_BYTES = 256 * 1024
 
@@ -40,12 +44,18 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
 
     Raises Invalid: not multipart, no file, too large (while receiving, not after), attributes that are no JSON object.
     """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    if media_type.strip().lower() != "multipart/form-data":
         raise Invalid(
             "request.not_multipart",
             "An upload is a multipart form with a field named file.",
             hint="curl -F file=@report.pdf -F collection=default …",
             status=415,
+        )
+    charset = _CHARSET.search(parameters)
+    if charset and charset[1].lower() not in ("utf-8", "utf8"):
+        raise Invalid(
+            "request.bad_multipart", "The form's fields must be in UTF-8.", hint="leave charset out", status=400
         )
     if int(request.headers.get("content-length") or 0) > max_bytes + _FORM_BYTES:
         raise _too_large(max_bytes)
@@ -59,7 +69,8 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
     try:
         form = await parser.parse()
     except (MultiPartException, MultipartParseError, KeyError, UnicodeDecodeError) as exc:
-        raise Invalid("request.bad_multipart", f"The form cannot be read: {exc}.", status=400) from exc
+        said = str(exc).rstrip(".")
+        raise Invalid("request.bad_multipart", f"The form cannot be read: {said}.", status=400) from exc
     try:
         yield await _form_of(form, max_bytes)
     finally:
@@ -121,7 +132,7 @@ def _text(form: FormData, name: str) -> str | None:
     value = form.get(name)
     if isinstance(value, UploadFile):
         raise Invalid("request.field_is_file", f"The field {name} is text, not a file.", pointer=f"/{name}")
-    if value is not None and "\0" in value:
+    if value is not None and not is_storable(value):
         raise Invalid("request.nul", f"The field {name} holds a NUL character.", pointer=f"/{name}")
     return value or None
 
@@ -130,16 +141,29 @@ def _attributes(value: str | None) -> dict[str, Any] | None:
     if value is None:
         return None
     try:
-        attributes = json.loads(value, parse_constant=_refuse_constant)
+        attributes = json.loads(value)
+        plain = json.dumps(attributes, ensure_ascii=False, allow_nan=False)  # refuses NaN, and 1e400, which is infinite
     except (ValueError, RecursionError) as exc:
         raise _bad_attributes() from exc
-    if not isinstance(attributes, dict) or "\\u0000" in json.dumps(attributes):
+    if not isinstance(attributes, dict) or not is_storable(plain) or "\\u0000" in plain:
         raise _bad_attributes()
+    if _depth(attributes) > _MAX_DEPTH:
+        raise Invalid(
+            "document.attributes_too_deep",
+            f"The attributes are nested more than {_MAX_DEPTH} levels deep.",
+            hint="only values at the top can be filtered by",
+            pointer="/attributes",
+        )
     return attributes
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
+def _depth(value: Any) -> int:
+    """Levels of objects and lists."""
+    deepest, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        deepest += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return deepest
 
 
 def _bad_attributes() -> Invalid:

@@ -19,7 +19,7 @@ Outcome = Literal["ready", "already_there", "pending", "failed", "refused", "not
 OUTCOMES: tuple[Outcome, ...] = ("ready", "already_there", "pending", "failed", "refused", "not_sent")
 
 # Up to this many documents are asked for one by one; more are told apart by the list of those still pending.
-_FEW = 20
+_FEW = 3
 _SHORTEST_POLL_S, _LONGEST_POLL_S = 0.15, 10.0
 # Asking may take this share of the time, so that waiting for ten thousand files does not slow them down.
 _POLL_SHARE = 0.1

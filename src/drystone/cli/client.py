@@ -234,12 +234,14 @@ class _Steady:
 
 
 def open_client(*, retry_s: float = 0.0) -> Client:
-    """A client of the project's own API: address and key from its `.env` and the shell."""
+    """A client of the project's own API: where a running `up` says it listens, else by its `.env` and the shell."""
     from drystone.core.settings import load
-    from drystone.stack import root
+    from drystone.stack import root, up
 
-    api = load(root.find()).api
-    return Client(address(api.host, api.port), api.key.get_secret_value(), retry_s=retry_s)
+    folder = root.find()
+    api = load(folder).api
+    url = up.running_url(up.open_project(folder)) or address(api.host, api.port)
+    return Client(url, api.key.get_secret_value(), retry_s=retry_s)
 
 
 def address(host: str, port: int) -> str:

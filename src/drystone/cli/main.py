@@ -5,6 +5,7 @@ Imports stay inside the commands: `drystone --help` and `drystone status` must n
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -45,8 +46,6 @@ def test(context: typer.Context) -> None:
 
     Example: [bold]./drystone test -k search -x[/bold]
     """
-    import os
-
     from drystone.stack import root
 
     os.chdir(root.find())
@@ -80,10 +79,20 @@ def options(
 def main() -> None:
     """The entry point. A DrystoneError ends with its sentence, its hint and its exit code; nothing else is caught."""
     try:
-        app()
+        app(prog_name="drystone")
     except DrystoneError as exc:
         print(f"error: {exc}", file=sys.stderr)  # noqa: T201
         sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(exc, kind)), 70))
+    except UnicodeEncodeError:
+        print("error: an argument holds bytes that are no UTF-8 text", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain when it flushes the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as exc:
+        print(f"error: {exc}", file=sys.stderr)  # noqa: T201
+        sys.exit(74)
     except KeyboardInterrupt:
         sys.exit(130)
 

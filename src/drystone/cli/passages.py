@@ -46,6 +46,8 @@ def _heading(hit: Hit) -> Text:
     document = hit["document"]
     title = document["title"] or document["name"] or document["id"]
     line = Text.assemble((f"{hit['rank']}.", "bold"), " ", (terminal.clean(title), "bold cyan"))
+    if document["name"] and document["name"] != title:
+        line.append(f"  {terminal.clean(document['name'])}", "dim")
     if hit["page"] is not None:
         line.append(f"  p. {hit['page']}")
     return line.append(f"  score {hit['score']:.3f}", "dim")

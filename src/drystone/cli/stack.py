@@ -138,7 +138,11 @@ def _print_status(last: RunState | None, rows: list[Row], healthy: bool) -> None
         )
     overall = _overall(last, healthy)
     reason = f": {last.reason}" if last and last.reason else ""
-    hint = "" if healthy or (last and last.status == "starting") else "\nhint: run ./drystone up"
+    hint = ""
+    if not healthy and overall in ("never started", "stopped", "failed"):
+        hint = "\nhint: run ./drystone up"
+    elif overall == "unhealthy":
+        hint = "\nhint: see ./drystone logs web worker"
     typer.echo(f"{overall}{reason}{f'  {last.url}' if last and healthy else ''}{hint}", err=True)
 
 

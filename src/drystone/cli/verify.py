@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -26,7 +27,7 @@ def verify(
 ) -> None:
     """Check the running stack end to end, one line a check; exit code 1 if one fails.
 
-    Writes a blob, a job and a document of its own, and removes them again.
+    Writes a blob and a document of its own and removes them again; its jobs stay in the ledger.
     """
     from drystone.core.settings import load
     from drystone.stack import root
@@ -109,7 +110,11 @@ async def _search_round_trip(resources: Resources) -> str:
             if [hit["document"]["id"] for hit in found["hits"]] != [str(document_id)]:
                 raise Unavailable("verify.search", "The search did not find the document just uploaded.")
             return f"uploaded, ready after {ready_ms:.0f} ms, found in {found['took_ms']:.0f} ms"
+        except httpx.HTTPStatusError as exc:
+            status = f"{exc.response.status_code} {exc.response.reason_phrase}"
+            raise Unavailable("verify.http", f"{exc.request.method} {exc.request.url} was answered {status}.") from exc
         except httpx.HTTPError as exc:
-            raise Unavailable("verify.http", f"The API at {client.base_url} failed: {exc}") from exc
+            raise Unavailable("verify.http", f"The API at {client.base_url} does not answer: {exc}.") from exc
         finally:
-            await client.delete(f"/collections/{collection}")
+            with contextlib.suppress(httpx.HTTPError):
+                await client.delete(f"/collections/{collection}")

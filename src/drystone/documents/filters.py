@@ -7,13 +7,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-Scalar = str | int | float | bool
+from drystone.core.text import Text
+
+Scalar = Text | int | Annotated[float, AllowInfNan(False)] | bool
 MAX_FILTERS = 64
+# Of a whole filter, however it is nested: each comparison takes two of PostgreSQL's 32 767 parameters and some planning.
+MAX_COMPARISONS = 256
+MAX_DEPTH = 8
 
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -24,7 +29,7 @@ class Comparison(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
-    key: Annotated[str, Len(1, 256)]
+    key: Annotated[Text, Len(1, 256)]
     value: Scalar | Annotated[list[Scalar], Len(0, 1000)]
 
 
@@ -35,6 +40,17 @@ class Compound(BaseModel):
 
     type: Literal["and", "or"]
     filters: Annotated[list[Filter], Len(1, MAX_FILTERS)]
+    _comparisons: int = PrivateAttr(0)
+    _depth: int = PrivateAttr(0)
+
+    @model_validator(mode="after")
+    def _is_small(self) -> Self:
+        inner = [part for part in self.filters if isinstance(part, Compound)]
+        self._comparisons = len(self.filters) - len(inner) + sum(part._comparisons for part in inner)
+        self._depth = 1 + max((part._depth for part in inner), default=0)
+        if self._comparisons > MAX_COMPARISONS or self._depth > MAX_DEPTH:
+            raise ValueError(f"a filter has at most {MAX_COMPARISONS} comparisons and {MAX_DEPTH} levels")
+        return self
 
 
 Filter = Annotated[Comparison | Compound, Field(discriminator="type")]

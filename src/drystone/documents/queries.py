@@ -23,7 +23,7 @@ async def find_collection(
     by_id = _as_uuid(name_or_id)
     which = (Collection.name == name_or_id) if by_id is None else (Collection.id == by_id)
     query = select(Collection).where(Collection.workspace_id == workspace_id, Collection.deleted_at.is_(None), which)
-    return (await session.scalars(query.with_for_update(read=True, key_share=True) if share else query)).one_or_none()
+    return (await session.scalars(query.with_for_update(read=True) if share else query)).one_or_none()
 
 
 async def add_collection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -290,7 +291,7 @@ def _check_upload(upload: Upload, external_id: str | None, attributes: dict[str,
         raise Invalid("document.empty", "The file is empty.", hint="send a file with content", pointer="file")
     if external_id is not None and not 1 <= len(external_id) <= 512:
         raise Invalid("document.external_id_length", "An external_id has 1 to 512 characters.", pointer="external_id")
-    if attributes is not None and len(str(attributes)) > _MAX_ATTRIBUTES_BYTES:
+    if attributes is not None and len(json.dumps(attributes, ensure_ascii=False).encode()) > _MAX_ATTRIBUTES_BYTES:
         raise Invalid("document.attributes_too_large", "Attributes may take up to 64 kB.", pointer="attributes")
 
 
@@ -430,7 +431,7 @@ def _views() -> Any:
         .join(Version, Version.id == Document.latest_version_id)
         .join(File, File.id == Version.file_id)
         .join(Collection, Collection.id == Document.collection_id)
-        .where(Document.deleted_at.is_(None))
+        .where(Document.deleted_at.is_(None), Collection.deleted_at.is_(None))
         .execution_options(populate_existing=True)
     )
 

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drystone.core.errors import Unavailable
-from drystone.stack import probes, processes
+from drystone.core.settings import ApiSettings
+from drystone.stack import ports, probes, processes
 from drystone.stack.logs import Logs, split_honcho
-from drystone.stack.supervise import Died, Stopped, how_it_ended
+from drystone.stack.supervise import Died, Stopped, how_it_ended, port_taken
 
 # honcho ends its children by force five seconds after it asked them.
 HONCHO_STOP_S = 7.0
 HONCHO_NOTICES_S = 1.0
+PORT_FREES_S = 3.0
 LOOK_EVERY_S = 0.5
 # Readiness asks the model and every server: asked all the time it would slow down what it waits for.
 LOOK_AGAIN_S = 0.15
@@ -65,6 +67,7 @@ class App:
         *,
         ready_url: str,
         ready_timeout_s: float,
+        api: ApiSettings,
         run_id: str,
         logs: Logs,
         stop: threading.Event,
@@ -76,6 +79,7 @@ class App:
         self._env = dict(env)
         self._ready_url = ready_url
         self._ready_timeout_s = ready_timeout_s
+        self._api = api
         self._run_id = run_id
         self._logs = logs
         self._stop = stop
@@ -101,6 +105,7 @@ class App:
             self._process.wait()
         self._leaders = {}
         self._dead_since = None
+        self._wait_for_port()
         if self._stop.is_set():
             raise Stopped
         self._first_end = None
@@ -117,6 +122,22 @@ class App:
         self._pump = self._logs.follow("honcho", self._process, split=self._split)
         self._wait_ready()
         self.seconds = time.monotonic() - began
+
+    def _wait_for_port(self) -> None:
+        # What we have just ended may need a moment to be gone; a stranger stays.
+        deadline = time.monotonic() + PORT_FREES_S
+        while not ports.is_free(self._api.port, self._api.host):
+            if time.monotonic() > deadline or self._stop.is_set():
+                raise port_taken("API_PORT", self._api.port)
+            time.sleep(0.05)
+
+    def _check_it_is_ours(self) -> None:
+        """Whoever took the port after we looked may answer as well as our own web process would."""
+        holder = ports.holder(self._api.port)
+        if holder is None and sys.platform != "linux":
+            return  # nobody to ask; Linux would have shown us a process of our own
+        if holder is None or holder.pid not in {each.pid for each in processes.marked(self._run_id)}:
+            raise port_taken("API_PORT", self._api.port)
 
     def _split(self, line: str) -> tuple[str, str]:
         name, text = split_honcho(line)
@@ -139,6 +160,7 @@ class App:
                 raise Died("stack.app_died", reason, service=self.name)
             status = probes.http_status(self._ready_url)
             if status == 200:
+                self._check_it_is_ours()
                 return
             if time.monotonic() > deadline:
                 answer = f"answers {status}" if status else "does not answer"

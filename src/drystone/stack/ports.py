@@ -83,5 +83,6 @@ def _holder_lsof(port: int) -> int | None:
 
 
 def _command(pid: int) -> str:
-    result = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return " ".join(result.stdout.split())[:120] or "unknown"
+    """The program's name, without its arguments: these may hold secrets."""
+    result = subprocess.run(["ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return result.stdout.strip().rpartition("/")[2] or "unknown"

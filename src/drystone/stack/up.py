@@ -165,6 +165,7 @@ class _Run:
             self._env,
             ready_url=plan.ready_url or f"{project.url}/health/ready",
             ready_timeout_s=plan.healthy_timeout_s,
+            api=project.settings.api,
             run_id=run_id,
             logs=self._logs,
             stop=self._stop,
@@ -437,6 +438,7 @@ def _spawn_detached(plan: Plan, project: Project) -> tuple[subprocess.Popen[byte
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         file = log.open("ab")
+        log.chmod(0o600)
     except OSError as exc:
         raise Unavailable(
             "stack.folder_not_writable",
@@ -464,6 +466,12 @@ def _copy(log: Path, offset: int, talk: TextIO) -> int:
     talk.write(added.decode("utf-8", "replace"))
     talk.flush()
     return offset + len(added)
+
+
+def running_url(project: Project) -> str | None:
+    """Where the API of the running stack listens: a shell's API_PORT may have told only `up`. None when none runs."""
+    now = state.read(project.run_dir)
+    return now.url if now and RunLock(project.run_dir).holder() == now.pid else None
 
 
 def take_down(project: Project, *, talk: TextIO) -> bool:
@@ -507,7 +515,10 @@ def status(project: Project) -> tuple[RunState | None, list[Row]]:
     if not runs and last.status not in ("stopped", "failed"):
         last = replace(last, status="stopped", reason="it was killed")
     pids = {each.pid for each in last.services.values() if each.pid}
-    return last, [_row(name, each, runs, pids) for name, each in last.services.items()]
+    names = list(last.services)
+    by_us = names.index("honcho") + 1 if "honcho" in names else len(names)
+    names[by_us:] = sorted(names[by_us:])  # honcho starts them in any order
+    return last, [_row(name, last.services[name], runs, pids) for name in names]
 
 
 def _row(name: str, service: ServiceState, runs: bool, pids: set[int]) -> Row:

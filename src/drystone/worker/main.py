@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import warnings
 
+from celery.exceptions import SecurityWarning
 from redis.exceptions import RedisError
 
 from drystone.core import logging
@@ -23,6 +25,9 @@ SOFT_SHUTDOWN_S = 3.0
 def run(settings: Settings) -> int:
     """Work until told to stop; the exit code. SIGTERM ends it softly: short jobs end, long ones are given back."""
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # Celery's way to a soft shutdown; read when its worker module loads
+    warnings.simplefilter(
+        "ignore", SecurityWarning
+    )  # about root: files are parsed in limited children, messages are ids
 
     logging.configure(settings.general.log_level, settings.general.log_format)
     app = make_celery(settings.redis, socket_timeout_s=10)

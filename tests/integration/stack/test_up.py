@@ -478,3 +478,26 @@ def test_a_signal_while_starting_leaves_nothing(stack: Stack) -> None:
 
     assert process.wait(20) == up.STOPPED_EARLY
     assert stack.left() == []
+
+
+def test_a_stranger_who_answers_on_the_api_port_is_not_taken_for_our_web(stack: Stack) -> None:
+    late = f"""
+import http.server, time
+time.sleep(1)
+class Yes(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+http.server.HTTPServer(("127.0.0.1", {stack.environment["API_PORT"]}), Yes).serve_forever()
+"""
+    (stack.root / "Procfile").write_text("web: sleep 60\nworker: sleep 60\n")
+    stranger = subprocess.Popen([sys.executable, "-c", late])
+    try:
+        process = stack.start()
+
+        assert process.wait(60) != 0
+        taken = f"Port {stack.environment['API_PORT']}, which API_PORT needs, is taken by pid {stranger.pid}"
+        assert taken in stack.output
+        assert "Healthy" not in stack.output
+    finally:
+        stranger.kill()
+        stranger.wait()
