@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,7 @@ def temporary_root(*, model_dir: Path | None = None) -> Iterator[Path]:
 
     model_dir: default is the project's own cache, so that the model is not built again.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: what was begun is stopped
     with tempfile.TemporaryDirectory(prefix="drystone-bench-", ignore_cleanup_errors=True) as name:
         root = Path(name)
         for each in _OF_A_PROJECT:
