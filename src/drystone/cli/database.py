@@ -1,4 +1,4 @@
-"""`drystone db`, `drystone model`, `drystone env`: what `up` calls on its way, and what an operator may call alone."""
+"""`drystone db`, `drystone model`: what `up` calls on its way, and what an operator may call alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import typer
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 model = typer.Typer(no_args_is_help=True, help="The bundled embedding model.")
-env = typer.Typer(no_args_is_help=True, help="The environment.")
 
 
 @db.command("migrate")
@@ -46,11 +45,3 @@ def prepare() -> None:
     from drystone.adapters.embedding import model as bundled
 
     typer.echo(f"model in {bundled.prepare(settings.general.model_dir)}", err=True)
-
-
-@env.command("example")
-def example() -> None:
-    """Print .env.example as the code has it: every variable, with its meaning."""
-    from drystone.core.settings import example as text
-
-    typer.echo(text(), nl=False)

@@ -5,12 +5,13 @@ Of the many ways to write a line, only those are allowed that honcho, python-dot
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from drystone.core import settings
 from drystone.core.errors import Invalid, Unavailable
@@ -21,6 +22,18 @@ ALLOWED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(?:([A-Za-z0-9_./:@%+,=-]+)|'((?
 SECRET_BYTES = 32  # 43 characters of [A-Za-z0-9_-]
 # The ports in the example, and which others each needs, told from itself: `weed mini` listens on ten.
 EXAMPLE_PORTS = {8310: (0,), 15432: (0,), 16379: (0,), 18333: (*range(9), 10_008)}
+# Which port of the example a variable names is part of its value there.
+PORT = re.compile(r"(?<=[:=])\d+\b")
+# A line that is missing can be made when those of the same server are as we write them.
+SERVERS = (
+    ("API_PORT",),
+    ("DRYSTONE_API_KEY",),
+    ("DATABASE_URL", "MIGRATION_DATABASE_URL", "POSTGRES_SUPERUSER_PASSWORD"),
+    ("REDIS_URL", "CELERY_BROKER_URL"),
+    ("S3_ENDPOINT_URL", "S3_SECRET_ACCESS_KEY"),
+)
+PortChoice = Literal["default", "free", "random"]
+"""default: the example's ports, taken or not. free: those where they are free, others where not. random: always others."""
 
 
 def problems(text: str) -> list[str]:
@@ -45,50 +58,55 @@ def parse(text: str) -> dict[str, str]:
     return {match[1]: match[2] or match[3] or "" for match in matches if match}
 
 
-def compose(example: str, *, port_of: Mapping[int, int]) -> str:
+def compose(example: str, *, port_of: Mapping[int, int], secret_of: Mapping[str, str] | None = None) -> str:
     """The example with a random secret for each placeholder, and its ports replaced.
 
     The same placeholder gets the same secret on every line. port_of: a port of the example -> the port to use.
+    secret_of: placeholders whose secret is known already.
     """
-    chosen: dict[str, str] = {}
+    chosen = dict(secret_of or {})
 
     def secret(match: re.Match[str]) -> str:
         return chosen.setdefault(match.group(), secrets.token_urlsafe(SECRET_BYTES))
 
-    def replace_port(line: str) -> str:
+    def replace_ports(line: str) -> str:
         # All at once: the new number of one may be the old number of another.
-        return re.sub(r"(?<=[:=])\d+\b", lambda match: str(port_of.get(int(match.group()), match.group())), line)
+        return PORT.sub(lambda match: str(port_of.get(int(match.group()), match.group())), line)
 
     lines = []
     for line in example.splitlines():
-        lines.append(line if line.startswith("#") else replace_port(settings.PLACEHOLDER.sub(secret, line)))
+        lines.append(line if line.startswith("#") else replace_ports(settings.PLACEHOLDER.sub(secret, line)))
     return "\n".join(lines) + "\n"
 
 
-def choose_ports(wanted: Literal["default", "free"]) -> dict[int, int]:
-    """A port of the example -> the port to use: itself where it is free and "default" is wanted, else a free one."""
-    chosen: dict[int, int] = {}
-    taken: set[int] = set()
+def choose_ports(wanted: PortChoice, *, fixed: Mapping[int, int] | None = None) -> dict[int, int]:
+    """A port of the example -> the port to use. fixed: those that are decided already."""
+    chosen = dict(fixed or {})
+    taken = {port + offset for example, port in chosen.items() for offset in EXAMPLE_PORTS[example]}
     for port, offsets in EXAMPLE_PORTS.items():
-        keep = wanted == "default" and all(ports.is_free(port + offset) for offset in offsets)
+        if port in chosen:
+            continue
+        own = {port + offset for offset in offsets}
+        is_free = wanted == "free" and not own & taken and all(ports.is_free(each) for each in own)
+        keep = wanted == "default" or is_free
         chosen[port] = port if keep else ports.find(offsets, taken=taken | set(EXAMPLE_PORTS))
         taken.update(chosen[port] + offset for offset in offsets)
     return chosen
 
 
 def make_environment(
-    *, data_dir: Path, model_dir: Path, ports: Literal["default", "free"] = "free", **changes: str
+    *, data_dir: Path, model_dir: Path, ports: PortChoice = "random", **changes: str
 ) -> dict[str, str]:
     """A complete environment for a stack of its own: random secrets, ports (the API's too), and these folders."""
     environment = parse(compose(settings.example(), port_of=choose_ports(ports)))
     return environment | {"DRYSTONE_DATA_DIR": str(data_dir), "DRYSTONE_MODEL_DIR": str(model_dir)} | changes
 
 
-def create(path: Path) -> bool:
+def create(path: Path, *, ports: PortChoice = "free") -> bool:
     """Write `.env` with mode 0600 if there is none; True if it was written. An existing file is never touched."""
     if path.exists():
         return False
-    text = compose(settings.example(), port_of=choose_ports("default"))
+    text = compose(settings.example(), port_of=choose_ports(ports))
     draft = path.with_name(f".env.new-{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -100,14 +118,89 @@ def create(path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as exc:
-        raise Unavailable(
-            "stack.env_not_written",
-            f"{path} cannot be written: {exc.strerror}.",
-            hint="make the folder writable, or set all variables of .env.example in the shell",
-        ) from exc
+        raise _not_written(path, exc) from exc
     finally:
         draft.unlink(missing_ok=True)
     return True
+
+
+def complete(path: Path, shell: Mapping[str, str], *, ports: PortChoice = "free") -> list[str]:
+    """Add the lines that `.env` lacks and that are ours to choose: secrets, and free ports; the names of what was added.
+
+    Nothing that stands in the file is changed. What the shell says is not lacking. Of a server whose other lines are
+    not as we write them (it is somewhere else, or its user's own) nothing is made up.
+    """
+    if not _missing(read(path, shell)):
+        return []  # a file that is complete need not be writable
+    try:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # of two that start at once, one adds
+            said = read(path, shell)
+            if missing := _missing(said):
+                _append(file, _made(missing, said, ports))
+    except OSError as exc:
+        raise _not_written(path, exc) from exc
+    return missing
+
+
+def _made(missing: Sequence[str], said: Mapping[str, str], wanted: PortChoice) -> list[str]:
+    secret_of, fixed = _known(said)
+    text = compose(settings.example(), port_of=choose_ports(wanted, fixed=fixed), secret_of=secret_of)
+    return [line for line in text.splitlines() if line.partition("=")[0] in missing]
+
+
+def _append(file: BinaryIO, lines: Sequence[str]) -> None:
+    before = file.read()
+    start = b"\n" if before and not before.endswith(b"\n") else b""
+    file.write(start + "".join(f"{line}\n" for line in lines).encode())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _missing(said: Mapping[str, str]) -> list[str]:
+    return [name for server in SERVERS for name in _can_be_made(server, said)]
+
+
+def _can_be_made(server: tuple[str, ...], said: Mapping[str, str]) -> list[str]:
+    if any(name in said and not _bindings(name, said[name]) for name in server):
+        return []
+    return [name for name in server if name not in said]
+
+
+def _known(said: Mapping[str, str]) -> tuple[dict[str, str], dict[int, int]]:
+    """The secrets and ports that what is said has decided: placeholder -> secret, port of the example -> port."""
+    secret_of: dict[str, str] = {}
+    port_of: dict[int, int] = {}
+    for name in (name for server in SERVERS for name in server if name in said):
+        if not (found := _bindings(name, said[name])):
+            continue
+        for key, value in found:
+            if key.isdigit():
+                port_of.setdefault(int(key), int(value))
+            else:
+                secret_of.setdefault(key, value)
+    return secret_of, port_of
+
+
+def _bindings(name: str, value: str) -> list[tuple[str, str]]:
+    """What stands in `value` where the example has a placeholder or a port; nothing when it is of another shape."""
+    line = next(line for line in settings.example().splitlines() if line.startswith(f"{name}="))
+    example = line.partition("=")[2]
+    holes = re.compile(rf"{settings.PLACEHOLDER.pattern}|(?<=:)\d+\b|^\d+$")
+    keys = holes.findall(example)
+    texts = [re.escape(text) for text in holes.split(example)]
+    holes_as = [r"(\d{1,5})" if key.isdigit() else r"([^@:/]+)" for key in keys]
+    pattern = texts[0] + "".join(hole + text for hole, text in zip(holes_as, texts[1:], strict=True))
+    match = re.fullmatch(pattern, value)
+    return list(zip(keys, match.groups(), strict=True)) if match else []
+
+
+def _not_written(path: Path, exc: OSError) -> Unavailable:
+    return Unavailable(
+        "stack.env_not_written",
+        f"{path} cannot be written: {exc.strerror}.",
+        hint="make the folder writable, or set all variables of .env.example in the shell",
+    )
 
 
 def read(path: Path, shell: Mapping[str, str]) -> dict[str, str]:

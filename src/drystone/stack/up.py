@@ -100,14 +100,22 @@ def open_project(root: Path) -> Project:
     return Project(root, environment, core_settings.absolute(core_settings.parse(environment), root))
 
 
+def write_environment(root: Path, talk: TextIO, *, ports: dotenv.PortChoice = "free") -> None:
+    """Write `.env`, or add what it lacks, and say so."""
+    path = root / ".env"
+    if dotenv.create(path, ports=ports):
+        print("Wrote .env with new secrets.", file=talk)
+    elif added := dotenv.complete(path, os.environ, ports=ports):
+        print(f"Added to .env: {', '.join(added)}.", file=talk)
+
+
 def run(plan: Plan, *, out: TextIO, talk: TextIO) -> int:
     """Bring the stack up, stay, and take it down when asked; the exit code.
 
     out: the logs go there. talk: what we ourselves have to say. Raises DrystoneError when it cannot be brought up or
     kept up; then everything has been stopped.
     """
-    if dotenv.create(plan.root / ".env"):
-        print("Wrote .env with new secrets.", file=talk)
+    write_environment(plan.root, talk)
     project = open_project(plan.root)
     lock = RunLock(project.run_dir)
     if not lock.acquire():
@@ -404,8 +412,7 @@ def wait_for_other(project: Project, talk: TextIO) -> int:
 
 def run_detached(plan: Plan, *, talk: TextIO) -> int:
     """Start `up` in the background and return when it is healthy; the exit code. Raises Unavailable with its reason."""
-    if dotenv.create(plan.root / ".env"):
-        print("Wrote .env with new secrets.", file=talk)
+    write_environment(plan.root, talk)
     project = open_project(plan.root)
     if RunLock(project.run_dir).holder() is not None:
         return wait_for_other(project, talk)

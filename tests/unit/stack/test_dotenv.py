@@ -138,7 +138,7 @@ def test_a_taken_port_is_replaced_by_a_free_one() -> None:
         before = dict(dotenv.EXAMPLE_PORTS)
         try:
             dotenv.EXAMPLE_PORTS[taken] = (0,)
-            chosen = dotenv.choose_ports("default")
+            chosen = dotenv.choose_ports("free")
         finally:
             dotenv.EXAMPLE_PORTS.clear()
             dotenv.EXAMPLE_PORTS.update(before)
@@ -147,7 +147,7 @@ def test_a_taken_port_is_replaced_by_a_free_one() -> None:
 
 
 def test_free_ports_are_all_different_and_below_those_of_outgoing_connections() -> None:
-    chosen = dotenv.choose_ports("free")
+    chosen = dotenv.choose_ports("random")
     every = [chosen[port] + offset for port, offsets in dotenv.EXAMPLE_PORTS.items() for offset in offsets]
 
     assert len(every) == len(set(every)) == 13
@@ -180,3 +180,69 @@ def test_a_complete_environment_can_be_made_for_a_stack_of_its_own(tmp_path: Pat
     assert parsed.general.data_dir == tmp_path
     assert parsed.general.log_level == "DEBUG"
     assert parsed.database.parts.port == parsed.database.migration_parts.port
+
+
+def lines_of(path: Path) -> dict[str, str]:
+    return dotenv.parse(path.read_text())
+
+
+@pytest.mark.parametrize("missing", [*(name for server in dotenv.SERVERS for name in server)])
+def test_a_line_that_is_missing_is_added_and_nothing_else_is_changed(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / ".env"
+    dotenv.create(path)
+    before = "".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith(f"{missing}="))
+    path.write_text(before.removesuffix("\n"))
+
+    assert dotenv.complete(path, {}) == [missing]
+
+    assert path.read_text().startswith(before)
+    assert dotenv.complete(path, {}) == []
+    assert sorted(lines_of(path)) == sorted(settings.variables())
+    made = settings.parse(lines_of(path))
+    assert made.database.parts.port == made.database.migration_parts.port
+    assert made.redis.url.get_secret_value()[:-1] == made.redis.broker_url.get_secret_value()[:-1]
+
+
+def test_all_that_is_missing_is_made_to_fit_together(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("LOG_LEVEL=DEBUG\nAPI_PORT=8999\n")
+
+    added = dotenv.complete(path, {})
+
+    assert sorted(added) == sorted(name for server in dotenv.SERVERS for name in server if name != "API_PORT")
+    made = settings.parse(lines_of(path))
+    assert (made.api.port, made.general.log_level) == (8999, "DEBUG")
+    assert made.database.parts.port == made.database.migration_parts.port
+
+
+def test_a_chosen_port_is_none_that_another_line_names(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("API_PORT=15432\nREDIS_URL=redis://:0123456789abcdef@127.0.0.1:18340/0\n")
+
+    dotenv.complete(path, {})
+
+    made = settings.parse(lines_of(path))
+    assert made.database.parts.port != 15432
+    assert made.s3.parts.port != 18333  # the S3 store needs ten ports, 18340 among them
+
+
+def test_what_the_shell_says_is_not_added(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("LOG_LEVEL=DEBUG\n")
+
+    added = dotenv.complete(path, {"API_PORT": "8999", "S3_ENDPOINT_URL": "http://127.0.0.1:19000"})
+
+    assert "API_PORT" not in added
+    assert "S3_ENDPOINT_URL" not in added
+    assert "S3_SECRET_ACCESS_KEY" in added
+
+
+@pytest.mark.parametrize("line", ["S3_ENDPOINT_URL=https://s3.example.org", "S3_ENDPOINT_URL=''"])
+def test_nothing_is_made_up_for_a_server_that_is_not_ours(tmp_path: Path, line: str) -> None:
+    path = tmp_path / ".env"
+    path.write_text(f"{line}\n")
+
+    added = dotenv.complete(path, {})
+
+    assert "S3_SECRET_ACCESS_KEY" not in added
+    assert "REDIS_URL" in added
