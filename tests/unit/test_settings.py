@@ -43,11 +43,31 @@ def test_a_missing_variable_has_a_default_or_is_named(complete: dict[str, str], 
     _, field = core_settings.variables()[name]
     del complete[name]
 
-    if field.is_required():
+    if field.is_required() or name == "POSTGRES_SUPERUSER_PASSWORD":  # needed where the server is ours to start
         with pytest.raises(SettingsError, match=f"{name}: is missing"):
             parse(complete)
     else:
         parse(complete)
+
+
+@pytest.mark.parametrize(
+    "somewhere_else",
+    [{"POSTGRES_PROVIDER": "external"}, {"DATABASE_URL": "postgresql://app:0123456789abcdef@db.example.org:5432/d"}],
+)
+def test_the_superuser_of_somebody_elses_server_need_not_be_known(
+    complete: dict[str, str], somewhere_else: dict[str, str]
+) -> None:
+    del complete["POSTGRES_SUPERUSER_PASSWORD"]
+
+    parse(complete | somewhere_else)
+
+
+@pytest.mark.parametrize("provider", ["wheel", "nix", "path"])
+def test_a_server_of_another_machine_cannot_be_started_here(complete: dict[str, str], provider: str) -> None:
+    elsewhere = {"S3_ENDPOINT_URL": "https://s3.example.org:443", "S3_PROVIDER": provider}
+
+    with pytest.raises(SettingsError, match=f"S3_PROVIDER: {provider} starts a server on this machine, but S3_ENDP"):
+        parse(complete | elsewhere)
 
 
 @pytest.mark.parametrize(

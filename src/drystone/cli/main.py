@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from drystone import __version__
-from drystone.cli import data, database, stack, verify
+from drystone.cli import data, database, environment, stack, verify
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
 _EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
@@ -30,6 +30,7 @@ app = typer.Typer(
 _STACK, _DATA, _CARE = "The stack", "Documents", "Care"
 for _name, _function in (("up", stack.up), ("down", stack.down), ("status", stack.status), ("logs", stack.logs)):
     app.command(_name, rich_help_panel=_STACK)(_function)
+app.command("prepare", rich_help_panel=_CARE)(stack.prepare)
 app.command("verify", rich_help_panel=_STACK)(verify.verify)
 app.command("add", rich_help_panel=_DATA)(data.add)
 app.command("search", rich_help_panel=_DATA)(data.search)
@@ -37,7 +38,7 @@ app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(data.jobs, name="jobs", rich_help_panel=_DATA)
 app.add_typer(database.db, name="db", rich_help_panel=_CARE)
 app.add_typer(database.model, name="model", rich_help_panel=_CARE)
-app.add_typer(database.env, name="env", rich_help_panel=_CARE)
+app.add_typer(environment.env, name="env", rich_help_panel=_CARE)
 
 
 @app.command("test", rich_help_panel=_CARE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -18,6 +18,14 @@ def up(
         bool, typer.Option("--detach", "-d", help="Return when everything is healthy; the stack runs on.")
     ] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart web and worker when the source changes.")] = False,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[SERVICE=]PROVIDER",
+            help="Where servers come from: wheel, nix, path, auto, or external (given by URL, not started). "
+            "For all, or for postgres, redis or objects: --provider objects=path. May be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Start everything: PostgreSQL, Redis, the S3 store, migrations, web and worker.
 
@@ -26,15 +34,52 @@ def up(
 
     Data lives in .drystone/, and survives whatever happens to the processes.
     """
+    import os
     import sys
 
     from drystone.stack import root
     from drystone.stack import up as stack
 
+    os.environ.update(_provider_variables(provider or []))
     plan = stack.Plan(root=root.find(), reload=reload)
     if detach:
         raise typer.Exit(stack.run_detached(plan, talk=sys.stderr))
     raise typer.Exit(stack.run(plan, out=sys.stdout, talk=sys.stderr))
+
+
+def _provider_variables(options: list[str]) -> dict[str, str]:
+    """What --provider says, as the variables it stands for: the shell beats the file. Raises Invalid."""
+    from typing import get_args
+
+    from drystone.core.errors import Invalid
+    from drystone.core.settings import Provider
+
+    variables = {"postgres": "POSTGRES_PROVIDER", "redis": "REDIS_PROVIDER", "objects": "S3_PROVIDER"}
+    said: dict[str, str] = {}
+    for option in options:
+        service, _, provider = option.rpartition("=")
+        if provider not in get_args(Provider) or service not in ("", *variables):
+            raise Invalid(
+                "stack.unknown_provider",
+                f"--provider {option} is not understood.",
+                hint=f"[{'|'.join(variables)}=]{'|'.join(get_args(Provider))}, such as --provider objects=path",
+            )
+        said |= {variable: provider for name, variable in variables.items() if service in ("", name)}
+    return said
+
+
+def prepare() -> None:
+    """Make what Drystone needs in servers that run already: roles, database, extensions, the bucket; then ask each.
+
+    For servers that somebody else starts: devenv, systemd, another host. Needs POSTGRES_SUPERUSER_PASSWORD. Harmless
+    when all is there; `drystone db migrate` comes next.
+    """
+    from drystone.core.settings import load
+    from drystone.stack import root
+    from drystone.stack.supervise import prepare_running
+
+    for name, seconds in prepare_running(load(root.find())):
+        typer.echo(f"{name:<9} ready  {seconds:5.1f} s", err=True)
 
 
 def down() -> None:

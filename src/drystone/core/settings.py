@@ -173,8 +173,9 @@ class DatabaseSettings(_Group):
         examples=["postgresql://drystone_owner:change-me-owner@127.0.0.1:15432/drystone"],
     )
     superuser_password: Secret = Field(
+        SecretStr(""),
         alias="POSTGRES_SUPERUSER_PASSWORD",
-        description="Password of the native server's superuser `postgres`: creates roles, database and extensions.",
+        description="Password of the superuser `postgres`: creates roles, database and extensions. External: may be empty.",
         examples=["change-me-superuser"],
     )
     pool_size: Annotated[int, Ge(1), Le(100)] = Field(
@@ -299,14 +300,27 @@ class ParsingSettings(_Group):
     )
 
 
+Provider = Literal["auto", "nix", "path", "wheel", "external"]
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
 class StackSettings(_Group):
+    postgres_provider: Provider = Field(
+        "auto",
+        alias="POSTGRES_PROVIDER",
+        description="wheel, nix, path, or auto: the first of them that can do what is needed. external: start none.",
+    )
+    redis_provider: Provider = Field("auto", alias="REDIS_PROVIDER", description="The same for Redis.")
+    s3_provider: Provider = Field("auto", alias="S3_PROVIDER", description="The same for the S3 store.")
     postgres_bin: str = Field(
-        "", alias="POSTGRES_BIN", description="Folder with postgres and initdb; empty: the wheel, then PATH."
+        "", alias="POSTGRES_BIN", description="Folder with postgres and initdb; empty: as POSTGRES_PROVIDER says."
     )
     redis_bin: str = Field(
-        "", alias="REDIS_BIN", description="A redis-server or valkey-server; empty: the wheel, then PATH."
+        "", alias="REDIS_BIN", description="A redis-server or valkey-server; empty: as REDIS_PROVIDER says."
     )
-    s3_bin: str = Field("", alias="S3_BIN", description="A weed (SeaweedFS) program; empty: the wheel, then PATH.")
+    s3_bin: str = Field(
+        "", alias="S3_BIN", description="A weed (SeaweedFS) or minio program; empty: as S3_PROVIDER says."
+    )
 
 
 class Settings(BaseSettings):
@@ -441,6 +455,7 @@ def _check_together(settings: Settings) -> None:
         problems.append(
             "DRYSTONE_API_KEY: must look like prefix.secret, the secret at least 32 letters, digits, _ or -"
         )
+    problems += _check_servers(settings)
     if settings.database.parts.user == settings.database.migration_parts.user:
         problems.append("DATABASE_URL: its role must not be the one of MIGRATION_DATABASE_URL; it should own nothing")
     if problems:
@@ -449,3 +464,20 @@ def _check_together(settings: Settings) -> None:
             "The settings are not usable:\n" + "\n".join(f"  {line}" for line in problems),
             hint="set them in .env or in the shell",
         )
+
+
+def _check_servers(settings: Settings) -> list[str]:
+    stack, problems = settings.stack, []
+    for variable, host, provider_variable, provider in (
+        ("DATABASE_URL", settings.database.parts.host, "POSTGRES_PROVIDER", stack.postgres_provider),
+        ("REDIS_URL", settings.redis.parts.host, "REDIS_PROVIDER", stack.redis_provider),
+        ("S3_ENDPOINT_URL", settings.s3.parts.host, "S3_PROVIDER", stack.s3_provider),
+    ):
+        if host not in LOCAL_HOSTS and provider not in ("auto", "external"):
+            problems.append(
+                f"{provider_variable}: {provider} starts a server on this machine, but {variable} names another"
+            )
+    ours = settings.database.parts.host in LOCAL_HOSTS and stack.postgres_provider != "external"
+    if ours and not settings.database.superuser_password.get_secret_value():
+        problems.append("POSTGRES_SUPERUSER_PASSWORD: is missing")
+    return problems

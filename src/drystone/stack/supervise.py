@@ -8,6 +8,8 @@ gives running servers with roles, database, extensions and bucket, and leaves no
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import shutil
 import signal
@@ -94,7 +96,8 @@ class Server:
         """Start it and return when it is ready. Raises Died, Unavailable, Conflict or Stopped."""
         began = time.monotonic()
         if self.is_external:
-            self._wait(lambda: self.service.check(self._settings), READY_TIMEOUT_S)
+            with told_of_password(self.service):
+                self._wait(lambda: self.service.check(self._settings), READY_TIMEOUT_S)
         else:
             self._start()
         self.seconds = time.monotonic() - began
@@ -107,7 +110,7 @@ class Server:
         while True:
             self._spawn(launch)
             try:
-                self._wait(lambda: self.service.ready(launch), READY_TIMEOUT_S)
+                self._wait(lambda: self.service.ready(self._settings), READY_TIMEOUT_S)
             except Died:
                 said = "\n".join(self._logs.last(self.name, 5))
                 if not STALE.search(said) or time.monotonic() > deadline or self._stop.wait(0.25):
@@ -138,35 +141,20 @@ class Server:
 
     def _wait(self, ask: Callable[[], None], timeout_s: float) -> None:
         """Ask until the server is ready, dead or late."""
-        began = time.monotonic()
-        pause_s = 0.02
-        while True:
+
+        def still_lives() -> None:
             if self._stop.is_set():
                 raise Stopped
             if (reason := self.death()) is not None:
                 raise Died("stack.server_died", reason, service=self.name)
-            try:
-                return ask()
-            except probes.NotYet as exc:
-                limit_s = RECOVERY_TIMEOUT_S if "starting up" in str(exc) else timeout_s
-                if time.monotonic() - began > limit_s:
-                    raise Unavailable(
-                        "stack.not_ready",
-                        f"{self.name} was not ready after {limit_s:.0f} s: {exc}.",
-                        hint=f"see its log: drystone logs {self.name}",
-                        service=self.name,
-                    ) from exc
-            self._stop.wait(pause_s)
-            pause_s = min(pause_s * 1.3, 0.1)
+
+        wait_until_ready(self.name, ask, timeout_s=timeout_s, still_lives=still_lives, stop=self._stop)
 
     def _repair(self, launch: Launch, wrong: probes.WrongPassword) -> None:
         self.stop()
         if not self.service.repair:
-            raise Conflict(
-                "stack.wrong_password",
-                f"{self.name} does not accept the password of {self.service.variable}: {wrong}.",
-                hint="use the .env that its data was made with",
-            ) from wrong
+            with told_of_password(self.service):
+                raise wrong
         self._logs.write(self.name, "drystone: the password in the settings is new; setting it in the data folder")
         self.service.repair(launch)
 
@@ -379,6 +367,65 @@ class Servers:
     def start_again(self, name: str) -> None:
         """Start a server that was killed."""
         self._servers[name].start()
+
+
+def prepare_running(settings: Settings) -> Iterator[tuple[str, float]]:
+    """Make roles, database, extensions and bucket in servers that run already, whoever started them, and ask each.
+
+    Gives each service's name and the seconds it took. Raises Unavailable, Conflict, Invalid.
+    """
+    if not settings.database.superuser_password.get_secret_value():
+        raise Invalid(
+            "stack.no_superuser_password",
+            "Roles, database and extensions are made by PostgreSQL's superuser, whose password is not known.",
+            hint="set POSTGRES_SUPERUSER_PASSWORD in .env or in the shell",
+        )
+    for service in ALL:
+        began = time.monotonic()
+        with told_of_password(service):
+            wait_until_ready(service.name, functools.partial(service.ready, settings), timeout_s=READY_TIMEOUT_S)
+        yield service.name, time.monotonic() - began
+
+
+def wait_until_ready(
+    name: str,
+    ask: Callable[[], None],
+    *,
+    timeout_s: float,
+    still_lives: Callable[[], None] = lambda: None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Ask until there is no NotYet. still_lives: raises when asking on is useless. Raises Unavailable when late."""
+    stop = stop or threading.Event()
+    began, pause_s = time.monotonic(), 0.02
+    while True:
+        still_lives()
+        try:
+            return ask()
+        except probes.NotYet as exc:
+            limit_s = RECOVERY_TIMEOUT_S if "starting up" in str(exc) else timeout_s
+            if time.monotonic() - began > limit_s:
+                raise Unavailable(
+                    "stack.not_ready",
+                    f"{name} was not ready after {limit_s:.0f} s: {exc}.",
+                    hint=f"see its log: drystone logs {name}",
+                    service=name,
+                ) from exc
+        stop.wait(pause_s)
+        pause_s = min(pause_s * 1.3, 0.1)
+
+
+@contextlib.contextmanager
+def told_of_password(service: Service) -> Iterator[None]:
+    """Turns the WrongPassword of a probe into an error for people."""
+    try:
+        yield
+    except probes.WrongPassword as exc:
+        raise Conflict(
+            "stack.wrong_password",
+            f"{service.name} does not accept the name and password of {service.variable}: {exc}.",
+            hint="use the .env that its data was made with; in a server of your own, `drystone prepare` makes the roles",
+        ) from exc
 
 
 def port_taken(variable: str, port: int) -> DrystoneError:

@@ -15,14 +15,13 @@ import psutil
 import pytest
 import redis
 from obstore.store import S3Store
-from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from drystone.core.errors import Conflict
+from drystone.core.errors import Conflict, Invalid
 from drystone.core.settings import Settings, parse
 from drystone.stack.dotenv import make_environment
-from drystone.stack.supervise import Servers
+from drystone.stack.supervise import Servers, prepare_running
 
 
 @pytest.fixture(scope="module")
@@ -227,10 +226,46 @@ def test_a_stranger_on_a_port_is_named(tmp_path: Path) -> None:
 
 def test_a_server_elsewhere_is_not_started(tmp_path: Path) -> None:
     environment = make_environment(data_dir=tmp_path, model_dir=tmp_path)
-    settings = parse(environment)
-    elsewhere = settings.redis.model_copy(update={"url": SecretStr("redis://:0123456789abcdef@192.0.2.1:6379/0")})
+    elsewhere = {"REDIS_URL": "redis://:0123456789abcdef@192.0.2.1:6379/0"}
 
-    servers = Servers(settings.model_copy(update={"redis": elsewhere}), tmp_path)
+    servers = Servers(parse(environment | elsewhere), tmp_path)
 
     assert servers["redis"].is_external
     assert not servers["postgres"].is_external
+
+
+def as_external(environment: dict[str, str], data_dir: Path) -> dict[str, str]:
+    """The settings of somebody who uses these servers, with a database and a bucket of their own, and starts none."""
+    url = environment["DATABASE_URL"].replace("drystone_app:", "guest_app:").replace("/drystone", "/guest")
+    return environment | {
+        "DATABASE_URL": url,
+        "MIGRATION_DATABASE_URL": url.replace("guest_app:", "guest_owner:"),
+        "S3_BUCKET": "guest",
+        "DRYSTONE_DATA_DIR": str(data_dir),
+        "POSTGRES_PROVIDER": "external",
+        "REDIS_PROVIDER": "external",
+        "S3_PROVIDER": "external",
+    }
+
+
+def test_external_servers_are_prepared_asked_and_never_started(
+    servers: Servers, environment: dict[str, str], tmp_path: Path
+) -> None:
+    guest = parse(as_external(environment, tmp_path))
+
+    with pytest.raises(Conflict, match="guest_app") as unprepared, Servers(guest, tmp_path):
+        pass
+    assert "drystone prepare" in (unprepared.value.hint or "")
+
+    assert [name for name, _ in prepare_running(guest)] == ["postgres", "redis", "objects"]
+    with Servers(guest, tmp_path) as external:
+        assert [(server.pid, server.provider) for server in external] == [(None, "external")] * 3
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["logs", "run"]
+    assert client(guest).ping()
+
+
+def test_preparing_needs_the_superuser(environment: dict[str, str], tmp_path: Path) -> None:
+    unknown = parse(as_external(environment, tmp_path) | {"POSTGRES_SUPERUSER_PASSWORD": ""})
+
+    with pytest.raises(Invalid, match="superuser"):
+        list(prepare_running(unknown))
