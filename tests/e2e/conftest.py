@@ -57,18 +57,27 @@ class Stack:
         )
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack brought up as a person would, and taken down again. pytest keeps the folder, with the logs, for three runs."""
-    folder = tmp_path_factory.mktemp("up")
+def project_folder(folder: Path, **changes: str) -> Stack:
+    """A folder that is a project: our code, and an `.env`, data and ports of its own. Nothing runs yet."""
+    folder.mkdir(exist_ok=True)
     for name in ("Procfile", "alembic.ini", "migrations", "pyproject.toml", "src"):
         (folder / name).symlink_to(ROOT / name)
     environment = dotenv.make_environment(
-        data_dir=folder / "data", model_dir=ROOT / ".drystone" / "models", ENVIRONMENT="test", JOB_SWEEP_S="2"
+        data_dir=folder / "data",
+        model_dir=ROOT / ".drystone" / "models",
+        ENVIRONMENT="test",
+        JOB_SWEEP_S="2",
+        **changes,
     )
     (folder / ".env").write_text("".join(f"{name}={value or repr('')}\n" for name, value in environment.items()))
     (folder / ".env").chmod(0o600)
-    stack = Stack(folder, core_settings.absolute(core_settings.parse(environment), folder))
+    return Stack(folder, core_settings.absolute(core_settings.parse(environment), folder))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack brought up as a person would, and taken down again. pytest keeps the folder, with the logs, for three runs."""
+    stack = project_folder(tmp_path_factory.mktemp("up"))
     try:
         stack.run("up", "--detach")
         yield stack

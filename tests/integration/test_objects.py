@@ -1,4 +1,4 @@
-"""The object store keeps one contract, on a folder and on a real S3 server."""
+"""The object store keeps one contract: on a folder, on SeaweedFS, and on MinIO where there is one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,10 @@ import pytest
 
 from drystone.adapters.objects import Objects
 from drystone.core.errors import NotFound, Unavailable
-from drystone.core.settings import S3Settings, Settings
+from drystone.core.settings import S3Settings, Settings, parse
+from drystone.stack.dotenv import make_environment
+from drystone.stack.services import OBJECTS
+from drystone.stack.supervise import Servers
 
 MEGABYTE = 1024 * 1024
 
@@ -31,10 +35,35 @@ def random_body(size: int) -> bytes:
     return os.urandom(size)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
+    """A MinIO of its own, started as `up` would."""
+    if not shutil.which("minio"):
+        pytest.skip("no minio on PATH; `go install github.com/minio/minio@latest` makes one")
+    folder = tmp_path_factory.mktemp("minio")
+    environment = make_environment(
+        data_dir=folder, model_dir=folder, S3_PROVIDER="path", S3_BIN=shutil.which("minio") or ""
+    )
+    settings = parse(environment)
+    with Servers(settings, folder, durable=False, services=[OBJECTS]):
+        yield settings.s3
+
+
+@pytest.fixture(params=["seaweedfs", "minio"])
+def s3(request: pytest.FixtureRequest) -> S3Settings:
+    if request.param == "minio":
+        found: S3Settings = request.getfixturevalue("minio")
+        return found
+    settings: Settings = request.getfixturevalue("settings")
+    return settings.s3
+
+
+@pytest.fixture(params=["folder", "seaweedfs", "minio"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "folder":
         return Objects.open_folder(tmp_path / "objects")
+    if request.param == "minio":
+        return Objects.open_s3(request.getfixturevalue("minio"))
     settings: Settings = request.getfixturevalue("settings")
     return Objects.open_s3(settings.s3)
 
@@ -211,8 +240,8 @@ async def test_a_healthy_store_passes_the_check(objects: Objects) -> None:
     await objects.check()
 
 
-async def test_a_missing_bucket_is_told(settings: Settings) -> None:
-    objects = Objects.open_s3(settings.s3.model_copy(update={"bucket": "no-such-bucket"}))
+async def test_a_missing_bucket_is_told(s3: S3Settings) -> None:
+    objects = Objects.open_s3(s3.model_copy(update={"bucket": "no-such-bucket"}))
 
     with pytest.raises(Unavailable) as caught:
         await objects.check()
@@ -220,9 +249,9 @@ async def test_a_missing_bucket_is_told(settings: Settings) -> None:
     assert caught.value.code == "objects.no_bucket"
 
 
-async def test_a_wrong_secret_is_denied(settings: Settings) -> None:
-    wrong = type(settings.s3.secret_access_key)("not-the-secret-of-this-store")
-    objects = Objects.open_s3(settings.s3.model_copy(update={"secret_access_key": wrong}))
+async def test_a_wrong_secret_is_denied(s3: S3Settings) -> None:
+    wrong = type(s3.secret_access_key)("not-the-secret-of-this-store")
+    objects = Objects.open_s3(s3.model_copy(update={"secret_access_key": wrong}))
 
     with pytest.raises(Unavailable) as caught:
         await objects.check()
@@ -232,13 +261,13 @@ async def test_a_wrong_secret_is_denied(settings: Settings) -> None:
 
 
 async def test_what_the_shell_says_about_amazon_and_proxies_is_not_heard(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    s3: S3Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a token of somebody's own account")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     body = random_body(100)
-    objects = Objects.open_s3(settings.s3)
+    objects = Objects.open_s3(s3)
 
     await objects.put(sha256(body), body)
 

@@ -94,11 +94,9 @@ def choose_ports(wanted: PortChoice, *, fixed: Mapping[int, int] | None = None) 
     return chosen
 
 
-def make_environment(
-    *, data_dir: Path, model_dir: Path, ports: PortChoice = "random", **changes: str
-) -> dict[str, str]:
+def make_environment(*, data_dir: Path, model_dir: Path, **changes: str) -> dict[str, str]:
     """A complete environment for a stack of its own: random secrets, ports (the API's too), and these folders."""
-    environment = parse(compose(settings.example(), port_of=choose_ports(ports)))
+    environment = parse(compose(settings.example(), port_of=choose_ports("random")))
     return environment | {"DRYSTONE_DATA_DIR": str(data_dir), "DRYSTONE_MODEL_DIR": str(model_dir)} | changes
 
 

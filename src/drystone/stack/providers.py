@@ -143,7 +143,7 @@ def _told(search: Search, tried: list[str]) -> list[str]:
 
 
 def _asked(provider: Provider) -> Sequence[str]:
-    return AUTO if provider == "auto" else (provider,)
+    return {"auto": AUTO, "external": ()}.get(provider, (provider,))
 
 
 def _candidates(search: Search) -> Iterator[Candidate]:

@@ -307,6 +307,8 @@ def _made_by(folder: Path) -> str:
 
 
 def _ports_of_objects(settings: Settings) -> list[int]:
+    if OBJECTS.is_external(settings):
+        return [settings.s3.parts.port]
     try:
         is_minio = _resolve_objects(settings).kind == "minio"
     except Unavailable:

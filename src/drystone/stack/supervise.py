@@ -148,7 +148,10 @@ class Server:
             if (reason := self.death()) is not None:
                 raise Died("stack.server_died", reason, service=self.name)
 
-        wait_until_ready(self.name, ask, timeout_s=timeout_s, still_lives=still_lives, stop=self._stop)
+        hint = f"see its log: drystone logs {self.name}"
+        if self.is_external:
+            hint = not_running(self.service)
+        wait_until_ready(self.name, ask, timeout_s=timeout_s, hint=hint, still_lives=still_lives, stop=self._stop)
 
     def _repair(self, launch: Launch, wrong: probes.WrongPassword) -> None:
         self.stop()
@@ -383,8 +386,14 @@ def prepare_running(settings: Settings) -> Iterator[tuple[str, float]]:
     for service in ALL:
         began = time.monotonic()
         with told_of_password(service):
-            wait_until_ready(service.name, functools.partial(service.ready, settings), timeout_s=READY_TIMEOUT_S)
+            ask = functools.partial(service.ready, settings)
+            wait_until_ready(service.name, ask, timeout_s=READY_TIMEOUT_S, hint=not_running(service))
         yield service.name, time.monotonic() - began
+
+
+def not_running(service: Service) -> str:
+    """The hint for a server that is not ours to start."""
+    return f"it is not ours to start: does it run, and is {service.variable} right?"
 
 
 def wait_until_ready(
@@ -392,6 +401,7 @@ def wait_until_ready(
     ask: Callable[[], None],
     *,
     timeout_s: float,
+    hint: str,
     still_lives: Callable[[], None] = lambda: None,
     stop: threading.Event | None = None,
 ) -> None:
@@ -408,7 +418,7 @@ def wait_until_ready(
                 raise Unavailable(
                     "stack.not_ready",
                     f"{name} was not ready after {limit_s:.0f} s: {exc}.",
-                    hint=f"see its log: drystone logs {name}",
+                    hint=hint,
                     service=name,
                 ) from exc
         stop.wait(pause_s)

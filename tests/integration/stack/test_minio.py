@@ -1,0 +1,95 @@
+"""MinIO on PATH as the S3 store: as safe and as easily started as the one from the wheel, and never on its data."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import obstore
+import psutil
+import pytest
+from obstore.store import S3Store
+
+from drystone.core.errors import Unavailable
+from drystone.core.settings import Settings, parse
+from drystone.stack.dotenv import make_environment
+from drystone.stack.services import OBJECTS
+from drystone.stack.supervise import Servers
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("minio"), reason="no minio on PATH; `go install github.com/minio/minio@latest` makes one"
+)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("minio with späces")
+    return make_environment(data_dir=root, model_dir=root, S3_BIN=shutil.which("minio") or "")
+
+
+@pytest.fixture(scope="module")
+def settings(environment: dict[str, str]) -> Settings:
+    return parse(environment)
+
+
+@pytest.fixture(scope="module")
+def servers(settings: Settings) -> Iterator[Servers]:
+    with Servers(settings, Path("/"), services=[OBJECTS]) as started:
+        yield started
+
+
+def store(settings: Settings) -> S3Store:
+    return S3Store(
+        settings.s3.bucket,
+        endpoint=settings.s3.endpoint_url,
+        access_key_id=settings.s3.access_key_id,
+        secret_access_key=settings.s3.secret_access_key.get_secret_value(),
+        region=settings.s3.region,
+        client_options={"allow_http": True},
+    )
+
+
+def test_what_was_put_outlives_a_kill(servers: Servers, settings: Settings) -> None:
+    obstore.put(store(settings), "kept", b"content")
+
+    servers.kill("objects")
+    servers.start_again("objects")
+
+    assert bytes(obstore.get(store(settings), "kept").bytes()) == b"content"
+
+
+def test_it_listens_on_one_port_of_loopback_only(servers: Servers, settings: Settings) -> None:
+    listening = {
+        (connection.laddr.ip, connection.laddr.port)
+        for connection in psutil.Process(servers.pid("objects")).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    assert {port for _, port in listening} == {settings.s3.parts.port}
+    assert {ip for ip, _ in listening} <= {"127.0.0.1", "::1"}  # it takes both when it may
+
+
+def test_it_refuses_strangers_and_shows_no_secret(servers: Servers, settings: Settings) -> None:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"{settings.s3.endpoint_url}/{settings.s3.bucket}/kept", timeout=5)
+    refused.value.close()
+
+    assert refused.value.code == 403
+    words = " ".join(psutil.Process(servers.pid("objects")).cmdline())
+    assert settings.s3.secret_access_key.get_secret_value() not in words
+
+
+def test_neither_store_is_started_on_the_data_of_the_other(
+    servers: Servers, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with_weed = parse(environment | {"S3_BIN": "", "S3_PROVIDER": "wheel"})
+    with pytest.raises(Unavailable, match="which minio made"):
+        OBJECTS.resolve(with_weed)
+
+    (tmp_path / "objects" / "filerldb2").mkdir(parents=True)
+    with_minio = parse(environment | {"DRYSTONE_DATA_DIR": str(tmp_path)})
+    with pytest.raises(Unavailable, match="which weed made"):
+        OBJECTS.resolve(with_minio)
