@@ -1,4 +1,4 @@
-"""Seconds to healthy and memory: servers alone, `up` cold and warm, from a fresh clone.
+"""Seconds to healthy and memory: servers alone, `up` cold and warm, a test database, from a fresh clone.
 
     python -m benchmarks.stack [--runs 3] [--no-clone]
 
@@ -9,15 +9,22 @@ commit, with an empty home and empty caches; what it downloads counts.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import functools
 import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from benchmarks import measures, report, stacks
 from benchmarks.report import ROOT, say
+from drystone import schema
+from drystone.core.settings import Settings
 from drystone.stack import processes, state
 from drystone.stack.supervise import Servers
 
@@ -33,13 +40,51 @@ def servers_alone(runs: int) -> dict[str, Any]:
         with stacks.temporary_root() as root:
             cold.append(_start_and_stop(root))
             warm.append(_start_and_stop(root))
-    return {"cold_s": measures.spread(cold), "warm_s": measures.spread(warm)}
+    return _cold_and_warm(cold, warm)
 
 
-def _start_and_stop(root: Path) -> float:
+def _start_and_stop(root: Path) -> dict[str, float]:
     began = time.monotonic()
-    with Servers(stacks.settings_of(root), root):
-        return time.monotonic() - began
+    with Servers(stacks.settings_of(root), root) as servers:
+        return {"all": time.monotonic() - began} | servers.seconds
+
+
+def _cold_and_warm(cold: list[dict[str, float]], warm: list[dict[str, float]]) -> dict[str, Any]:
+    """The spread of each part over the runs: part -> cold_s and warm_s."""
+    return {
+        part: {
+            "cold_s": measures.spread([run[part] for run in cold]),
+            "warm_s": measures.spread([run[part] for run in warm]),
+        }
+        for part in cold[0]
+    }
+
+
+def test_database(runs: int) -> dict[str, Any]:
+    """A migrated database for a test: cloned from the template, as the test suite does, or migrated from empty."""
+    with stacks.temporary_root() as root, Servers(stacks.settings_of(root), root, durable=False):
+        settings = stacks.settings_of(root)
+        migrated_s = _seconds(lambda: asyncio.run(schema.migrate(settings, root)))
+        cloned_s = [_seconds(functools.partial(asyncio.run, _clone(settings, run))) for run in range(runs * 3)]
+    return {"clone_s": measures.spread(cloned_s), "migrate_s": round(migrated_s, 3)}
+
+
+async def _clone(settings: Settings, number: int) -> None:
+    parts = settings.database.parts
+    password = settings.database.superuser_password.get_secret_value()
+    connection = await asyncpg.connect(
+        host=parts.host, port=parts.port, user="postgres", password=password, database="postgres", ssl=False
+    )
+    try:
+        await connection.execute(f'CREATE DATABASE "clone_{number}" TEMPLATE "{parts.database}"')
+    finally:
+        await connection.close()
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    began = time.monotonic()
+    do()
+    return time.monotonic() - began
 
 
 def whole_stack(runs: int) -> dict[str, Any]:
@@ -59,16 +104,19 @@ def whole_stack(runs: int) -> dict[str, Any]:
                 memory = memory or memory_of(root)
             finally:
                 stacks.command(root, "down")
-        say(f"up, run {run + 1}: cold {cold[-1]:.1f} s, warm {warm[-1]:.1f} s")
-    return {"cold_s": measures.spread(cold), "warm_s": measures.spread(warm), "memory": memory}
+        say(f"up, run {run + 1}: cold {cold[-1]['all']:.1f} s, warm {warm[-1]['all']:.1f} s")
+    return _cold_and_warm(cold, warm) | {"memory": memory}
 
 
-def _up(root: Path) -> float:
+def _up(root: Path) -> dict[str, float]:
+    """Seconds of the whole command, and of each service from its start to ready."""
     try:
-        return stacks.command(root, "up", "--detach")
+        took_s = stacks.command(root, "up", "--detach")
     except BaseException:
         stacks.command(root, "down")
         raise
+    run = state.read(stacks.settings_of(root).general.data_dir / "run")
+    return {"all": took_s} | {name: each.seconds for name, each in run.services.items()} if run else {"all": took_s}
 
 
 def memory_of(root: Path) -> dict[str, dict[str, float]]:
@@ -147,16 +195,27 @@ def _path_without_venv(path: str) -> str:
     return os.pathsep.join(part for part in path.split(os.pathsep) if not Path(part).is_relative_to(ROOT))
 
 
+def _rows(name: str, parts: dict[str, Any]) -> list[tuple[object, ...]]:
+    return [
+        (name if part == "all" else f"  {part}", spreads["cold_s"]["median"], spreads["warm_s"]["median"])
+        for part, spreads in parts.items()
+        if "cold_s" in spreads
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stack", description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--no-clone", action="store_true", help="leave out the clone and its downloads")
     arguments = parser.parse_args()
-    results: dict[str, Any] = {"servers": servers_alone(arguments.runs), "up": whole_stack(arguments.runs)}
-    rows: list[tuple[object, ...]] = [
-        (name, results[key]["cold_s"]["median"], results[key]["warm_s"]["median"])
-        for key, name in (("servers", "servers alone"), ("up", "up --detach"))
-    ]
+    results: dict[str, Any] = {
+        "servers": servers_alone(arguments.runs),
+        "up": whole_stack(arguments.runs),
+        "test_database": test_database(arguments.runs),
+    }
+    rows = [*_rows("servers alone", results["servers"]), *_rows("up --detach", results["up"])]
+    cloned, migrated = results["test_database"]["clone_s"]["median"], results["test_database"]["migrate_s"]
+    rows.append(("test database: migrated, cloned", migrated, cloned))
     if not arguments.no_clone:
         say("cloning into an empty home …")
         results["clone"] = clone_to_healthy()
