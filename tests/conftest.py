@@ -39,6 +39,11 @@ _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _RUNNING = pytest.StashKey[tuple[Servers, Path]]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What the code remembers per user is not this run's to change."""
+    os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"drystone-test-state-{os.getuid()}")
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """In the controller: start the servers and make the template. In a worker: take over what the controller says."""
     config = session.config

@@ -9,13 +9,13 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from drystone.core import settings
 from drystone.core.errors import Invalid, Unavailable
-from drystone.stack import ports
+from drystone.stack import checkouts, ports
 
 # KEY=plain, or KEY='no quote, backslash or ${ inside'.
 ALLOWED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(?:([A-Za-z0-9_./:@%+,=-]+)|'((?:(?!\$\{)[^'\\\n\r])*)')")
@@ -79,10 +79,12 @@ def compose(example: str, *, port_of: Mapping[int, int], secret_of: Mapping[str,
     return "\n".join(lines) + "\n"
 
 
-def choose_ports(wanted: PortChoice, *, fixed: Mapping[int, int] | None = None) -> dict[int, int]:
-    """A port of the example -> the port to use. fixed: those that are decided already."""
+def choose_ports(
+    wanted: PortChoice, *, fixed: Mapping[int, int] | None = None, avoid: Collection[int] = ()
+) -> dict[int, int]:
+    """A port of the example -> the port to use. fixed: those that are decided already. avoid: count as taken."""
     chosen = dict(fixed or {})
-    taken = {port + offset for example, port in chosen.items() for offset in EXAMPLE_PORTS[example]}
+    taken = {*avoid, *(port + offset for example, port in chosen.items() for offset in EXAMPLE_PORTS[example])}
     for port, offsets in EXAMPLE_PORTS.items():
         if port in chosen:
             continue
@@ -104,7 +106,8 @@ def create(path: Path, *, ports: PortChoice = "free") -> bool:
     """Write `.env` with mode 0600 if there is none; True if it was written. An existing file is never touched."""
     if path.exists():
         return False
-    text = compose(settings.example(), port_of=choose_ports(ports))
+    text = compose(settings.example(), port_of=choose_ports(ports, avoid=checkouts.ports_of_others(path)))
+    checkouts.remember(path)
     draft = path.with_name(f".env.new-{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -135,15 +138,16 @@ def complete(path: Path, shell: Mapping[str, str], *, ports: PortChoice = "free"
             fcntl.flock(file, fcntl.LOCK_EX)  # of two that start at once, one adds
             said = read(path, shell)
             if missing := _missing(said):
-                _append(file, _made(missing, said, ports))
+                _append(file, _made(missing, said, ports, checkouts.ports_of_others(path)))
+                checkouts.remember(path)
     except OSError as exc:
         raise _not_written(path, exc) from exc
     return missing
 
 
-def _made(missing: Sequence[str], said: Mapping[str, str], wanted: PortChoice) -> list[str]:
+def _made(missing: Sequence[str], said: Mapping[str, str], wanted: PortChoice, avoid: Collection[int]) -> list[str]:
     secret_of, fixed = _known(said)
-    text = compose(settings.example(), port_of=choose_ports(wanted, fixed=fixed), secret_of=secret_of)
+    text = compose(settings.example(), port_of=choose_ports(wanted, fixed=fixed, avoid=avoid), secret_of=secret_of)
     return [line for line in text.splitlines() if line.partition("=")[0] in missing]
 
 
