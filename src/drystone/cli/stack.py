@@ -141,7 +141,10 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
     count: Annotated[int, typer.Option("-n", min=0, help="How many of the last lines to show.")] = 100,
 ) -> None:
-    """Show what the processes said, merged by time; of all of them or of those named."""
+    """Show what the processes said, merged by time; of all of them or of those named.
+
+    Without names the S3 store's harmless chatter is left out. The files themselves are in .drystone/logs.
+    """
     import contextlib
     import sys
 
@@ -158,11 +161,11 @@ def logs(
         )
     terminal = files.Terminal(sys.stdout)
     with contextlib.suppress(KeyboardInterrupt):
-        for name, line in files.tail(folder, names or known, count):
-            terminal.write(name, line)
+        for name, line in files.tail(folder, names or [], count):
+            terminal.write(name, files.readable(line))
         if follow:
             for name, line in files.follow(folder, names or []):
-                terminal.write(name, line)
+                terminal.write(name, files.readable(line))
     terminal.close()
 
 

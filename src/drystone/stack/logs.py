@@ -29,6 +29,7 @@ COLOURS = {
 }
 # SeaweedFS tells a hundred harmless things at each start: on the terminal only its warnings and errors are shown.
 SHOWN = {"objects": re.compile(r"[WEF]\d{4} ")}
+TIMED = re.compile(r"(?P<to_ms>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})\d{3}Z (?P<text>.*)")
 # honcho 2.0 prints `12:30:01 web.1    | text`; its own words come as `system`.
 HONCHO_LINE = re.compile(r"\d\d:\d\d:\d\d (?P<process>[\w-]+)(?:\.\d+)?\s*\| ?(?P<text>.*)")
 
@@ -179,27 +180,52 @@ def split_honcho(line: str) -> tuple[str, str]:
 
 
 def names(folder: Path) -> list[str]:
+    """Every log there is."""
     return sorted(path.stem for path in folder.glob("*.log"))
 
 
+def readable(line: str) -> str:
+    """A line of a file for people: its time to the millisecond, and only once."""
+    time_and_text = TIMED.fullmatch(line)
+    if not time_and_text:
+        return line
+    text = time_and_text["text"]
+    said = TIMED.fullmatch(text)  # our own processes tell the time too
+    return f"{time_and_text['to_ms']}Z {said['text'] if said else text}"
+
+
+def _merged(folder: Path, wanted: list[str]) -> list[str]:
+    # What `up --detach` wrote has no times; all but a crash before its start is in `up` too.
+    return wanted or [name for name in names(folder) if name != "detached"]
+
+
+def _is_shown(name: str, line: str, wanted: list[str]) -> bool:
+    """Whether a line of a file is worth a place among those of the others."""
+    return name in wanted or name not in SHOWN or bool(SHOWN[name].match(line.partition(" ")[2]))
+
+
 def tail(folder: Path, wanted: list[str], count: int) -> list[tuple[str, str]]:
-    """The last `count` lines over all wanted logs, in the order of time: (name, line with its time)."""
+    """The last `count` lines in the order of time: (name, line with its time).
+
+    wanted: these logs, whole; none: of all, without the harmless words of the talkative.
+    """
     lines = []
-    for name in wanted:
+    for name in _merged(folder, wanted):
         path = folder / f"{name}.log"
         for source in (path.with_name(path.name + ".1"), path):
             if source.exists():
-                text = source.read_text(encoding="utf-8", errors="replace")
-                lines += [(name, line) for line in deque(text.splitlines(), maxlen=count)]
+                text = source.read_text(encoding="utf-8", errors="replace").splitlines()
+                shown = (line for line in text if _is_shown(name, line, wanted))
+                lines += [(name, line) for line in deque(shown, maxlen=count)]
     lines.sort(key=lambda each: each[1][:27])
     return lines[-count:] if count else []
 
 
 def follow(folder: Path, wanted: list[str], *, every_s: float = 0.2) -> Iterator[tuple[str, str]]:
     """Lines written from now on, for ever. A log that was rotated is followed into its new file."""
-    ends = {name: _end(folder / f"{name}.log") for name in wanted or names(folder)}
+    ends = {name: _end(folder / f"{name}.log") for name in _merged(folder, wanted)}
     while True:
-        for name in wanted or names(folder):
+        for name in _merged(folder, wanted):
             path = folder / f"{name}.log"
             inode, offset = ends.get(name, (0, 0))
             now, size = _end(path)
@@ -211,7 +237,8 @@ def follow(folder: Path, wanted: list[str], *, every_s: float = 0.2) -> Iterator
                     whole, _, _ = file.read().rpartition(b"\n")
                 offset += len(whole) + 1 if whole else 0
                 for line in whole.decode("utf-8", "replace").splitlines():
-                    yield name, line
+                    if _is_shown(name, line, wanted):
+                        yield name, line
             ends[name] = (now, offset)
         time.sleep(every_s)
 

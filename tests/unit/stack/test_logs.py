@@ -60,3 +60,27 @@ def test_the_terminal_gets_prefixes_and_only_the_warnings_of_the_talkative(tmp_p
     terminal.close()
 
     assert stream.getvalue() == "web      | hello\nobjects  | E1121 11:50:12.219745 disk full\n"
+
+
+def test_of_all_logs_together_the_chatter_and_the_untimed_are_left_out(tmp_path: Path) -> None:
+    merged = logs.Logs(tmp_path)
+    merged.write("objects", "I1121 11:50:12.219745 harmless")
+    merged.write("objects", "E1121 11:50:12.219745 disk full")
+    merged.write("web", "hello")
+    merged.close()
+    (tmp_path / "detached.log").write_text("a line without a time\n")
+
+    assert [name for name, _ in logs.tail(tmp_path, [], 10)] == ["objects", "web"]
+    assert [name for name, _ in logs.tail(tmp_path, ["objects", "detached"], 10)] == ["objects", "objects", "detached"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("2026-11-21T17:58:28.769704Z hello", "2026-11-21T17:58:28.769Z hello"),
+        ("2026-11-21T17:58:28.769704Z 2026-11-21T17:58:28.768709Z [info] x", "2026-11-21T17:58:28.769Z [info] x"),
+        ("a line without a time", "a line without a time"),
+    ],
+)
+def test_a_line_tells_its_time_once(line: str, shown: str) -> None:
+    assert logs.readable(line) == shown
