@@ -1,4 +1,4 @@
-"""`drystone env`: the file from which all processes take their settings."""
+"""`drystone env`: the file from which all processes take their settings: made, compared, explained."""
 
 from __future__ import annotations
 
@@ -38,3 +38,55 @@ def example() -> None:
     from drystone.core.settings import example as text
 
     typer.echo(text(), nl=False)
+
+
+@env.command("check")
+def check() -> None:
+    """Compare .env with the settings and with what all its readers understand alike; ends with 1 if something is wrong.
+
+    Changes nothing and needs no server.
+    """
+    import os
+
+    from drystone.cli import doctor
+    from drystone.core import logging
+    from drystone.core.settings import variables
+    from drystone.stack import environment, root
+
+    logging.configure("ERROR", "console")
+    folder = root.find()
+    findings = environment.findings(folder, os.environ)
+    for finding in findings:
+        doctor.print_finding(finding)
+    if findings:
+        raise typer.Exit(1)
+    if (folder / ".env").is_file():
+        typer.echo(f".env agrees with the {len(variables())} variables of Drystone.", err=True)
+    else:
+        typer.echo('There is no .env yet: "drystone up" writes it.', err=True)
+
+
+@env.command("show")
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """Print every variable: value, and whether shell, .env or default said so; * marks what differs from the default.
+
+    Secrets are masked, and so are passwords in URLs.
+    """
+    import dataclasses
+    import os
+
+    from drystone.cli import terminal
+    from drystone.core import logging
+    from drystone.stack import environment, root
+
+    logging.configure("ERROR", "console")
+    variables = environment.variables(root.find(), os.environ)
+    if as_json:
+        terminal.print_json([dataclasses.asdict(variable) for variable in variables])
+        return
+    names, sources = (max(len(getattr(each, what)) for each in variables) for what in ("name", "source"))
+    for each in variables:
+        mark = "*" if each.differs else " "
+        typer.echo(f"{mark} {each.name:<{names}}  {each.source:<{sources}}  {terminal.clean(each.value)}".rstrip())

@@ -28,7 +28,7 @@ Port = Annotated[int, Ge(1), Le(65535)]
 
 
 class SettingsError(Invalid):
-    """One or more variables are missing or wrong; the message has a line for each, by its name."""
+    """One or more variables are missing or wrong; the message has a line for each, `problems` in values too: `NAME: why`."""
 
 
 def _check_secret(value: str) -> None:
@@ -381,6 +381,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
             "settings.invalid",
             "The settings are not usable:\n" + "\n".join(f"  {line}" for line in _explain(exc)),
             hint='set them in .env or in the shell; "drystone up" writes a complete .env where there is none',
+            problems=_explain(exc),
         ) from exc
     _check_together(settings)
     return settings
@@ -414,11 +415,12 @@ def example() -> str:
         if group != group_before:
             lines += ["", f"# --- {group} ---"]
             group_before = group
-        lines += [f"# {field.description}", f"{name}={_example_value(field)}"]
+        lines += [f"# {field.description}", f"{name}={example_value(field)}"]
     return "\n".join(lines) + "\n"
 
 
-def _example_value(field: FieldInfo) -> str:
+def example_value(field: FieldInfo) -> str:
+    """What `.env.example` holds for a field: its example, else its default."""
     value = field.examples[0] if field.examples else field.default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -463,6 +465,7 @@ def _check_together(settings: Settings) -> None:
             "settings.invalid",
             "The settings are not usable:\n" + "\n".join(f"  {line}" for line in problems),
             hint="set them in .env or in the shell",
+            problems=problems,
         )
 
 

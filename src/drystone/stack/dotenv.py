@@ -19,6 +19,7 @@ from drystone.stack import checkouts, ports
 
 # KEY=plain, or KEY='no quote, backslash or ${ inside'.
 ALLOWED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(?:([A-Za-z0-9_./:@%+,=-]+)|'((?:(?!\$\{)[^'\\\n\r])*)')")
+ALLOWED_IN_WORDS = "KEY=value with letters, digits and _./:@%+,=- or KEY='value' without quotes, backslashes and ${"
 SECRET_BYTES = 32  # 43 characters of [A-Za-z0-9_-]
 # The ports in the example, and which others each needs, told from itself: `weed mini` listens on ten.
 EXAMPLE_PORTS = {8310: (0,), 15432: (0,), 16379: (0,), 18333: (*range(9), 10_008)}
@@ -36,14 +37,19 @@ PortChoice = Literal["default", "free", "random"]
 """default: the example's ports, taken or not. free: those where they are free, others where not. random: always others."""
 
 
+def unsafe_lines(text: str) -> list[tuple[int, str]]:
+    """Number and name (empty if none can be told) of each line that its readers could understand differently."""
+    found = []
+    for number, line in enumerate(_lines(text), start=1):
+        if line.strip() and not line.startswith("#") and not ALLOWED.fullmatch(line):
+            name = re.match(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*(?:=|$)", line)
+            found.append((number, name[1] if name else ""))
+    return found
+
+
 def problems(text: str) -> list[str]:
     """A line for each line of an `.env` that its readers could understand differently. Never shows a value."""
-    found = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.startswith("#") and not ALLOWED.fullmatch(line):
-            name = re.match(r"[A-Za-z_][A-Za-z0-9_]*(?==)", line)
-            found.append(f"line {number}{f' ({name.group()})' if name else ''}")
-    return found
+    return [f"line {number}{f' ({name})' if name else ''}" for number, name in unsafe_lines(text)]
 
 
 def parse(text: str) -> dict[str, str]:
@@ -52,10 +58,15 @@ def parse(text: str) -> dict[str, str]:
         raise Invalid(
             "stack.env_lines",
             f".env holds lines that its readers understand differently: {', '.join(wrong)}.",
-            hint="write KEY=value with letters, digits and _./:@%+,=- or KEY='value' without quotes, backslashes and ${",
+            hint=f"write {ALLOWED_IN_WORDS}",
         )
-    matches = (ALLOWED.fullmatch(line) for line in text.splitlines())
+    matches = (ALLOWED.fullmatch(line) for line in _lines(text))
     return {match[1]: match[2] or match[3] or "" for match in matches if match}
+
+
+def _lines(text: str) -> list[str]:
+    # A carriage return stays: sh takes it for a part of the value.
+    return [line.removesuffix("\n") for line in text.splitlines(keepends=True)]
 
 
 def compose(example: str, *, port_of: Mapping[int, int], secret_of: Mapping[str, str] | None = None) -> str:
@@ -208,7 +219,7 @@ def _not_written(path: Path, exc: OSError) -> Unavailable:
 def read(path: Path, shell: Mapping[str, str]) -> dict[str, str]:
     """What `.env` and the shell say together; the shell beats the file, and empty means not said."""
     try:
-        in_file = parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        in_file = parse(path.read_bytes().decode()) if path.is_file() else {}
     except UnicodeDecodeError as exc:
         raise Invalid("stack.env_encoding", f"{path} is not UTF-8.", hint="save it as UTF-8") from exc
     return in_file | {name: value for name, value in shell.items() if value}

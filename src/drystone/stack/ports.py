@@ -53,7 +53,7 @@ def find(offsets: Collection[int], *, taken: Collection[int] = ()) -> int:
 def holder(port: int) -> Holder | None:
     """Who listens on the port; None when nobody does or we may not see it."""
     pid = _holder_linux(port) if sys.platform == "linux" else _holder_lsof(port)
-    return Holder(pid, _command(pid)) if pid else None
+    return Holder(pid, command(pid)) if pid else None
 
 
 def _holder_linux(port: int) -> int | None:
@@ -82,7 +82,7 @@ def _holder_lsof(port: int) -> int | None:
     return int(out[0]) if out else None
 
 
-def _command(pid: int) -> str:
+def command(pid: int) -> str:
     """The program's name, without its arguments: these may hold secrets."""
     result = subprocess.run(["ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return result.stdout.strip().rpartition("/")[2] or "unknown"

@@ -79,6 +79,8 @@ def test_allowed_lines_read_the_same_in_all_parsers(line: str, tmp_path: Path) -
         "A",
         "2A=1",
         "A='open",
+        "A=1\r",
+        "A='1'\r",
     ],
 )
 def test_ambiguous_lines_are_refused_by_number_and_name_but_not_value(line: str) -> None:
@@ -89,6 +91,16 @@ def test_ambiguous_lines_are_refused_by_number_and_name_but_not_value(line: str)
 
     assert "line 3" in refused.value.message
     assert "HOME" not in refused.value.message
+
+
+def test_windows_line_ends_are_refused_because_sh_reads_them_into_the_value(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"A=1\r\nB=2\r\n")
+
+    length = subprocess.run(["sh", "-c", f". {shlex.quote(str(path))}; echo ${{#A}}"], capture_output=True, check=True)
+    assert length.stdout == b"2\n"
+    with pytest.raises(Invalid, match=r"line 1 \(A\), line 2 \(B\)"):
+        dotenv.read(path, {})
 
 
 def test_each_placeholder_gets_one_long_random_secret() -> None:

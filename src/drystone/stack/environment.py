@@ -1,0 +1,169 @@
+"""What the environment says and what is wrong with it: `.env` against the settings, and against its other readers.
+
+Reads only. No value of a secret leaves this module but masked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from drystone.core import settings as core_settings
+from drystone.core.settings import SettingsError
+from drystone.stack import dotenv
+from drystone.stack.findings import Code, Finding
+
+# A random secret of 16 hexadecimal digits has ten different ones on average, and fewer than seven once in 400.
+MIN_VARIETY = 7
+MASK = "********"
+OTHERS = stat.S_IRWXO | stat.S_IWGRP
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable as this stack sees it. source: missing when it has no default and nobody set it."""
+
+    name: str
+    value: str
+    source: Literal["shell", ".env", "default", "missing"]
+    differs: bool  # from the default, where there is one
+
+
+def variables(root: Path, shell: Mapping[str, str]) -> list[Variable]:
+    """Every variable, in the order of `.env.example`, secrets masked."""
+    in_file = _read(root / ".env")
+    return [_variable(name, field, in_file, shell) for name, (_, field) in core_settings.variables().items()]
+
+
+def findings(root: Path, shell: Mapping[str, str]) -> list[Finding]:
+    """Everything that is wrong with `.env` and the shell's variables; nothing when there is no `.env` yet to be wrong."""
+    path = root / ".env"
+    in_file = _read(path)
+    unsafe = list(_unsafe_lines(path))
+    unknown = list(_unknown(in_file))
+    weak = dict(_weak_secrets(in_file | _said(shell)))
+    told = {name for _, name in unsafe} | {name for _, name in unknown} | set(weak)
+    found = [finding for finding, _ in unsafe] + [finding for finding, _ in unknown] + list(weak.values())
+    if path.is_file() or any(shell.get(name) for name in _required()):
+        found += [finding for name, finding in _unusable(in_file, shell) if name not in told]
+    return found + list(_readable(path))
+
+
+def _variable(name: str, field: FieldInfo, in_file: Mapping[str, str], shell: Mapping[str, str]) -> Variable:
+    default = core_settings.example_value(field).strip("'") if not field.is_required() else ""
+    for source, values in (("shell", shell), (".env", in_file)):
+        if value := values.get(name):
+            differs = not field.is_required() and value != default
+            return Variable(name, _masked(field, value), "shell" if source == "shell" else ".env", differs)
+    if field.is_required():
+        return Variable(name, "", "missing", differs=False)
+    return Variable(name, default, "default", differs=False)
+
+
+def _masked(field: FieldInfo, value: str) -> str:
+    # A password that stands unescaped in a URL may hold an @: what is before the last one is covered.
+    covered = re.sub(r"(?<=://)([^:/?#]*):.*(?=@)", rf"\1:{MASK}", value)
+    is_url = covered != value or (field.annotation is SecretStr and "://" in value)
+    return covered if is_url or field.annotation is not SecretStr else MASK
+
+
+def _read(path: Path) -> dict[str, str]:
+    """As leniently as python-dotenv: a line that is reported as unsafe still has its value."""
+    try:
+        return core_settings.read_environment(path, {})
+    except UnicodeDecodeError:
+        return {}
+
+
+def _said(shell: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in shell.items() if value}
+
+
+def _required() -> list[str]:
+    return [name for name, (_, field) in core_settings.variables().items() if field.is_required()]
+
+
+def _unsafe_lines(path: Path) -> Iterator[tuple[Finding, str]]:
+    try:
+        lines = dotenv.unsafe_lines(path.read_bytes().decode()) if path.is_file() else []
+    except UnicodeDecodeError:
+        yield Finding(Code.ENV_UNSAFE_LINE, f"{path} is not UTF-8.", "save it as UTF-8"), ""
+        return
+    for number, name in lines:
+        where = f"Line {number} of .env{f' ({name})' if name else ''}"
+        message = f"{where} is understood differently by its readers: Python, honcho and sh."
+        yield Finding(Code.ENV_UNSAFE_LINE, message, f"write {dotenv.ALLOWED_IN_WORDS}"), name
+
+
+def _unknown(in_file: Iterable[str]) -> Iterator[tuple[Finding, str]]:
+    """With the known name that was probably meant."""
+    known = list(core_settings.variables())
+    for name in in_file:
+        if name in known:
+            continue
+        meant = next(iter(difflib.get_close_matches(name, set(known) - set(in_file), 1, 0.8)), "")
+        fix = f"rename it to {meant}" if meant else "remove the line, or see .env.example for the names there are"
+        yield Finding(Code.ENV_UNKNOWN, f"{name} in .env is no variable of Drystone: nothing reads it.", fix), meant
+
+
+def _weak_secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
+    for name, (_, field) in core_settings.variables().items():
+        value = environment.get(name, "")
+        if not (value and field.is_required() and field.annotation is SecretStr):
+            continue
+        if why := _weakness(_secret_of(name, value)):
+            fix = f"set another secret in {name}: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            yield name, Finding(Code.ENV_WEAK_SECRET, f"The secret in {name} {why}.", fix)
+
+
+def _secret_of(name: str, value: str) -> str:
+    """The part of a value that must be hard to guess; empty when there is none."""
+    if "://" in value:
+        try:
+            return unquote(urlsplit(value).password or "")
+        except ValueError:
+            return ""
+    return value.partition(".")[2] or value if name == "DRYSTONE_API_KEY" else value
+
+
+def _weakness(secret: str) -> str:
+    if not secret:
+        return ""
+    if core_settings.PLACEHOLDER.search(secret):
+        return "is the placeholder of .env.example, which everybody knows"
+    if len(secret) < core_settings.MIN_SECRET_LENGTH:
+        return f"has fewer than {core_settings.MIN_SECRET_LENGTH} characters"
+    if len(set(secret)) < MIN_VARIETY:
+        return f"is made of only {len(set(secret))} different characters"
+    return ""
+
+
+def _unusable(in_file: Mapping[str, str], shell: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
+    try:
+        core_settings.parse({**in_file, **_said(shell)})
+    except SettingsError as exc:
+        for problem in exc.values["problems"]:
+            name, _, why = problem.partition(": ")
+            if why == "is missing":
+                fix = f"add {name} to .env; .env.example shows what it looks like"
+                yield name, Finding(Code.ENV_MISSING, f"{name} is set neither in .env nor in the shell.", fix)
+            else:
+                where = "the shell" if shell.get(name) else ".env"
+                fix = f"correct {name} in {where}; .env.example says what it means"
+                yield name, Finding(Code.ENV_INVALID, f"{name} in {where}: {why}.", fix)
+
+
+def _readable(path: Path) -> Iterator[Finding]:
+    if path.is_file() and path.stat().st_mode & OTHERS:
+        mode = f"{stat.S_IMODE(path.stat().st_mode):04o}"
+        message = f"Others on this machine may read or change {path} and the secrets in it (mode {mode})."
+        yield Finding(Code.ENV_READABLE, message, f"chmod 600 '{path}'")
