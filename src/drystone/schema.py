@@ -39,6 +39,14 @@ async def current(session: AsyncSession) -> str | None:
     return revision
 
 
+def is_known(revision: str, root: Path) -> bool:
+    """Whether the project's migrations lead to or past this revision; a newer version of the code may have made another."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(config(root, app_role=""))
+    return any(script.revision == revision for script in scripts.walk_revisions())
+
+
 async def migrate(settings: Settings, root: Path) -> None:
     """Bring the schema to HEAD, one migrator at a time; then make sure of the space and the first key."""
     engine = make_engine(

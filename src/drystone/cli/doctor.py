@@ -1,15 +1,223 @@
-"""`drystone doctor`: what is wrong with this stack, and what to do about it. Changes nothing."""
+"""`drystone doctor`: what is wrong with this stack, and what to do about it. Changes nothing.
+
+The stack's own checks come first; those of schema, model and worker stand on what they found.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from drystone.stack.findings import Finding
+    from redis.asyncio import Redis
+
+    from drystone.core.db import Sessions
+    from drystone.core.settings import Settings
+    from drystone.stack.doctor import Examination, Site
+    from drystone.stack.findings import Finding, Report
+
+_TIMEOUT_S = 2.0
+# A job that is due is taken within a sweep or two, also when its message is lost.
+_IDLE_S = 20.0
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find out what is wrong with the stack, running or stopped, and how to put it right; ends with 1 if anything is.
+
+    It looks and asks; it changes, ends and removes nothing. docs/guides/troubleshooting.md explains each finding.
+    """
+    import dataclasses
+    import os
+
+    from drystone.cli import terminal
+    from drystone.core import logging
+    from drystone.stack import root
+
+    logging.configure("CRITICAL", "console")
+    report = examine(root.find(), os.environ)
+    if as_json:
+        terminal.print_json({"ok": not report.findings} | dataclasses.asdict(report))
+    else:
+        _print(report)
+    raise typer.Exit(1 if report.findings else 0)
+
+
+def examine(folder: Path, shell: Mapping[str, str]) -> Report:
+    """Everything there is to find out about the project in `folder`."""
+    from drystone.stack import doctor as stack
+
+    examination = stack.examine(folder, shell)
+    report = examination.report
+    if not examination.site:
+        report.skip("the settings cannot be used", "model", "schema", "worker")
+        return report
+    _examine_model(report, examination.site.project.settings)
+    asyncio.run(_examine_work(examination, examination.site))
+    return report
 
 
 def print_finding(finding: Finding) -> None:
     """A block for people: the code and what is wrong, then the fix."""
     typer.echo(f"{typer.style(finding.code, fg='red')}  {finding.message}\n  fix: {finding.fix}")
+
+
+def _print(report: Report) -> None:
+    for finding in report.findings:
+        print_finding(finding)
+        typer.echo()
+    count = len(report.findings)
+    typer.echo(
+        f"{'Nothing' if not count else f'{count} thing' + ('s' if count > 1 else '')} found to be wrong.", nl=False
+    )
+    typer.echo(f" Checked: {', '.join(report.checks)}.")
+    reasons = dict.fromkeys(report.skipped.values())
+    for reason in reasons:
+        checks = ", ".join(check for check, why in report.skipped.items() if why == reason)
+        typer.echo(f"Not checked, because {reason}: {checks}.")
+
+
+def _examine_model(report: Report, settings: Settings) -> None:
+    from drystone.adapters.embedding import model
+    from drystone.stack.findings import Code, Finding
+
+    folder = settings.general.model_dir / model.MODEL_ID
+    if settings.embedding.provider != "bundled" or not folder.exists():
+        report.skip("there is none prepared on this machine", "model")
+        return
+    findings = []
+    if not model.is_intact(settings.general.model_dir):
+        message = f"The embedding model in {folder} is not as it was built: a file is missing or has another hash."
+        findings = [Finding(Code.MODEL_DAMAGED, message, "./drystone model prepare builds it anew")]
+    report.add("model", findings)
+
+
+async def _examine_work(examination: Examination, site: Site) -> None:
+    """The schema where PostgreSQL answers, the worker where it should run."""
+    from drystone.stack.findings import Code
+
+    report = examination.report
+    if not examination.answers("postgres"):
+        report.skip(
+            "PostgreSQL does not run" if not site.runs("postgres") else "PostgreSQL does not answer", "schema", "worker"
+        )
+    elif report.has(Code.POSTGRES_NO_VECTOR):
+        report.skip("the extension vector is missing", "schema", "worker")
+    else:
+        await _checked(report, "schema", _schema(site))
+        if not site.runs("worker"):
+            report.skip("no up of this project runs one", "worker")
+        elif not examination.answers("redis"):
+            report.skip("Redis does not answer", "worker")
+        else:
+            await _checked(report, "worker", _worker(site))
+
+
+async def _checked(report: Report, check: str, asking: Coroutine[Any, Any, list[Finding]]) -> None:
+    """Make a check that asks servers; what goes wrong while asking is a reason not to know, no finding."""
+    from redis.exceptions import RedisError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from drystone.core.errors import DrystoneError
+
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            report.add(check, await asking)
+    except TimeoutError:
+        report.skip(f"there was no answer within {_TIMEOUT_S:g} s", check)
+    except DrystoneError as exc:
+        report.skip(exc.message.rstrip("."), check)
+    except (RedisError, SQLAlchemyError, OSError) as exc:
+        report.skip(f"asking failed ({type(exc).__name__})", check)
+
+
+async def _schema(site: Site) -> list[Finding]:
+    from drystone import schema
+    from drystone.core.db import transaction
+    from drystone.stack.findings import Code, Finding
+
+    async with _open_sessions(site.project.settings) as sessions, transaction(sessions) as session:
+        found = await schema.current(session)
+    if found == schema.HEAD:
+        return []
+    if found is None or schema.is_known(found, site.project.root):
+        message = f"The database's schema is at {found or 'nothing'}; the code expects {schema.HEAD}."
+        return [Finding(Code.SCHEMA_BEHIND, message, "./drystone db migrate")]
+    message = f"The database's schema is at {found}, which this code does not know: a newer version made it."
+    return [Finding(Code.SCHEMA_AHEAD, message, f"update the code (git pull); this one expects {schema.HEAD}")]
+
+
+async def _worker(site: Site) -> list[Finding]:
+    from drystone.core.errors import Unavailable
+    from drystone.jobs import presence
+    from drystone.stack.findings import Code, Finding
+
+    async with presence.connect(site.project.settings.redis, timeout_s=_TIMEOUT_S) as redis:
+        alive = [name for name in await presence.present(redis) if _is_alive(presence.pid_here(name))]
+        is_new = not alive and await _has_just_started(redis)
+    if is_new:
+        raise Unavailable("worker.unknown", "Redis has just started and no worker has told it yet that it lives")
+    if not alive:
+        message = "No worker process says that it is alive: what is uploaded waits."
+        return [
+            Finding(Code.WORKER_NONE, message, "see ./drystone logs worker; then ./drystone down and ./drystone up")
+        ]
+    if paused := _paused(site, alive):
+        pids = " ".join(str(pid) for pid in paused)
+        return [Finding(Code.WORKER_STUCK, f"Worker processes are paused by a signal: {pids}.", f"kill -CONT {pids}")]
+    return await _stuck_jobs(site)
+
+
+def _is_alive(pid: int | None) -> bool:
+    """None is a process of another host, which only its own word can tell of."""
+    from drystone.stack import processes
+
+    return pid is None or processes.is_running(pid)
+
+
+async def _has_just_started(redis: Redis) -> bool:
+    from drystone.jobs import presence
+
+    uptime_s: int = (await redis.info("server"))["uptime_in_seconds"]
+    return uptime_s < 3 * presence.RENEW_S
+
+
+def _paused(site: Site, names: list[str]) -> list[int]:
+    from drystone.jobs import presence
+    from drystone.stack import processes
+
+    main = site.state.services["worker"].pid if site.state else None
+    pids = {main, *(presence.pid_here(name) for name in names)} - {None}
+    return sorted(pid for pid in pids if pid and processes.is_paused(pid))
+
+
+async def _stuck_jobs(site: Site) -> list[Finding]:
+    from drystone.core.db import transaction
+    from drystone.jobs import queries
+    from drystone.stack.findings import Code, Finding
+
+    settings = site.project.settings
+    async with _open_sessions(settings) as sessions, transaction(sessions) as session:
+        stuck = await queries.stuck(session, idle_s=max(_IDLE_S, 3.0 * settings.worker.sweep_s))
+    if not stuck:
+        return []
+    message = f"Workers say that they live, but {stuck} jobs are due and none was taken lately."
+    return [Finding(Code.WORKER_STUCK, message, "see ./drystone logs worker; then ./drystone down and ./drystone up")]
+
+
+@asynccontextmanager
+async def _open_sessions(settings: Settings) -> AsyncIterator[Sessions]:
+    from drystone.core.db import make_engine, make_sessions
+
+    url = settings.database.url.get_secret_value()
+    engine = make_engine(url, pool_size=1, application_name="drystone-doctor")
+    try:
+        yield make_sessions(engine)
+    finally:
+        await engine.dispose()

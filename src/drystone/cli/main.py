@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from drystone import __version__
-from drystone.cli import data, database, environment, stack, verify
+from drystone.cli import data, database, doctor, environment, stack, verify
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
 _EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
@@ -32,6 +32,7 @@ for _name, _function in (("up", stack.up), ("down", stack.down), ("status", stac
     app.command(_name, rich_help_panel=_STACK)(_function)
 app.command("prepare", rich_help_panel=_CARE)(stack.prepare)
 app.command("verify", rich_help_panel=_STACK)(verify.verify)
+app.command("doctor", rich_help_panel=_STACK)(doctor.doctor)
 app.command("add", rich_help_panel=_DATA)(data.add)
 app.command("search", rich_help_panel=_DATA)(data.search)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)

@@ -19,13 +19,19 @@ def process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def pid_here(name: str) -> int | None:
+    """The pid in `host:pid`; None when the host is another one."""
+    host, _, pid = name.rpartition(":")
+    return int(pid) if host == socket.gethostname() else None
+
+
 def is_dead(name: str) -> bool:
     """Whether `host:pid` names a process of this host that no longer exists."""
-    host, _, pid = name.rpartition(":")
-    if host != socket.gethostname():
+    pid = pid_here(name)
+    if pid is None:
         return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:

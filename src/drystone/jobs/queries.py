@@ -120,6 +120,16 @@ async def take_unoffered(session: AsyncSession, *, older_than_s: float, limit: i
     return [row.id for row in rows]
 
 
+async def stuck(session: AsyncSession, *, idle_s: float) -> int:
+    """How many jobs have been due for idle_s while no worker took or held any; 0 when work moves.
+
+    Kinds named `checks.…` wait for their message and do not count.
+    """
+    waiting: int = (await session.execute(_DUE_FOR_LONG, {"idle_s": idle_s})).scalar_one()
+    moves = waiting and (await session.execute(_MOVES, {"idle_s": idle_s})).scalar_one()
+    return 0 if moves else waiting
+
+
 _COLUMNS = "id, workspace_id, kind, subject_id, attempt, poison_tries, lost_tries, transient_tries"
 
 _CLAIM_ONE = text(f"""
@@ -180,6 +190,16 @@ where id in (
     order by run_after, id limit :limit for update skip locked
 )
 returning id
+""")
+
+_DUE_FOR_LONG = text("""
+select count(*) from jobs
+where state = 'queued' and run_after < clock_timestamp() - make_interval(secs => :idle_s) and kind not like 'checks.%'
+""")
+
+_MOVES = text("""
+select exists (select 1 from jobs where state = 'running' and lease_until > clock_timestamp())
+    or exists (select 1 from jobs where started_at > clock_timestamp() - make_interval(secs => :idle_s))
 """)
 
 

@@ -44,18 +44,33 @@ def variables(root: Path, shell: Mapping[str, str]) -> list[Variable]:
     return [_variable(name, field, in_file, shell) for name, (_, field) in core_settings.variables().items()]
 
 
+def merged(root: Path, shell: Mapping[str, str]) -> dict[str, str]:
+    """What `.env` and the shell say together, read leniently: lines that are reported as unsafe have their value too."""
+    return _read(root / ".env") | {name: value for name, value in shell.items() if value}
+
+
+def says_something(shell: Mapping[str, str]) -> bool:
+    """Whether the shell sets any variable that has no default: then it is meant to make `.env` unnecessary."""
+    return any(shell.get(name) for name, (_, field) in core_settings.variables().items() if field.is_required())
+
+
 def findings(root: Path, shell: Mapping[str, str]) -> list[Finding]:
-    """Everything that is wrong with `.env` and the shell's variables; nothing when there is no `.env` yet to be wrong."""
+    """Everything that is wrong with `.env` and the shell's variables; one fault gives one finding.
+
+    Nothing when there is no `.env` yet that could be wrong.
+    """
     path = root / ".env"
-    in_file = _read(path)
-    unsafe = list(_unsafe_lines(path))
-    unknown = list(_unknown(in_file))
-    weak = dict(_weak_secrets(in_file | _said(shell)))
-    told = {name for _, name in unsafe} | {name for _, name in unknown} | set(weak)
-    found = [finding for finding, _ in unsafe] + [finding for finding, _ in unknown] + list(weak.values())
-    if path.is_file() or any(shell.get(name) for name in _required()):
-        found += [finding for name, finding in _unusable(in_file, shell) if name not in told]
-    return found + list(_readable(path))
+    readable = list(_readable(path))
+    try:
+        unsafe = list(_unsafe_lines(path))
+    except UnicodeDecodeError:
+        return [Finding(Code.ENV_UNSAFE_LINE, f"{path} is not UTF-8.", "save it as UTF-8"), *readable]
+    unknown = list(_unknown(_read(path)))
+    weak = list(_weak_secrets(merged(root, shell)))
+    told = [*unsafe, *unknown, *weak]
+    unusable = _unusable(root, shell) if path.is_file() or says_something(shell) else ()
+    names = {name for name, _ in told}
+    return [finding for _, finding in told] + [finding for name, finding in unusable if name not in names] + readable
 
 
 def _variable(name: str, field: FieldInfo, in_file: Mapping[str, str], shell: Mapping[str, str]) -> Variable:
@@ -84,27 +99,17 @@ def _read(path: Path) -> dict[str, str]:
         return {}
 
 
-def _said(shell: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in shell.items() if value}
+# Each of these gives the name of the variable that the finding is about, so that none is told twice.
 
 
-def _required() -> list[str]:
-    return [name for name, (_, field) in core_settings.variables().items() if field.is_required()]
-
-
-def _unsafe_lines(path: Path) -> Iterator[tuple[Finding, str]]:
-    try:
-        lines = dotenv.unsafe_lines(path.read_bytes().decode()) if path.is_file() else []
-    except UnicodeDecodeError:
-        yield Finding(Code.ENV_UNSAFE_LINE, f"{path} is not UTF-8.", "save it as UTF-8"), ""
-        return
-    for number, name in lines:
+def _unsafe_lines(path: Path) -> Iterator[tuple[str, Finding]]:
+    for number, name in dotenv.unsafe_lines(path.read_bytes().decode()) if path.is_file() else []:
         where = f"Line {number} of .env{f' ({name})' if name else ''}"
         message = f"{where} is understood differently by its readers: Python, honcho and sh."
-        yield Finding(Code.ENV_UNSAFE_LINE, message, f"write {dotenv.ALLOWED_IN_WORDS}"), name
+        yield name, Finding(Code.ENV_UNSAFE_LINE, message, f"write {dotenv.ALLOWED_IN_WORDS}")
 
 
-def _unknown(in_file: Iterable[str]) -> Iterator[tuple[Finding, str]]:
+def _unknown(in_file: Iterable[str]) -> Iterator[tuple[str, Finding]]:
     """With the known name that was probably meant."""
     known = list(core_settings.variables())
     for name in in_file:
@@ -112,7 +117,7 @@ def _unknown(in_file: Iterable[str]) -> Iterator[tuple[Finding, str]]:
             continue
         meant = next(iter(difflib.get_close_matches(name, set(known) - set(in_file), 1, 0.8)), "")
         fix = f"rename it to {meant}" if meant else "remove the line, or see .env.example for the names there are"
-        yield Finding(Code.ENV_UNKNOWN, f"{name} in .env is no variable of Drystone: nothing reads it.", fix), meant
+        yield meant, Finding(Code.ENV_UNKNOWN, f"{name} in .env is no variable of Drystone: nothing reads it.", fix)
 
 
 def _weak_secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
@@ -147,9 +152,9 @@ def _weakness(secret: str) -> str:
     return ""
 
 
-def _unusable(in_file: Mapping[str, str], shell: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
+def _unusable(root: Path, shell: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
     try:
-        core_settings.parse({**in_file, **_said(shell)})
+        core_settings.parse(merged(root, shell))
     except SettingsError as exc:
         for problem in exc.values["problems"]:
             name, _, why = problem.partition(": ")

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -169,7 +170,20 @@ def http_status(url: str, *, timeout_s: float = 2.0) -> int | None:
         return None
 
 
+def http_date(url: str, *, timeout_s: float) -> float | None:
+    """The Unix time in a server's Date header, cut to whole seconds; None when it sends none. Raises NotYet."""
+    sent = _http_response("GET", url, timeout_s=timeout_s).getheader("Date")
+    try:
+        return parsedate_to_datetime(sent).timestamp() if sent else None
+    except ValueError:
+        return None
+
+
 def _http(method: str, url: str, *, timeout_s: float = TIMEOUT_S) -> int:
+    return _http_response(method, url, timeout_s=timeout_s).status
+
+
+def _http_response(method: str, url: str, *, timeout_s: float) -> http.client.HTTPResponse:
     # http.client: importing httpx costs more than the servers take to start.
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -182,7 +196,7 @@ def _http(method: str, url: str, *, timeout_s: float = TIMEOUT_S) -> int:
         raise NotYet(f"no answer: {exc}") from exc
     finally:
         connection.close()
-    return response.status
+    return response
 
 
 def run(probe: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -82,6 +82,27 @@ def is_running(pid: int) -> bool:
     return (_stat(pid) if sys.platform == "linux" else _table().get(pid)) is not None
 
 
+def is_paused(pid: int) -> bool:
+    """Whether a process is stopped by a signal (SIGSTOP, SIGTSTP) or a debugger: it lives, but does nothing."""
+    return _ps("-o", "state=", "-p", str(pid)).strip()[:1] in ("T", "t")
+
+
+def folder(pid: int) -> Path | None:
+    """The folder a process works in; None when we may not see it."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink()
+        except OSError:
+            return None
+    try:
+        out = subprocess.run(
+            ["lsof", "-a", "-d", "cwd", "-p", str(pid), "-Fn"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return next((Path(line[1:]) for line in out.stdout.splitlines() if line.startswith("n/")), None)
+
+
 def is_alive(process: Process) -> bool:
     now = _stat(process.pid) if sys.platform == "linux" else _table().get(process.pid)
     return now is not None and now.started == process.started

@@ -135,9 +135,19 @@ class RunLock:
         return True
 
     def release(self) -> None:
+        """Let go of it and take our name out: a name in a lock that nobody holds is that of an `up` that was killed."""
         if self._file is not None:
+            os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
+
+    def killed(self) -> int | None:
+        """The pid of the last `up`, if it was killed; None if it ended well or still runs."""
+        try:
+            named = self._path.read_text()
+        except OSError:
+            return None
+        return int(named) if named.isdigit() and self.holder() is None else None
 
     def holder(self) -> int | None:
         """The pid of the `up` that holds it; None if nobody does."""

@@ -494,6 +494,8 @@ def take_down(project: Project, *, talk: TextIO) -> bool:
             print(f"It does not stop: ending process {pid} by force.", file=talk)
             os.kill(pid, signal.SIGKILL)
     left = processes.end_run(processes.run_prefix(project.data_dir))
+    if lock.killed() and lock.acquire():
+        lock.release()  # what it left behind is gone, so its name may go too
     if left and not pid:
         print(f"Ended {left} processes that an earlier run had left behind.", file=talk)
     return bool(pid or left)

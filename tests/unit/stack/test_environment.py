@@ -89,7 +89,7 @@ def test_who_may_read_or_change_the_secrets(root: Path, mode: int, is_wrong: boo
 def test_a_file_that_is_not_utf_8_is_told_as_such(root: Path) -> None:
     (root / ".env").write_bytes("LOG_LEVEL='ü'\n".encode("latin-1"))
 
-    assert (Code.ENV_UNSAFE_LINE, f"{root / '.env'} is not UTF-8.") in found(root)
+    assert found(root) == [(Code.ENV_UNSAFE_LINE, f"{root / '.env'} is not UTF-8.")]
 
 
 def test_the_shell_beats_the_file_and_is_named_when_it_is_wrong(root: Path) -> None:
