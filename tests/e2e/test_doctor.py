@@ -130,6 +130,14 @@ async def test_another_password_than_the_servers(up: Stack) -> None:
     await finding(up, Code.SERVER_REFUSES, REDIS_URL=other)
 
 
+async def test_a_database_that_is_not_there(up: Stack) -> None:
+    url = up.settings.database.url.get_secret_value().rpartition("/")[0] + "/nowhere"
+
+    found = await finding(up, Code.SERVER_REFUSES, DATABASE_URL=url)
+
+    assert 'database "nowhere" does not exist' in found.message
+
+
 @pytest.mark.parametrize("name", ["postgres", "redis", "objects"])
 async def test_a_server_that_hangs_is_told_in_bounded_time(up: Stack, name: str) -> None:
     with paused(up.status()[name]["pid"]):
@@ -204,6 +212,7 @@ async def test_zz_servers_that_outlive_a_killed_up_and_its_guardian(up: Stack) -
     now = state.read(up.settings.general.data_dir / "run")
     assert now
     guardian = next(each for each in psutil.Process(now.pid).children() if "drystone.stack.guardian" in each.cmdline())
+    os.kill(now.pid, signal.SIGSTOP)  # it would start another
     guardian.kill()
     os.kill(now.pid, signal.SIGKILL)
     eventually(lambda: not processes.is_running(now.pid), "up is gone")

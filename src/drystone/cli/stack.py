@@ -190,7 +190,7 @@ def _print_status(last: RunState | None, rows: list[Row], healthy: bool) -> None
     if not healthy and overall in ("never started", "stopped", "failed"):
         hint = "\nhint: run ./drystone up"
     elif overall == "unhealthy":
-        hint = "\nhint: see ./drystone logs web worker"
+        hint = "\nhint: ./drystone doctor looks for the cause; see also ./drystone logs web worker"
     typer.echo(f"{overall}{reason}{f'  {last.url}' if last and healthy else ''}{hint}", err=True)
 
 

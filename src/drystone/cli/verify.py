@@ -41,7 +41,7 @@ def verify(
             mark = typer.style("ok  ", fg="green") if finding.ok else typer.style("FAIL", fg="red")
             typer.echo(f"{mark}  {finding.name:<12} {finding.detail}  ({finding.took_ms:.0f} ms)")
     if not is_ok:
-        typer.echo('hint: "drystone status" and "drystone logs" tell more', err=True)
+        typer.echo('hint: "drystone doctor" looks for the cause; "drystone logs" tells more', err=True)
         raise typer.Exit(1)
 
 

@@ -95,7 +95,7 @@ def examine(root: Path, shell: Mapping[str, str]) -> Examination:
     else:
         report.add("ports", _ports_held(listeners))
     said = _ask(report, site, listeners)
-    report.add("clock", [*_clocks(said), *_future_files(site)])
+    report.add("clock", [*clocks(said), *_future_files(site)])
     return Examination(report, site, said)
 
 
@@ -116,13 +116,17 @@ def _look(root: Path, shell: Mapping[str, str]) -> Site:
 
 def _folders(site: Site) -> Iterator[Finding]:
     data, models = site.data_dir, site.project.settings.general.model_dir
-    needed = [data, *(data / name for name in ("logs", "run", *PROGRAMS)), data / "run" / "up.lock"]
+    needed = [data, *(data / name for name in ("logs", "run", *PROGRAMS))]
     if not _has_entries(models):  # a prepared model is only read
         needed.append(models)
+    if site.is_new:
+        needed.append(site.project.root)
     for place in dict.fromkeys(_existing(path) for path in needed):
-        if not os.access(place, os.W_OK if place.is_file() else os.W_OK | os.X_OK):
-            why, fix = _why_not_writable(place)
-            yield Finding(Code.FOLDER_NOT_WRITABLE, f"{place} cannot be written to: {why}.", fix)
+        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            yield _not_writable(place)
+    lock = site.project.run_dir / "up.lock"
+    if lock.exists() and not os.access(lock, os.W_OK) and os.access(lock.parent, os.W_OK | os.X_OK):
+        yield _not_writable(lock)
 
 
 def _has_entries(folder: Path) -> bool:
@@ -137,12 +141,21 @@ def _existing(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
+def _not_writable(place: Path) -> Finding:
+    why, fix = _why_not_writable(place)
+    return Finding(Code.FOLDER_NOT_WRITABLE, f"{place} cannot be written to: {why}.", fix)
+
+
 def _why_not_writable(place: Path) -> tuple[str, str]:
+    if not place.exists():
+        return "it is a link that leads nowhere", f"make the folder that '{place}' leads to, or remove the link"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         return "its file system is read-only", "mount it writable, or set DRYSTONE_DATA_DIR to a folder that is"
     status = place.stat()
-    if status.st_uid != os.geteuid():
+    if not os.access(place, os.W_OK) and status.st_uid != os.geteuid():
         return f"it belongs to {_user(status.st_uid)}", f"sudo chown -R {_user(os.geteuid())} '{place}'"
+    if not place.is_dir() and place.name != "up.lock":
+        return "it is a file, where a folder should be", f"move '{place}' away, or set DRYSTONE_DATA_DIR to a folder"
     return f"its mode is {status.st_mode & 0o7777:04o}", f"chmod u+rwX '{place}'"
 
 
@@ -157,7 +170,7 @@ def _disk(site: Site) -> Iterator[Finding]:
     seen = set()
     for folder in (site.data_dir, site.project.settings.general.model_dir):
         place = _existing(folder)
-        if place.stat().st_dev in seen:
+        if not place.exists() or place.stat().st_dev in seen:
             continue
         seen.add(place.stat().st_dev)
         if left := _nearly_full(place):
@@ -247,8 +260,8 @@ def _orphans(site: Site) -> list[Finding]:
     left = [each for each in site.own if each.run_id != run_id and each.service != processes.GUARDIAN]
     if not left:
         return []
-    first = {each.service: each.pid for each in sorted(left, key=lambda each: -each.pid)}
-    named = ", ".join(f"{service} (pid {pid})" for service, pid in first.items())
+    pids = {each.pid for each in left}
+    named = ", ".join(f"{each.service} (pid {each.pid})" for each in left if each.parent not in pids)
     message = f"{len(left)} processes of an earlier run live on without their `up`: {named}."
     return [Finding(Code.STACK_ORPHANS, message, "./drystone down ends them; nothing is lost")]
 
@@ -379,9 +392,9 @@ def _reply(reply: Reply, service: Service, settings: core_settings.Settings) -> 
         fix = (
             f"correct {service.variable}"
             if is_external
-            else "./drystone down, then ./drystone up with the new password"
+            else "if it was changed while the stack ran: ./drystone down and ./drystone up"
         )
-        message = f"{service.name} does not accept the password in {service.variable}: {reply.refuses}."
+        message = f"{service.name} refuses what {service.variable} says: {reply.refuses}."
         yield Finding(Code.SERVER_REFUSES, message, fix)
     if not reply.has_vector:
         database = settings.database.parts.database
@@ -389,7 +402,8 @@ def _reply(reply: Reply, service: Service, settings: core_settings.Settings) -> 
         yield Finding(Code.POSTGRES_NO_VECTOR, f"The database {database} lacks the extension vector.", fix)
 
 
-def _clocks(said: Mapping[str, Reply]) -> Iterator[Finding]:
+def clocks(said: Mapping[str, Reply]) -> Iterator[Finding]:
+    """A finding for each server whose clock differs from ours by more than leases and signatures bear."""
     for reply in said.values():
         if abs(reply.skew_s) > replies.MAX_SKEW_S:
             how = "ahead of" if reply.skew_s > 0 else "behind"

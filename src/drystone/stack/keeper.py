@@ -127,7 +127,8 @@ class Keeper(threading.Thread):
         error = Unavailable(
             "stack.too_many_restarts",
             f"{self._kept.name} died {len(PAUSES_S) + 1} times in a row; the last time: {reason}.",
-            hint=f"see its log: drystone logs {'' if self._kept.name == 'app' else self._kept.name}".rstrip(),
+            hint=f"see its log: drystone logs {'web worker' if self._kept.name == 'app' else self._kept.name};"
+            " drystone doctor looks for the cause",
             service=self._kept.name,
         )
         if self._revive is None:

@@ -53,11 +53,16 @@ async def _ask(name: str, settings: Settings) -> Reply:
 
 
 async def _postgres(settings: Settings) -> Reply:
-    async with probes.postgres_session(dsn=settings.database.url.get_secret_value()) as connection:
-        sent = time.time()
-        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-        received = time.time()
-        has_vector = await connection.fetchval("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')")
+    import asyncpg
+
+    try:
+        async with probes.postgres_session(dsn=settings.database.url.get_secret_value()) as connection:
+            sent = time.time()
+            now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+            received = time.time()
+            has_vector = await connection.fetchval("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')")
+    except asyncpg.PostgresError as exc:  # no such database, no way in from this address, ...
+        return Reply("postgres", refuses=str(exc))
     return Reply("postgres", skew_s=skew_s(now, sent=sent, received=received), has_vector=has_vector)
 
 

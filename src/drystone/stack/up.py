@@ -437,7 +437,11 @@ def run_detached(plan: Plan, *, talk: TextIO) -> int:
         return 0
     now = state.read(project.run_dir)
     reason = now.reason if now and now.pid == process.pid and now.reason else f"exit code {process.returncode}"
-    raise Unavailable("stack.not_started", f"The stack did not start: {reason}", hint=f"the whole story is in {log}")
+    raise Unavailable(
+        "stack.not_started",
+        f"The stack did not start: {reason}",
+        hint=f"the whole story is in {log}; drystone doctor looks for the cause",
+    )
 
 
 def _spawn_detached(plan: Plan, project: Project) -> tuple[subprocess.Popen[bytes], Path, int]:

@@ -21,6 +21,7 @@ import pytest
 from drystone.cli import doctor
 from drystone.core import settings as core_settings
 from drystone.core.settings import Settings
+from drystone.stack import doctor as stack_doctor
 from drystone.stack import dotenv, replies, up
 from drystone.stack.findings import Code, Finding
 from drystone.stack.state import RunLock
@@ -171,9 +172,9 @@ def test_an_env_that_everybody_may_read(stopped: Stopped) -> None:
 
 
 def test_ports_beyond_the_last(stopped: Stopped) -> None:
-    finding = stopped.finding(Code.ENV_INVALID, S3_ENDPOINT_URL="http://127.0.0.1:60000")
+    finding = stopped.finding(Code.ENV_INVALID, S3_ENDPOINT_URL="http://127.0.0.1:65530")
 
-    assert "port 70008 too, which does not exist" in finding.message
+    assert "port 65536 too, which does not exist" in finding.message
 
 
 # --- ports ---
@@ -280,6 +281,15 @@ def test_a_disk_that_is_nearly_full(stopped: Stopped, mounting: list[str], tmp_p
     assert code == 1
 
 
+def test_a_data_folder_that_is_a_file_or_leads_nowhere(stopped: Stopped, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+
+    for name, why in (("file", "it is a file, where a folder should be"), ("link", "it is a link that leads nowhere")):
+        finding = stopped.finding(Code.FOLDER_NOT_WRITABLE, DRYSTONE_DATA_DIR=tmp_path / name)
+        assert finding.message == f"{tmp_path / name} cannot be written to: {why}."
+
+
 # --- programs ---
 
 
@@ -369,6 +379,14 @@ def test_a_clock_is_wrong_by_what_the_time_of_asking_cannot_explain(
     theirs: float, sent: float, received: float, skew: float
 ) -> None:
     assert replies.skew_s(theirs, sent=sent, received=received) == skew
+
+
+def test_a_server_whose_clock_is_wrong_is_told_with_the_direction() -> None:
+    said = {each.name: each for each in (replies.Reply("redis", skew_s=4.9), replies.Reply("postgres", skew_s=-90.2))}
+
+    assert [(each.code, each.message) for each in stack_doctor.clocks(said)] == [
+        (Code.CLOCK_SKEW, "The clock of postgres is 90 s behind the one of this machine.")
+    ]
 
 
 def test_real_servers_reply_and_have_our_time(settings: Settings) -> None:
