@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from drystone.core import settings
+from drystone.stack.findings import Code
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,3 +46,9 @@ def test_a_variable_named_in_the_docs_exists(page: Path) -> None:
     named = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", page.read_text()))
 
     assert named - set(settings.variables()) - {"NO_COLOR", "DRYSTONE_PYTHON", "DRYSTONE_ROOT"} == set()
+
+
+def test_the_guide_explains_every_finding_of_doctor_and_no_other() -> None:
+    page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text()
+
+    assert re.findall(r"^\| `([a-z]+\.[a-z_]+)` \|", page, re.MULTILINE) == [code.value for code in Code]
