@@ -73,12 +73,9 @@ def _print(report: Report) -> None:
         print_finding(finding)
         typer.echo()
     count = len(report.findings)
-    typer.echo(
-        f"{'Nothing' if not count else f'{count} thing' + ('s' if count > 1 else '')} found to be wrong.", nl=False
-    )
-    typer.echo(f" Checked: {', '.join(report.checks)}.")
-    reasons = dict.fromkeys(report.skipped.values())
-    for reason in reasons:
+    found = "No fault" if not count else "1 fault" if count == 1 else f"{count} faults"
+    typer.echo(f"{found} found. Checked: {', '.join(report.checks)}.")
+    for reason in dict.fromkeys(report.skipped.values()):
         checks = ", ".join(check for check, why in report.skipped.items() if why == reason)
         typer.echo(f"Not checked, because {reason}: {checks}.")
 
@@ -104,9 +101,10 @@ async def _examine_work(examination: Examination, site: Site) -> None:
 
     report = examination.report
     if not examination.answers("postgres"):
-        report.skip(
-            "PostgreSQL does not run" if not site.runs("postgres") else "PostgreSQL does not answer", "schema", "worker"
-        )
+        why = "does not answer" if "postgres" in examination.replies else "does not run"
+        report.skip(f"PostgreSQL {why}", "schema", "worker")
+    elif site.state and site.state.status == "starting":
+        report.skip("the stack is still starting", "schema", "worker")
     elif report.has(Code.POSTGRES_NO_VECTOR):
         report.skip("the extension vector is missing", "schema", "worker")
     else:
@@ -192,8 +190,7 @@ def _paused(site: Site, names: list[str]) -> list[int]:
     from drystone.jobs import presence
     from drystone.stack import processes
 
-    main = site.state.services["worker"].pid if site.state else None
-    pids = {main, *(presence.pid_here(name) for name in names)} - {None}
+    pids = {site.pid("worker"), *(presence.pid_here(name) for name in names)}
     return sorted(pid for pid in pids if pid and processes.is_paused(pid))
 
 

@@ -62,6 +62,9 @@ class Site:
         service = self.state.services.get(name) if self.state else None
         return service is not None and service.state == "ready"
 
+    def pid(self, name: str) -> int | None:
+        return self.state.services[name].pid if self.state and self.runs(name) else None
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -372,34 +375,39 @@ def _ask(report: Report, site: Site, listeners: list[_Listener]) -> dict[str, Re
     ours = {each.name for each in listeners if each.is_ours}
     asked = [each for each in ALL if each.is_external(settings) or site.runs(each.name) or each.name in ours]
     if site.is_new or not asked:
-        report.skip("the stack does not run", "servers")
+        report.skip("the stack is not ready yet" if site.up_pid else "the stack does not run", "servers")
         return {}
     said = replies.ask([service.name for service in asked], settings)
-    report.add("servers", (finding for service in asked for finding in _reply(said[service.name], service, settings)))
+    report.add("servers", (finding for service in asked for finding in _reply(said[service.name], service, site)))
     if waiting := [service.name for service in ALL if service not in asked]:
         report.skip("not ready yet", *(f"server {name}" for name in waiting))
     return said
 
 
-def _reply(reply: Reply, service: Service, settings: core_settings.Settings) -> Iterator[Finding]:
-    is_external = service.is_external(settings)
+def _reply(reply: Reply, service: Service, site: Site) -> Iterator[Finding]:
+    settings = site.project.settings
     if reply.silent:
-        fix = (
-            f"start the server that {service.variable} names" if is_external else f"see ./drystone logs {service.name}"
-        )
-        yield Finding(Code.SERVER_SILENT, f"{service.name} does not answer: {reply.silent}.", fix)
+        yield _silent(reply, service, site)
     if reply.refuses:
-        fix = (
-            f"correct {service.variable}"
-            if is_external
-            else "if it was changed while the stack ran: ./drystone down and ./drystone up"
-        )
         message = f"{service.name} refuses what {service.variable} says: {reply.refuses}."
+        fix = f"correct {service.variable}; if it was changed while the stack ran: ./drystone down and ./drystone up"
         yield Finding(Code.SERVER_REFUSES, message, fix)
     if not reply.has_vector:
         database = settings.database.parts.database
         fix = f"as superuser in {database}: CREATE EXTENSION vector; then ./drystone db migrate"
         yield Finding(Code.POSTGRES_NO_VECTOR, f"The database {database} lacks the extension vector.", fix)
+
+
+def _silent(reply: Reply, service: Service, site: Site) -> Finding:
+    name, why, pid = service.name, reply.silent, site.pid(service.name)
+    fix = f"see ./drystone logs {name}"
+    if service.is_external(site.project.settings):
+        fix = f"start the server that {service.variable} names"
+    elif pid and processes.is_paused(pid):
+        why, fix = "it is paused by a signal", f"kill -CONT {pid}"
+    elif pid:
+        fix += f"; if it hangs: kill -9 {pid}, and `up` starts it anew"
+    return Finding(Code.SERVER_SILENT, f"{name} does not answer: {why}.", fix)
 
 
 def clocks(said: Mapping[str, Reply]) -> Iterator[Finding]:
