@@ -158,6 +158,7 @@ async def test_the_ports_of_a_running_stack_seen_from_another_checkout(up: Stack
     postgres = next(each for each in report.findings if "DATABASE_URL" in each.message)
     assert f"pid {up.status()['postgres']['pid']} (postgres)" in postgres.message
     assert postgres.message.endswith(f", of the Drystone checkout {up.folder}.")
+    assert postgres.fix == f"./drystone down in '{up.folder}', or set another port in DATABASE_URL"
 
 
 async def test_a_worker_that_is_paused(up: Stack) -> None:
@@ -172,6 +173,7 @@ async def test_a_worker_that_is_paused(up: Stack) -> None:
 async def test_workers_that_live_but_take_nothing(up: Stack) -> None:
     """A lock keeps them from claiming what has been due for a minute."""
     job_id = uuid4()
+    eventually(lambda: up.status()["worker"]["uptime_s"] > 3 * up.settings.worker.sweep_s, "workers are no beginners")
     async with superuser(up) as connection:
         with paused(*pids(up, "worker")):
             await connection.execute(_DUE_FOR_A_MINUTE, job_id)

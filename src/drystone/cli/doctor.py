@@ -6,6 +6,7 @@ The stack's own checks come first; those of schema, model and worker stand on wh
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -200,8 +201,11 @@ async def _stuck_jobs(site: Site) -> list[Finding]:
     from drystone.stack.findings import Code, Finding
 
     settings = site.project.settings
+    patience_s = 3.0 * settings.worker.sweep_s
+    if time.time() - site.started_at("worker") < patience_s:
+        return []  # what has been due since the stack was stopped is taken within a sweep
     async with _open_sessions(settings) as sessions, transaction(sessions) as session:
-        stuck = await queries.stuck(session, idle_s=max(_IDLE_S, 3.0 * settings.worker.sweep_s))
+        stuck = await queries.stuck(session, idle_s=max(_IDLE_S, patience_s))
     if not stuck:
         return []
     message = f"Workers say that they live, but {stuck} jobs are due and none was taken lately."

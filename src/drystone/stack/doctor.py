@@ -62,6 +62,9 @@ class Site:
         service = self.state.services.get(name) if self.state else None
         return service is not None and service.state == "ready"
 
+    def started_at(self, name: str) -> float:
+        return self.state.services[name].started_at if self.state else 0.0
+
     def pid(self, name: str) -> int | None:
         return self.state.services[name].pid if self.state and self.runs(name) else None
 
@@ -346,24 +349,35 @@ def _is_ours(site: Site, folder: Path, holder: Holder) -> bool:
 
 
 def _ports_held(listeners: list[_Listener]) -> Iterator[Finding]:
+    """One finding for each stranger and variable: the S3 store alone needs ten ports."""
     strangers = {(each.variable, each.holder): each for each in reversed(listeners) if not each.is_ours}
     for each in reversed(strangers.values()):
         if each.port > ports.LAST:
             message = f"{each.variable} makes {each.name} listen on port {each.port} too, which does not exist."
             yield Finding(Code.ENV_INVALID, message, f"set a port below {ports.LAST - 10_008} in {each.variable}")
-            continue
-        by = f"{each.holder}{_whereabouts(each.folder)}" if each.holder else "a process that this user may not see"
-        fix = f"stop that process, or set another port in {each.variable}"
-        yield Finding(Code.PORT_HELD, f"Port {each.port}, which {each.variable} needs, is held by {by}.", fix)
+        else:
+            by, stop = _whose(each)
+            message = f"Port {each.port}, which {each.variable} needs, is held by {by}."
+            yield Finding(Code.PORT_HELD, message, f"{stop}, or set another port in {each.variable}")
 
 
-def _whereabouts(folder: Path | None) -> str:
-    if not folder:
-        return ""
-    for above in (folder, *folder.parents):
-        if (above / "Procfile").is_file() and (above / "src" / "drystone").is_dir():
-            return f" in {folder}, of the Drystone checkout {above}"
-    return f" in {folder}"
+def _whose(listener: _Listener) -> tuple[str, str]:
+    """Who listens, and how to stop it."""
+    if not listener.holder:
+        return "a process that this user may not see", "stop it"
+    by, stop = str(listener.holder), f"kill {listener.holder.pid}"
+    if folder := listener.folder:
+        by += f" in {folder}"
+        if checkout := _checkout(folder):
+            return f"{by}, of the Drystone checkout {checkout}", f"./drystone down in '{checkout}'"
+    return by, stop
+
+
+def _checkout(folder: Path) -> Path | None:
+    around = (folder, *folder.parents)
+    return next(
+        (each for each in around if (each / "Procfile").is_file() and (each / "src" / "drystone").is_dir()), None
+    )
 
 
 # --- servers and clocks ---
@@ -375,7 +389,14 @@ def _ask(report: Report, site: Site, listeners: list[_Listener]) -> dict[str, Re
     ours = {each.name for each in listeners if each.is_ours}
     asked = [each for each in ALL if each.is_external(settings) or site.runs(each.name) or each.name in ours]
     if site.is_new or not asked:
-        report.skip("the stack is not ready yet" if site.up_pid else "the stack does not run", "servers")
+        why = (
+            "there is no .env"
+            if site.is_new
+            else "the stack is not ready yet"
+            if site.up_pid
+            else "the stack does not run"
+        )
+        report.skip(why, "servers")
         return {}
     said = replies.ask([service.name for service in asked], settings)
     report.add("servers", (finding for service in asked for finding in _reply(said[service.name], service, site)))
