@@ -19,9 +19,9 @@ import pytest
 
 from drystone import schema
 from drystone.cli import doctor
-from drystone.stack import processes, state
+from drystone.stack import ports, processes, state
 from drystone.stack.findings import Code, Finding, Report
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import ROOT, Stack
 
 # Hanging servers may cost two seconds, twice; the rest is for a busy machine.
 BOUND_S = 15.0
@@ -159,6 +159,21 @@ async def test_the_ports_of_a_running_stack_seen_from_another_checkout(up: Stack
     assert f"pid {up.status()['postgres']['pid']} (postgres)" in postgres.message
     assert postgres.message.endswith(f", of the Drystone checkout {up.folder}.")
     assert postgres.fix == f"./drystone down in '{up.folder}', or set another port in DATABASE_URL"
+
+
+async def test_external_servers_that_are_well_give_nothing_and_are_asked_everything(up: Stack, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text((up.folder / ".env").read_text())
+    (tmp_path / ".env").chmod(0o600)
+    shell = {f"{name}_PROVIDER": "external" for name in ("POSTGRES", "REDIS", "S3")}
+    shell |= {"DRYSTONE_DATA_DIR": str(tmp_path / "data"), "API_PORT": str(ports.find((0,)))}
+    for name in ("alembic.ini", "migrations"):
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    report = await asyncio.to_thread(doctor.examine, tmp_path, shell)
+
+    assert report.findings == []
+    assert {"servers", "clock", "schema"} <= set(report.checks)
+    assert list(report.skipped) == ["worker"]
 
 
 async def test_a_worker_that_is_paused(up: Stack) -> None:

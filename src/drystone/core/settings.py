@@ -421,12 +421,14 @@ def example() -> str:
 
 def example_value(field: FieldInfo) -> str:
     """What `.env.example` holds for a field: its example, else its default."""
-    value = field.examples[0] if field.examples else field.default
+    return as_text(field.examples[0] if field.examples else field.default) or "''"
+
+
+def as_text(value: object) -> str:
+    """A setting's value as it is written in the environment."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if isinstance(value, bool):
-        value = str(value).lower()
-    return str(value) if str(value) else "''"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _explain(exc: ValidationError) -> list[str]:

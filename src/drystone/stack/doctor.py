@@ -18,7 +18,7 @@ from pathlib import Path
 
 from drystone.core import settings as core_settings
 from drystone.core.errors import Unavailable
-from drystone.core.settings import SettingsError
+from drystone.core.settings import Settings, SettingsError
 from drystone.stack import dotenv, environment, ports, processes, replies, state
 from drystone.stack.findings import Code, Finding, Report
 from drystone.stack.ports import Holder
@@ -204,10 +204,10 @@ def _programs(site: Site) -> Iterator[Finding]:
     for service in ALL:
         if service.is_external(settings):
             continue
-        setting, wheel = PROGRAMS[service.name]
-        lost = [] if getattr(settings.stack, setting) else _lost_execute_bits(wheel)
-        if lost:  # choosing the program would mend what can be mended: that is for `up` to do
-            yield _not_executable(wheel, lost)
+        if lost := _lost_execute_bits(
+            service, settings
+        ):  # choosing the program would mend them: that is for `up` to do
+            yield _not_executable(lost)
             continue
         try:
             program = service.resolve(settings)
@@ -218,7 +218,11 @@ def _programs(site: Site) -> Iterator[Finding]:
             yield from _major(site.data_dir / service.name, program)
 
 
-def _lost_execute_bits(wheel: str) -> list[Path]:
+def _lost_execute_bits(service: Service, settings: Settings) -> list[Path]:
+    """The programs of the service's wheel that cannot be run, if the wheel's are wanted."""
+    setting, wheel = PROGRAMS[service.name]
+    if getattr(settings.stack, setting) or service.provider(settings) not in ("auto", "wheel"):
+        return []
     try:
         files = importlib.metadata.files(wheel) or []
     except importlib.metadata.PackageNotFoundError:
@@ -227,10 +231,11 @@ def _lost_execute_bits(wheel: str) -> list[Path]:
     return [path.resolve() for path in programs if path.is_file() and not os.access(path, os.X_OK)]
 
 
-def _not_executable(wheel: str, lost: list[Path]) -> Finding:
+def _not_executable(lost: list[Path]) -> Finding:
     others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-    fix = f"chmod +x '{lost[0]}'" if not others else f"chmod +x '{lost[0].parent}'/*"
-    return Finding(Code.PROGRAM_NOT_EXECUTABLE, f"{lost[0]}{others} of the wheel {wheel} lost the execute bit.", fix)
+    message = f"{lost[0]}{others} came with a wheel and lost the execute bit."
+    fix = f"chmod +x '{lost[0].parent}'/*" if others else f"chmod +x '{lost[0]}'"
+    return Finding(Code.PROGRAM_NOT_EXECUTABLE, message, fix)
 
 
 def _no_program(service: Service, exc: Unavailable) -> Finding:
@@ -330,8 +335,11 @@ def _listeners(site: Site) -> Iterator[_Listener]:
 def _wanted_ports(site: Site) -> Iterator[tuple[str, str, str, int]]:
     settings = site.project.settings
     for service in ALL:
+        # Which ports the S3 store needs depends on the program, and choosing that would mend its lost execute bit.
+        if service.is_external(settings) or _lost_execute_bits(service, settings):
+            continue
         wanted = service.ports(settings)
-        if not service.is_external(settings) and not _listens_already(site, service.name, wanted[0]):
+        if not _listens_already(site, service.name, wanted[0]):
             yield from ((service.name, service.variable, LOOPBACK, port) for port in wanted)
     if not _listens_already(site, "web", settings.api.port):
         yield "web", "API_PORT", settings.api.host, settings.api.port
@@ -387,7 +395,7 @@ def _ask(report: Report, site: Site, listeners: list[_Listener]) -> dict[str, Re
     """Ask the servers that should answer."""
     settings = site.project.settings
     ours = {each.name for each in listeners if each.is_ours}
-    asked = [each for each in ALL if each.is_external(settings) or site.runs(each.name) or each.name in ours]
+    asked = [each for each in ALL if site.runs(each.name) or each.name in ours or _runs_elsewhere(each, site)]
     if site.is_new or not asked:
         why = (
             "there is no .env"
@@ -401,8 +409,18 @@ def _ask(report: Report, site: Site, listeners: list[_Listener]) -> dict[str, Re
     said = replies.ask([service.name for service in asked], settings)
     report.add("servers", (finding for service in asked for finding in _reply(said[service.name], service, site)))
     if waiting := [service.name for service in ALL if service not in asked]:
-        report.skip("not ready yet", *(f"server {name}" for name in waiting))
+        why = "it is not ready yet" if site.up_pid else "it does not run"
+        report.skip(why, *(f"server {name}" for name in waiting))
     return said
+
+
+def _runs_elsewhere(service: Service, site: Site) -> bool:
+    """Whether an external server should answer now. One of this machine may be stopped as long as the stack is."""
+    settings = site.project.settings
+    if not service.is_external(settings):
+        return False
+    is_stopped = service.host(settings) in core_settings.LOCAL_HOSTS and ports.is_free(service.ports(settings)[0])
+    return not is_stopped or site.up_pid is not None
 
 
 def _reply(reply: Reply, service: Service, site: Site) -> Iterator[Finding]:

@@ -74,7 +74,7 @@ def findings(root: Path, shell: Mapping[str, str]) -> list[Finding]:
 
 
 def _variable(name: str, field: FieldInfo, in_file: Mapping[str, str], shell: Mapping[str, str]) -> Variable:
-    default = core_settings.example_value(field).strip("'") if not field.is_required() else ""
+    default = "" if field.is_required() else core_settings.as_text(field.default)
     for source, values in (("shell", shell), (".env", in_file)):
         if value := values.get(name):
             differs = not field.is_required() and value != default
@@ -123,8 +123,8 @@ def _unknown(in_file: Iterable[str]) -> Iterator[tuple[str, Finding]]:
 def _weak_secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
     for name, (_, field) in core_settings.variables().items():
         value = environment.get(name, "")
-        if not (value and field.is_required() and field.annotation is SecretStr):
-            continue
+        if not (value and field.examples and field.annotation is SecretStr):
+            continue  # EMBEDDING_API_KEY has no example: it is for somebody else to make
         if why := _weakness(_secret_of(name, value)):
             fix = f"set another secret in {name}: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
             yield name, Finding(Code.ENV_WEAK_SECRET, f"The secret in {name} {why}.", fix)
@@ -159,7 +159,7 @@ def _unusable(root: Path, shell: Mapping[str, str]) -> Iterator[tuple[str, Findi
         for problem in exc.values["problems"]:
             name, _, why = problem.partition(": ")
             if why == "is missing":
-                fix = f"add {name} to .env; .env.example shows what it looks like"
+                fix = f"./drystone env create adds what can be made up; else add {name} to .env, as in .env.example"
                 yield name, Finding(Code.ENV_MISSING, f"{name} is set neither in .env nor in the shell.", fix)
             else:
                 where = "the shell" if shell.get(name) else ".env"

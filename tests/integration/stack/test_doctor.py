@@ -425,6 +425,10 @@ def test_a_server_elsewhere_that_does_not_answer(stopped: Stopped) -> None:
     assert finding.fix == "start the server that REDIS_URL names"
 
 
+def test_servers_of_others_on_this_machine_may_be_stopped_too(stopped: Stopped) -> None:
+    assert stopped.findings(POSTGRES_PROVIDER="external", REDIS_PROVIDER="external", S3_PROVIDER="external") == []
+
+
 # --- the model ---
 
 

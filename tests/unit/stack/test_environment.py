@@ -46,6 +46,7 @@ def test_a_new_env_has_nothing_wrong_and_neither_has_none(root: Path, tmp_path_f
         (lambda text: text.replace("S3_ENDPOINT_URL=", "S3_ENDPOINT_URI="), Code.ENV_UNKNOWN, "S3_ENDPOINT_URI"),
         (lambda text: text.replace("REDIS_URL=", "# "), Code.ENV_MISSING, "REDIS_URL is set neither in .env nor"),
         (line("REDIS_URL", "''"), Code.ENV_MISSING, "REDIS_URL is set neither in .env nor in the shell."),
+        (line("POSTGRES_SUPERUSER_PASSWORD", "''"), Code.ENV_MISSING, "POSTGRES_SUPERUSER_PASSWORD is set neither"),
         (line("API_PORT", "eighty"), Code.ENV_INVALID, "API_PORT in .env: input should be a valid integer"),
         (line("JOB_HEARTBEAT_S", "20"), Code.ENV_INVALID, "JOB_HEARTBEAT_S in .env: must be at most half"),
         (line("REDIS_URL", "redis://127.0.0.1:16379/0"), Code.ENV_INVALID, "REDIS_URL in .env: holds no password"),
@@ -138,6 +139,13 @@ def test_a_secret_is_masked_however_its_url_is_spoiled(tmp_path: Path, value: st
 
     assert SECRET not in shown.value
     assert environment.MASK in shown.value
+
+
+def test_an_optional_secret_that_nobody_set_is_empty_not_the_placeholder(tmp_path: Path) -> None:
+    shown = {each.name: each for each in environment.variables(tmp_path, {})}
+
+    assert shown["POSTGRES_SUPERUSER_PASSWORD"].value == ""
+    assert shown["SQL_ECHO"].value == "false"
 
 
 def test_a_password_in_a_url_that_is_no_secret_by_itself_is_masked_too(tmp_path: Path) -> None:
