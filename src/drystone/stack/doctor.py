@@ -374,11 +374,14 @@ def _whose(listener: _Listener) -> tuple[str, str]:
     if not listener.holder:
         return "a process that this user may not see", "stop it"
     by, stop = str(listener.holder), f"kill {listener.holder.pid}"
-    if folder := listener.folder:
-        by += f" in {folder}"
-        if checkout := _checkout(folder):
-            return f"{by}, of the Drystone checkout {checkout}", f"./drystone down in '{checkout}'"
-    return by, stop
+    if listener.folder:
+        by += f" in {listener.folder}"
+    if not processes.is_marked(listener.holder.pid):
+        return by, stop
+    checkout = _checkout(listener.folder) if listener.folder else None
+    if not checkout:
+        return f"{by}, of another Drystone stack", stop
+    return f"{by}, of the Drystone checkout {checkout}", f"./drystone down in '{checkout}'"
 
 
 def _checkout(folder: Path) -> Path | None:

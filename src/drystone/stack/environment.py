@@ -35,7 +35,7 @@ class Variable:
     name: str
     value: str
     source: Literal["shell", ".env", "default", "missing"]
-    differs: bool  # from the default, where there is one
+    differs: bool  # from a default that one could keep
 
 
 def variables(root: Path, shell: Mapping[str, str]) -> list[Variable]:
@@ -77,7 +77,7 @@ def _variable(name: str, field: FieldInfo, in_file: Mapping[str, str], shell: Ma
     default = "" if field.is_required() else core_settings.as_text(field.default)
     for source, values in (("shell", shell), (".env", in_file)):
         if value := values.get(name):
-            differs = not field.is_required() and value != default
+            differs = not field.examples and value != default  # what has an example must be set anyway
             return Variable(name, _masked(field, value), "shell" if source == "shell" else ".env", differs)
     if field.is_required():
         return Variable(name, "", "missing", differs=False)

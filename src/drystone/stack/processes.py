@@ -82,6 +82,11 @@ def is_running(pid: int) -> bool:
     return (_stat(pid) if sys.platform == "linux" else _table().get(pid)) is not None
 
 
+def is_marked(pid: int) -> bool:
+    """Whether a process is one of a Drystone stack, whichever."""
+    return MARK in _environment(pid)
+
+
 def is_paused(pid: int) -> bool:
     """Whether a process is stopped by a signal (SIGSTOP, SIGTSTP) or a debugger: it lives, but does nothing."""
     return _ps("-o", "state=", "-p", str(pid)).strip()[:1] in ("T", "t")

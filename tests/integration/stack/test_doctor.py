@@ -24,6 +24,7 @@ from drystone.core.settings import Settings
 from drystone.stack import doctor as stack_doctor
 from drystone.stack import dotenv, replies, up
 from drystone.stack.findings import Code, Finding
+from drystone.stack.services import REDIS
 from drystone.stack.state import RunLock
 from drystone.stack.supervise import Servers
 
@@ -206,16 +207,26 @@ def test_a_port_that_a_stranger_holds(stopped: Stopped, tmp_path: Path, name: st
         assert stranger.poll() is None
 
 
-def test_a_port_that_another_checkout_holds(stopped: Stopped, tmp_path: Path) -> None:
-    folder = tmp_path / ".drystone" / "postgres"
-    folder.mkdir(parents=True)
+def test_a_stranger_that_works_in_a_checkout_is_not_taken_for_drystone(stopped: Stopped, tmp_path: Path) -> None:
     (tmp_path / "Procfile").symlink_to(ROOT / "Procfile")
     (tmp_path / "src").symlink_to(ROOT / "src")
 
-    with process(LISTEN, folder, str(stopped.port("postgres"))):
+    with process(LISTEN, tmp_path, str(stopped.port("postgres"))) as stranger:
         finding = stopped.finding(Code.PORT_HELD)
 
-    assert finding.message.endswith(f" in {folder}, of the Drystone checkout {tmp_path}.")
+    assert finding.message.endswith(f" in {tmp_path}.")
+    assert finding.fix.startswith(f"kill {stranger.pid}, ")
+
+
+def test_a_port_that_another_stack_holds(stopped: Stopped, tmp_path: Path) -> None:
+    general = stopped.settings.general.model_copy(update={"data_dir": tmp_path / "data"})
+    other = stopped.settings.model_copy(update={"general": general})
+
+    with Servers(other, tmp_path, durable=False, services=[REDIS]) as servers:
+        finding = stopped.finding(Code.PORT_HELD)
+
+        assert f"which REDIS_URL needs, is held by pid {servers.pid('redis')} (" in finding.message
+        assert finding.message.endswith(f") in {tmp_path / 'data' / 'redis'}, of another Drystone stack.")
 
 
 # --- processes and locks ---

@@ -128,6 +128,7 @@ def test_every_variable_is_shown_with_its_source_and_without_its_secret(root: Pa
     assert shown["DATABASE_URL"].value == f"postgresql://drystone_app:{environment.MASK}@127.0.0.1:{port}"
     assert shown["REDIS_URL"].value.startswith(f"redis://:{environment.MASK}@127.0.0.1:")
     assert not shown["REDIS_URL"].differs
+    assert not shown["POSTGRES_SUPERUSER_PASSWORD"].differs
 
 
 @pytest.mark.parametrize(
