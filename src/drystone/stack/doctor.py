@@ -58,14 +58,18 @@ class Site:
         return self.project.data_dir
 
     def runs(self, name: str) -> bool:
-        """Whether the running `up` takes this server or process for ready."""
+        """Whether a server or process is there by the word of `up`, or by that of another supervisor."""
         service = self.state.services.get(name) if self.state else None
-        return service is not None and service.state == "ready"
+        if service is not None:
+            return service.state == "ready"
+        kept = {each.service for each in self.own if each.is_served}
+        return name in kept or (name not in PROGRAMS and processes.APP in kept)
 
     def started_at(self, name: str) -> float:
         return self.state.services[name].started_at if self.state else 0.0
 
     def pid(self, name: str) -> int | None:
+        """Of a server or process of the running `up`."""
         return self.state.services[name].pid if self.state and self.runs(name) else None
 
 
@@ -268,7 +272,8 @@ def _orphans(site: Site) -> list[Finding]:
     if site.up_pid and not site.state:
         return []  # it has just begun, and ends them itself
     run_id = site.state.run_id if site.state else ""
-    left = [each for each in site.own if each.run_id != run_id and each.service != processes.GUARDIAN]
+    others = (each for each in site.own if each.run_id != run_id and not each.is_served)
+    left = [each for each in others if each.service != processes.GUARDIAN]
     if not left:
         return []
     pids = {each.pid for each in left}
@@ -314,7 +319,6 @@ class _Listener:
     variable: str
     port: int
     holder: Holder | None
-    folder: Path | None
     is_ours: bool
 
 
@@ -322,14 +326,11 @@ def _listeners(site: Site) -> Iterator[_Listener]:
     marked = {each.pid for each in site.own}
     for name, variable, host, port in _wanted_ports(site):
         if port > ports.LAST:
-            yield _Listener(name, variable, port, None, None, is_ours=False)
+            yield _Listener(name, variable, port, None, is_ours=False)
         elif not ports.is_free(port, host):
             holder = ports.holder(port)
-            if holder and holder.pid in marked:
-                continue
-            folder = processes.folder(holder.pid) if holder else None
-            is_ours = bool(folder and holder and _is_ours(site, folder, holder))
-            yield _Listener(name, variable, port, holder, folder, is_ours)
+            if not (holder and holder.pid in marked):
+                yield _Listener(name, variable, port, holder, is_ours=_is_ours(site, holder))
 
 
 def _wanted_ports(site: Site) -> Iterator[tuple[str, str, str, int]]:
@@ -349,11 +350,12 @@ def _listens_already(site: Site, name: str, port: int) -> bool:
     return site.runs(name) and site.state is not None and site.state.services[name].port == port
 
 
-def _is_ours(site: Site, folder: Path, holder: Holder) -> bool:
-    """Whether something else than `up` runs this stack: a service manager, or honcho by hand."""
-    if folder.is_relative_to(site.data_dir):
-        return True
-    return folder == site.project.root and holder.command == "uvicorn"
+def _is_ours(site: Site, holder: Holder | None) -> bool:
+    """Whether it is this stack, run by hand: a server in its folder, or honcho beside the servers."""
+    if not holder or not holder.folder:
+        return False
+    is_web = holder.folder == site.project.root and holder.command == "uvicorn"
+    return is_web or holder.folder.is_relative_to(site.data_dir)
 
 
 def _ports_held(listeners: list[_Listener]) -> Iterator[Finding]:
@@ -364,31 +366,19 @@ def _ports_held(listeners: list[_Listener]) -> Iterator[Finding]:
             message = f"{each.variable} makes {each.name} listen on port {each.port} too, which does not exist."
             yield Finding(Code.ENV_INVALID, message, f"set a port below {ports.LAST - 10_008} in {each.variable}")
         else:
-            by, stop = _whose(each)
+            by, stop = _whose(each.holder)
             message = f"Port {each.port}, which {each.variable} needs, is held by {by}."
             yield Finding(Code.PORT_HELD, message, f"{stop}, or set another port in {each.variable}")
 
 
-def _whose(listener: _Listener) -> tuple[str, str]:
+def _whose(holder: Holder | None) -> tuple[str, str]:
     """Who listens, and how to stop it."""
-    if not listener.holder:
+    if not holder:
         return "a process that this user may not see", "stop it"
-    by, stop = str(listener.holder), f"kill {listener.holder.pid}"
-    if listener.folder:
-        by += f" in {listener.folder}"
-    if not processes.is_marked(listener.holder.pid):
-        return by, stop
-    checkout = _checkout(listener.folder) if listener.folder else None
-    if not checkout:
-        return f"{by}, of another Drystone stack", stop
-    return f"{by}, of the Drystone checkout {checkout}", f"./drystone down in '{checkout}'"
-
-
-def _checkout(folder: Path) -> Path | None:
-    around = (folder, *folder.parents)
-    return next(
-        (each for each in around if (each / "Procfile").is_file() and (each / "src" / "drystone").is_dir()), None
-    )
+    if holder.checkout:
+        return str(holder), f"./drystone down in '{holder.checkout}'"
+    of = ", of another Drystone stack" if processes.is_marked(holder.pid) else ""
+    return f"{holder}{of}", f"kill {holder.pid}"
 
 
 # --- servers and clocks ---

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from drystone.stack import processes
+
 LAST = 65_535
 LOWEST = 10_000
 # Linux hands out 32768-60999 to outgoing connections, macOS 49152-65535: a server's port must lie below both.
@@ -18,13 +20,24 @@ HIGHEST = 32_700
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that listens on a port, as far as we may see it."""
+    """The process that listens on a port, as far as we may see it. folder: where it works."""
 
     pid: int
     command: str
+    folder: Path | None = None
+
+    @property
+    def checkout(self) -> Path | None:
+        """The Drystone checkout whose process it is, if it is one; a stranger may work in such a folder too."""
+        above = [self.folder, *self.folder.parents] if self.folder and processes.is_marked(self.pid) else []
+        return next(
+            (each for each in above if (each / "Procfile").is_file() and (each / "src/drystone").is_dir()), None
+        )
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({self.command})"
+        where = f" in {self.folder}" if self.folder else ""
+        whose = f", of the Drystone checkout {self.checkout}" if self.checkout else ""
+        return f"pid {self.pid} ({self.command}){where}{whose}"
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -53,7 +66,7 @@ def find(offsets: Collection[int], *, taken: Collection[int] = ()) -> int:
 def holder(port: int) -> Holder | None:
     """Who listens on the port; None when nobody does or we may not see it."""
     pid = _holder_linux(port) if sys.platform == "linux" else _holder_lsof(port)
-    return Holder(pid, command(pid)) if pid else None
+    return Holder(pid, command(pid), processes.folder(pid)) if pid else None
 
 
 def _holder_linux(port: int) -> int | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 MARK = "DRYSTONE_RUN_ID"
 SERVICE = "DRYSTONE_SERVICE"
 APP, GUARDIAN, HOOK = "app", "guardian", "hook"
+SERVED = "served"  # in place of the random part of a run's id: started by `serve`, kept by another supervisor
 GRACE_S = 4.0
 
 
@@ -35,6 +36,11 @@ class Process:
     service: str = ""
     is_leader: bool = False  # a process that honcho started itself: the one to ask politely
 
+    @property
+    def is_served(self) -> bool:
+        """Whether another supervisor than `up` keeps it, and only that one may end it."""
+        return self.run_id.endswith(f".{SERVED}")
+
 
 def run_prefix(data_dir: Path) -> str:
     """What the ids of all runs on this data folder begin with."""
@@ -43,6 +49,11 @@ def run_prefix(data_dir: Path) -> str:
 
 def new_run_id(data_dir: Path) -> str:
     return run_prefix(data_dir) + secrets.token_hex(6)
+
+
+def served_run_id(data_dir: Path) -> str:
+    """The id of what `serve` starts on this data folder, whenever it does."""
+    return run_prefix(data_dir) + SERVED
 
 
 def mark(run_id: str, service: str) -> dict[str, str]:
@@ -82,16 +93,6 @@ def is_running(pid: int) -> bool:
     return (_stat(pid) if sys.platform == "linux" else _table().get(pid)) is not None
 
 
-def is_marked(pid: int) -> bool:
-    """Whether a process is one of a Drystone stack, whichever."""
-    return MARK in _environment(pid)
-
-
-def is_paused(pid: int) -> bool:
-    """Whether a process is stopped by a signal (SIGSTOP, SIGTSTP) or a debugger: it lives, but does nothing."""
-    return _ps("-o", "state=", "-p", str(pid)).strip()[:1] in ("T", "t")
-
-
 def folder(pid: int) -> Path | None:
     """The folder a process works in; None when we may not see it."""
     if sys.platform == "linux":
@@ -111,6 +112,16 @@ def folder(pid: int) -> Path | None:
 def is_alive(process: Process) -> bool:
     now = _stat(process.pid) if sys.platform == "linux" else _table().get(process.pid)
     return now is not None and now.started == process.started
+
+
+def is_marked(pid: int) -> bool:
+    """Whether a process is one of a Drystone stack, whichever."""
+    return MARK in _environment(pid)
+
+
+def is_paused(pid: int) -> bool:
+    """Whether a process is stopped by a signal (SIGSTOP, SIGTSTP) or a debugger: it lives, but does nothing."""
+    return _ps("-o", "state=", "-p", str(pid)).strip()[:1] in ("T", "t")
 
 
 def send(process: Process, signum: signal.Signals) -> None:
@@ -177,13 +188,13 @@ def memory_bytes(pid: int, *, without: Collection[int] = ()) -> int:
 
 
 def _app(prefix: str, sessions: Collection[int]) -> list[Process]:
-    own = [each for each in marked(prefix) if each.service in (APP, HOOK)]
+    own = [each for each in marked(prefix) if each.service in (APP, HOOK) and not each.is_served]
     known = {each.pid for each in own}
     return own + [each for each in _table().values() if each.session in sessions and each.pid not in known]
 
 
 def _servers(prefix: str) -> list[Process]:
-    return [each for each in marked(prefix) if each.service not in (APP, HOOK, GUARDIAN)]
+    return [each for each in marked(prefix) if each.service not in (APP, HOOK, GUARDIAN) and not each.is_served]
 
 
 def _kill_until_gone(find_left: Callable[[], list[Process]], timeout_s: float = 5.0) -> None:

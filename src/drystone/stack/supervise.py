@@ -441,10 +441,11 @@ def told_of_password(service: Service) -> Iterator[None]:
 def port_taken(variable: str, port: int) -> DrystoneError:
     """The error for a port that another process holds."""
     held_by = ports.holder(port)
+    stop = f"run ./drystone down in {held_by.checkout}" if held_by and held_by.checkout else "stop that process"
     return Conflict(
         "stack.port_taken",
         f"Port {port}, which {variable} needs, is taken by {held_by or 'a process that this user may not see'}.",
-        hint=f"stop that process, or change the port of {variable} in .env",
+        hint=f"{stop}, or change the port of {variable} in .env",
         variable=variable,
         port=port,
     )

@@ -22,7 +22,7 @@ from drystone.cli import doctor
 from drystone.core import settings as core_settings
 from drystone.core.settings import Settings
 from drystone.stack import doctor as stack_doctor
-from drystone.stack import dotenv, replies, up
+from drystone.stack import dotenv, processes, replies, up
 from drystone.stack.findings import Code, Finding
 from drystone.stack.services import REDIS
 from drystone.stack.state import RunLock
@@ -263,6 +263,25 @@ def test_the_pid_file_of_a_killed_postgres(stopped: Stopped) -> None:
         assert stopped.finding(Code.STACK_STALE_PID).fix.startswith(f"rm '{path}': pid {other.pid} is python")
     with Servers(stopped.settings, stopped.folder, durable=False):
         pass  # PostgreSQL clears it away, as the fix says
+
+
+def test_what_another_supervisor_keeps_is_asked_and_no_orphan(stopped: Stopped) -> None:
+    launch = REDIS.launch(stopped.settings, stopped.data, durable=False)
+    REDIS.prepare(launch)
+    mark = processes.mark(processes.served_run_id(stopped.data), "redis")
+    redis = subprocess.Popen(REDIS.argv(launch), env=REDIS.environment(launch) | mark, cwd=launch.folder)
+    try:
+        deadline = time.monotonic() + 30
+        while replies.ask(["redis"], stopped.settings)["redis"].silent:
+            assert time.monotonic() < deadline
+        report = doctor.examine(stopped.folder, {})
+    finally:
+        redis.terminate()
+        redis.wait()
+
+    assert report.findings == []
+    assert "servers" in report.checks
+    assert "server redis" not in report.skipped
 
 
 # --- folders and disk ---
