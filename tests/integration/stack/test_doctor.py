@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from drystone.cli import doctor
 from drystone.core import settings as core_settings
 from drystone.core.settings import Settings
 from drystone.stack import doctor as stack_doctor
-from drystone.stack import dotenv, processes, replies, up
+from drystone.stack import dotenv, ports, processes, replies, up
 from drystone.stack.findings import Code, Finding
 from drystone.stack.services import REDIS
 from drystone.stack.state import RunLock
@@ -66,13 +67,25 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     folder = tmp_path_factory.mktemp("a projèct")
     for name in ("Procfile", "alembic.ini", "migrations", "pyproject.toml", "src"):
         (folder / name).symlink_to(ROOT / name)
-    environment = dotenv.make_environment(data_dir=Path(".drystone"), model_dir=ROOT / ".drystone" / "models")
+    environment = dotenv.parse(dotenv.compose(core_settings.example(), port_of=ports_that_no_stack_chooses()))
+    environment["DRYSTONE_MODEL_DIR"] = str(ROOT / ".drystone" / "models")
     (folder / ".env").write_text("".join(f"{name}={value or repr('')}\n" for name, value in environment.items()))
     (folder / ".env").chmod(0o600)
     stack = Stopped(folder, environment)
     with Servers(stack.settings, folder, durable=False):
         pass
     return stack
+
+
+def ports_that_no_stack_chooses() -> dict[int, int]:
+    """Below those that others draw at random: while ours is stopped they would take its ports now and then."""
+    while True:
+        first = 2000 + secrets.randbelow(ports.LOWEST - 2020)
+        chosen = {port: first + place for place, port in enumerate(dotenv.EXAMPLE_PORTS)}
+        if all(
+            ports.is_free(chosen[port] + each) for port, offsets in dotenv.EXAMPLE_PORTS.items() for each in offsets
+        ):
+            return chosen
 
 
 @pytest.fixture(autouse=True)
