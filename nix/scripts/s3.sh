@@ -1,0 +1,8 @@
+# s5cmd, connected to the project's S3 store: s3 ls, s3 cat s3://BUCKET/KEY.
+
+AWS_ACCESS_KEY_ID=$(value S3_ACCESS_KEY_ID)
+AWS_SECRET_ACCESS_KEY=$(value S3_SECRET_ACCESS_KEY)
+AWS_REGION=$(value S3_REGION)
+S3_ENDPOINT_URL=$(value S3_ENDPOINT_URL)
+export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION S3_ENDPOINT_URL
+exec s5cmd "$@"
