@@ -19,6 +19,7 @@ check: lock
     .venv/bin/mypy
     .venv/bin/lint-imports
     sh -n drystone .ci/run
+    if command -v actionlint >/dev/null; then actionlint -shellcheck= .github/workflows/*.yml; fi
 
 # Is uv.lock in step with pyproject.toml?
 lock:
