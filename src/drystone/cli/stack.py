@@ -18,6 +18,9 @@ def up(
         bool, typer.Option("--detach", "-d", help="Return when everything is healthy; the stack runs on.")
     ] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart web and worker when the source changes.")] = False,
+    offline: Annotated[  # what it means the launcher does, before there is Python
+        bool, typer.Option("--offline", help="Fetch nothing: use what was set up before, or say what is missing.")
+    ] = False,
     provider: Annotated[
         list[str] | None,
         typer.Option(
