@@ -28,8 +28,8 @@ from drystone.stack import dotenv, ports, processes, state
 from drystone.stack.app import App, Hook
 from drystone.stack.keeper import Keeper
 from drystone.stack.logs import Logs, Terminal
-from drystone.stack.state import RunLock, RunState, ServiceState, StateFile
-from drystone.stack.supervise import Server, Servers, Stopped, port_taken
+from drystone.stack.state import Restart, RunLock, RunState, ServiceState, StateFile
+from drystone.stack.supervise import Server, Servers, Stopped, how_it_ended, port_taken
 
 CLI = (sys.executable, "-m", "drystone.cli.main")
 # Both load their libraries while the servers start.
@@ -163,7 +163,8 @@ class _Run:
                 os.getpid(),
                 project.url,
                 started_at=time.time(),
-                services={server.name: ServiceState(port=server.port) for server in self._servers},
+                services={server.name: ServiceState(port=server.port) for server in self._servers}
+                | {processes.GUARDIAN: ServiceState()},
             ),
         )
         self._env = own.environment(project.environment, project.root, run_id, processes.APP)
@@ -211,7 +212,7 @@ class _Run:
             self._clean_up_after_the_last()
             self._start()
             while not self._stop.wait(0.25):
-                self._servers.guardian.ensure()
+                self._watch_guardian()
         except Stopped:
             pass
         except DrystoneError as exc:
@@ -233,6 +234,7 @@ class _Run:
             early = [pool.submit(self._run_hook, hook) for hook in self._plan.hooks if hook.early]
             try:
                 self._servers.start()
+                self._guardian_ready()
                 self._servers_ready.set()
                 for hook in self._plan.hooks:
                     if not hook.early:
@@ -312,13 +314,22 @@ class _Run:
             self._say(self._summary(seconds))
 
     def _app_processes(self) -> list[str]:
-        kept = {server.name for server in self._servers} | {"honcho"}
+        kept = {server.name for server in self._servers} | {processes.GUARDIAN, "honcho"}
         return [name for name in self._state.state.services if name not in kept]
 
     def _restarting(self, name: str, reason: str) -> None:
         self._say(f"{reason}. Starting {'web and worker' if name == 'app' else name} again.")
+        restart = Restart(time.time(), reason)
         for each in ["honcho", *self._app_processes()] if name == "app" else [name]:
-            self._state.service(each, state="restarting", restarted=reason)
+            self._state.service(each, state="restarting", restarted=restart)
+
+    def _guardian_ready(self) -> None:
+        self._state.service(processes.GUARDIAN, state="ready", pid=self._servers.guardian.pid, started_at=time.time())
+
+    def _watch_guardian(self) -> None:
+        if (code := self._servers.guardian.ensure()) is not None:
+            self._restarting(processes.GUARDIAN, f"guardian {how_it_ended(code)}")
+            self._guardian_ready()
 
     def _give_up(self, error: DrystoneError) -> None:
         self._failure = self._failure or error
@@ -517,6 +528,7 @@ class Row:
     restarts: int
     provider: str
     memory_bytes: int | None
+    story: tuple[Restart, ...] = ()
 
 
 def status(project: Project) -> tuple[RunState | None, list[Row]]:
@@ -534,6 +546,15 @@ def status(project: Project) -> tuple[RunState | None, list[Row]]:
     return last, [_row(name, last.services[name], runs, pids) for name in names]
 
 
+def story(rows: list[Row]) -> list[tuple[Restart, list[str]]]:
+    """All restarts in the order of time, each once, with the names of what was started again together."""
+    told: dict[Restart, list[str]] = {}
+    for row in rows:
+        for restart in row.story:
+            told.setdefault(restart, []).append(row.name)
+    return sorted(told.items(), key=lambda each: each[0].at)
+
+
 def _row(name: str, service: ServiceState, runs: bool, pids: set[int]) -> Row:
     alive = runs and service.pid is not None and processes.find(service.pid) is not None
     has_no_pid = service.state in ("external", "starting", "restarting")
@@ -547,4 +568,5 @@ def _row(name: str, service: ServiceState, runs: bool, pids: set[int]) -> Row:
         restarts=len(service.restarts),
         provider=service.provider,
         memory_bytes=processes.memory_bytes(service.pid, without=pids) if alive and service.pid else None,
+        story=service.restarts,
     )
