@@ -59,7 +59,7 @@ class Stack:
 
 def project_folder(folder: Path, **changes: str) -> Stack:
     """A folder that is a project: our code, and an `.env`, data and ports of its own. Nothing runs yet."""
-    folder.mkdir(exist_ok=True)
+    (folder / "data").mkdir(parents=True)
     for name in ("Procfile", "alembic.ini", "migrations", "pyproject.toml", "src"):
         (folder / name).symlink_to(ROOT / name)
     environment = dotenv.make_environment(
@@ -69,7 +69,7 @@ def project_folder(folder: Path, **changes: str) -> Stack:
         JOB_SWEEP_S="2",
         **changes,
     )
-    (folder / ".env").write_text("".join(f"{name}={value or repr('')}\n" for name, value in environment.items()))
+    (folder / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in environment.items()))
     (folder / ".env").chmod(0o600)
     return Stack(folder, core_settings.absolute(core_settings.parse(environment), folder))
 

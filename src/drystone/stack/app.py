@@ -42,15 +42,14 @@ class Hook:
     held: bool = False
 
 
-def environment(merged: Mapping[str, str], root: Path, run_id: str, service: str) -> dict[str, str]:
-    """What our processes see: the merged settings, our programs first on PATH, and the mark of the run."""
+def environment(merged: Mapping[str, str], root: Path) -> dict[str, str]:
+    """What our processes see: the merged settings, and our programs first on PATH."""
     programs = str(Path(sys.executable).parent)
     return {
         **merged,
         "PATH": os.pathsep.join([programs, merged.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "DRYSTONE_ROOT": str(root),
-        **processes.mark(run_id, service),
     }
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -93,10 +93,10 @@ class Project:
         return f"http://{f'[{host}]' if ':' in host else host}:{api.port}"
 
 
-def open_project(root: Path) -> Project:
-    """Read a project's settings. Raises SettingsError or Invalid."""
+def open_project(root: Path, *, shell: Mapping[str, str] | None = None) -> Project:
+    """Read a project's settings from `.env` and the shell (default: ours). Raises SettingsError or Invalid."""
     root = root.resolve()
-    environment = dotenv.read(root / ".env", os.environ)
+    environment = dotenv.read(root / ".env", os.environ if shell is None else shell)
     return Project(root, environment, core_settings.absolute(core_settings.parse(environment), root))
 
 
@@ -167,7 +167,7 @@ class _Run:
                 | {processes.GUARDIAN: ServiceState()},
             ),
         )
-        self._env = own.environment(project.environment, project.root, run_id, processes.APP)
+        self._env = own.environment(project.environment, project.root) | processes.mark(run_id, processes.APP)
         self._app = App(
             project.root,
             plan.procfile or project.root / "Procfile",
