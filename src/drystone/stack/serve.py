@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from drystone.core.errors import Conflict, NotFound, Unavailable
+from drystone.core.errors import Conflict, NotFound
 from drystone.stack import app, probes, processes
 from drystone.stack.services import ALL, Service
 from drystone.stack.state import RunLock
@@ -88,11 +88,7 @@ def wait(project: Project, name: str, *, timeout_s: float = READY_TIMEOUT_S, pid
         if pid is not None and not processes.is_running(pid):
             raise Died("stack.server_died", f"{name} ended before it was ready.", hint=_log_of(name), service=name)
 
-    ask = _question(project, name)
-    try:
-        wait_until_ready(name, ask, timeout_s=timeout_s, still_lives=still_lives)
-    except Unavailable as exc:
-        raise type(exc)(exc.code, exc.message, hint=_log_of(name), **exc.values) from exc
+    wait_until_ready(name, _question(project, name), timeout_s=timeout_s, still_lives=still_lives, hint=_log_of(name))
 
 
 def _question(project: Project, name: str) -> Callable[[], None]:
