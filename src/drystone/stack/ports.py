@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import subprocess
@@ -49,6 +50,26 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         try:
             probe.bind((host, port))
         except OSError:
+            return False
+    return True
+
+
+def weed_socket(part: str, port: int) -> Path:
+    """The socket by which SeaweedFS' parts speak to one of them, beside its gRPC port; no flag places it elsewhere."""
+    return Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock")  # noqa: S108
+
+
+def has_foreign_socket(port: int) -> bool:
+    """Whether another user's SeaweedFS used this port: it may have left a socket that we cannot replace."""
+    return any(path.lstat().st_uid != os.geteuid() for path in Path("/tmp").glob(weed_socket("*", port).name))  # noqa: S108
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody listens on a socket of the file system. Raises PermissionError."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
             return False
     return True
 

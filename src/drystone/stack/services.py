@@ -13,7 +13,7 @@ from pathlib import Path
 
 from drystone.core.errors import Conflict, Unavailable
 from drystone.core.settings import LOCAL_HOSTS, Provider, Settings
-from drystone.stack import bootstrap, privileges, probes, providers
+from drystone.stack import bootstrap, ports, privileges, probes, providers
 from drystone.stack.privileges import Privileges
 from drystone.stack.providers import Program
 
@@ -320,6 +320,28 @@ def _prepare_objects(launch: Launch) -> None:
     launch.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # `weed mini` reads the flags of its last start from here; ours are all on its command line.
     (launch.folder / "mini.options").unlink(missing_ok=True)
+    if launch.program.kind != "minio":
+        _clear_sockets(launch.settings)
+
+
+def _clear_sockets(settings: Settings) -> None:
+    """Remove the sockets that a killed weed left in /tmp: one that ours could not replace would make it wait for ever."""
+    for flag, port in _weed_ports(settings).items():
+        if not flag.endswith(".grpc"):
+            continue
+        path = ports.weed_socket(flag.partition(".")[0], port)
+        try:
+            is_used = ports.listens(path)
+            if not is_used:
+                path.unlink(missing_ok=True)
+        except PermissionError:
+            is_used = True
+        if is_used:
+            raise Conflict(
+                "stack.socket_taken",
+                f"{path}, through which the S3 store would speak to itself, belongs to another user or another store.",
+                hint="change the port of S3_ENDPOINT_URL in .env, or have that file removed when nobody uses it",
+            )
 
 
 def _argv_objects(launch: Launch) -> list[str]:
