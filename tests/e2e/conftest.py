@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Stack:
-    """A running `up --detach`."""
+    """A project's folder, and what is run in it."""
 
     folder: Path
-    settings: Settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        return core_settings.load(self.folder, shell={})
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`drystone …` in this stack's folder."""
@@ -71,7 +75,7 @@ def project_folder(folder: Path, **changes: str) -> Stack:
     )
     (folder / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in environment.items()))
     (folder / ".env").chmod(0o600)
-    return Stack(folder, core_settings.absolute(core_settings.parse(environment), folder))
+    return Stack(folder)
 
 
 @pytest.fixture(scope="module")
