@@ -56,7 +56,8 @@ def _become_server(project: Project, service: Service) -> NoReturn:
     service.prepare(launch)
     argv = service.argv(launch)
     os.chdir(launch.folder)
-    os.execvpe(argv[0], argv, service.environment(launch))  # noqa: S606  no shell is wanted
+    marked = service.environment(launch) | _mark(project, service.name)
+    os.execvpe(argv[0], argv, marked)  # noqa: S606  no shell is wanted
 
 
 def _become_process(project: Project, name: str) -> NoReturn:
@@ -68,7 +69,13 @@ def _become_process(project: Project, name: str) -> NoReturn:
             hint=f"there is: {', '.join([*SERVERS, *commands])}",
         )
     os.chdir(project.root)
-    os.execve("/bin/sh", ["sh", "-c", commands[name]], app.environment(project.environment, project.root))  # noqa: S606
+    marked = app.environment(project.environment, project.root) | _mark(project, processes.APP)
+    os.execve("/bin/sh", ["sh", "-c", commands[name]], marked)  # noqa: S606
+
+
+def _mark(project: Project, service: str) -> dict[str, str]:
+    """By this a snapshot sees that the stack runs; `up` and `down` leave it alone."""
+    return processes.mark(processes.served_run_id(project.data_dir), service)
 
 
 def procfile(root: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from drystone.core import settings as core_settings
-from drystone.core.errors import DrystoneError, Unavailable
+from drystone.core.errors import Conflict, DrystoneError, Unavailable
 from drystone.core.settings import Settings
 from drystone.stack import app as own
 from drystone.stack import dotenv, ports, processes, state
@@ -121,9 +121,23 @@ def run(plan: Plan, *, out: TextIO, talk: TextIO) -> int:
     if not lock.acquire():
         return wait_for_other(project, talk)
     try:
+        _check_not_served(project)
         return _Run(plan, project, out, talk).run()
     finally:
         lock.release()
+
+
+def _check_not_served(project: Project) -> None:
+    """Raise Conflict when another supervisor runs this project's servers or processes."""
+    everyone = [each for each in processes.marked(processes.served_run_id(project.data_dir)) if each.is_served]
+    pids = {each.pid for each in everyone}
+    if heads := [each for each in everyone if each.parent not in pids]:
+        named = ", ".join(f"{each.service} (pid {each.pid})" for each in heads)
+        raise Conflict(
+            "stack.is_served",
+            f"Another supervisor runs this project: {named}.",
+            hint="stop it there; under systemd: systemctl stop drystone.target",
+        )
 
 
 class _Run:
@@ -513,6 +527,7 @@ def take_down(project: Project, *, talk: TextIO) -> bool:
         lock.release()  # what it left behind is gone, so its name may go too
     if left and not pid:
         print(f"Ended {left} processes that an earlier run had left behind.", file=talk)
+    _check_not_served(project)
     return bool(pid or left)
 
 

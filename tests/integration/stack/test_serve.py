@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from drystone.core.errors import Unavailable
+from drystone.core.errors import Conflict, Unavailable
 from drystone.stack import dotenv, up
 from drystone.stack.serve import wait
 from drystone.stack.state import RunLock
@@ -50,8 +51,16 @@ def test_a_served_server_is_the_very_process_that_was_started(
     assert psutil.Process(redis.pid).name() == "valkey-server"
     assert project.settings.redis.parts.password not in " ".join(psutil.Process(redis.pid).cmdline())
     assert "DATABASE_URL" not in psutil.Process(redis.pid).environ()  # it gets what it needs, not all that we know
+    # Not ours to end, nor to start beside it.
+    told = rf"Another supervisor runs this project: redis \(pid {redis.pid}\)"
+    with pytest.raises(Conflict, match=told):
+        up.take_down(project, talk=io.StringIO())
+    with pytest.raises(Conflict, match=told):
+        up.run(up.Plan(project.root), out=io.StringIO(), talk=io.StringIO())
+    assert redis.poll() is None
     redis.send_signal(signal.SIGTERM)
     assert redis.wait(10) == 0
+    assert not up.take_down(project, talk=io.StringIO())
 
 
 def test_waiting_ends_when_the_process_is_gone(project: up.Project) -> None:
