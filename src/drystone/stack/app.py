@@ -193,7 +193,9 @@ class App:
         self._dead_since = self._dead_since or time.monotonic()
         if time.monotonic() - self._dead_since < HONCHO_NOTICES_S:
             return None
-        return f"{dead[0]} ended, but something it started holds its output open"
+        code = processes.exit_code(self._leaders[dead[0]])
+        how = "ended" if code is None else how_it_ended(code)
+        return f"{dead[0]} {how}, and something it started still holds its output open"
 
     def wait_dead(self, stop: threading.Event) -> str | None:
         while not stop.is_set():

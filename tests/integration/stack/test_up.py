@@ -346,7 +346,7 @@ def test_a_killed_guardian_is_replaced(running: Stack) -> None:
 
 
 def test_status_and_logs_tell_when_and_why_something_was_started_again(running: Stack) -> None:
-    killed = {name: running.pid(name) for name in ("redis", "web", "guardian")}
+    killed = {name: running.pid(name) for name in ("redis", "worker", "guardian")}
     for name, pid in killed.items():
         os.kill(pid, signal.SIGKILL)
         wait_until_back(running, name, pid)
