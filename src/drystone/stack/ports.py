@@ -59,6 +59,11 @@ def weed_socket(part: str, port: int) -> Path:
     return Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock")  # noqa: S108
 
 
+def is_choosable(port: int) -> bool:
+    """Whether a new stack may be given the port: it is free, and SeaweedFS could work on it."""
+    return is_free(port) and not has_foreign_socket(port)
+
+
 def has_foreign_socket(port: int) -> bool:
     """Whether another user's SeaweedFS used this port: it may have left a socket that we cannot replace."""
     return any(path.lstat().st_uid != os.geteuid() for path in Path("/tmp").glob(weed_socket("*", port).name))  # noqa: S108
@@ -79,7 +84,7 @@ def find(offsets: Collection[int], *, taken: Collection[int] = ()) -> int:
     for _ in range(1000):
         first = LOWEST + secrets.randbelow(HIGHEST - LOWEST - max(offsets))
         wanted = [first + offset for offset in offsets]
-        if not set(taken).intersection(wanted) and all(is_free(port) for port in wanted):
+        if not set(taken).intersection(wanted) and all(is_choosable(port) for port in wanted):
             return first
     raise OSError(f"no {len(offsets)} free ports between {LOWEST} and {HIGHEST}")
 

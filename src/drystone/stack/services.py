@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -40,7 +41,8 @@ class Service:
 
     variable: where its address is set. provider: what the settings say of where it comes from. ready: makes what we need in it and asks it in its own protocol; raises NotYet.
     check: the same without making anything, for a server that somebody else runs.
-    repair: makes it accept the password of the settings, while it is stopped.
+    repair: makes it accept the password of the settings, while it is stopped. clean: removes what it leaves outside its
+    folder when it has ended.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Service:
     quit_signal: signal.Signals
     stop_s: float
     repair: Callable[[Launch], None] | None = None
+    clean: Callable[[Settings], None] | None = None
 
     def is_external(self, settings: Settings) -> bool:
         """Whether the settings point at a server that is not ours to start."""
@@ -325,11 +328,8 @@ def _prepare_objects(launch: Launch) -> None:
 
 
 def _clear_sockets(settings: Settings) -> None:
-    """Remove the sockets that a killed weed left in /tmp: one that ours could not replace would make it wait for ever."""
-    for flag, port in _weed_ports(settings).items():
-        if not flag.endswith(".grpc"):
-            continue
-        path = ports.weed_socket(flag.partition(".")[0], port)
+    """Remove what a killed weed left in /tmp: a socket that ours could not replace would make it wait for ever."""
+    for path in _weed_sockets(settings):
         try:
             is_used = ports.listens(path)
             if not is_used:
@@ -342,6 +342,18 @@ def _clear_sockets(settings: Settings) -> None:
                 f"{path}, through which the S3 store would speak to itself, belongs to another user or another store.",
                 hint="change the port of S3_ENDPOINT_URL in .env, or have that file removed when nobody uses it",
             )
+
+
+def _clean_objects(settings: Settings) -> None:
+    for path in _weed_sockets(settings):
+        with contextlib.suppress(OSError):
+            if not ports.listens(path):
+                path.unlink()
+
+
+def _weed_sockets(settings: Settings) -> list[Path]:
+    named = ((flag.partition("."), port) for flag, port in _weed_ports(settings).items())
+    return [ports.weed_socket(part, port) for (part, _, kind), port in named if kind == "port.grpc"]
 
 
 def _argv_objects(launch: Launch) -> list[str]:
@@ -447,6 +459,7 @@ OBJECTS = Service(
     check=_check_objects,
     stop_signal=signal.SIGTERM,
     quit_signal=signal.SIGKILL,
+    clean=_clean_objects,
     stop_s=4,  # now and then it hangs in its own goodbyes; what it acknowledged is in its files by then
 )
 

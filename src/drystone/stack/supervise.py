@@ -330,6 +330,9 @@ class Servers:
         for server in servers:
             server.stop()
         processes.end_servers(self.run_id, grace_s=1.0)
+        for server in servers:
+            if server.service.clean and not server.is_external:
+                server.service.clean(self.settings)
         self.guardian.dismiss()
         self.logs.close()
 

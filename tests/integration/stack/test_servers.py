@@ -238,6 +238,7 @@ def test_a_store_that_uses_our_stores_socket_is_told_and_what_a_killed_one_left_
 
     with Servers(settings, tmp_path, services=[OBJECTS]):
         assert path.is_socket()
+    assert not path.exists()
 
 
 def test_ports_by_which_another_users_store_left_sockets_are_not_chosen(tmp_path: Path) -> None:
