@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -180,15 +181,17 @@ def test_systemd_accepts_a_python_on_a_strange_path(tmp_path: Path, name: str) -
 
 
 def verified(units: Path, manager: str) -> str:
-    """What `systemd-analyze verify` has to say."""
-    done = subprocess.run(
-        ["systemd-analyze", "verify", f"--{manager}", *map(str, sorted(units.iterdir()))],
-        env=os.environ | {"XDG_RUNTIME_DIR": str(units)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
+    """What `systemd-analyze verify` has to say of our units; it also reads those of this machine."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as runtime:  # short: sockets of others are named below it
+        done = subprocess.run(
+            ["systemd-analyze", "verify", f"--{manager}", *map(str, sorted(units.iterdir()))],
+            env=os.environ | {"XDG_RUNTIME_DIR": runtime},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    said = (done.stdout + done.stderr).splitlines()
+    return "\n".join(line for line in said if "drystone" in line)
 
 
 def test_the_units_hold_no_secret(host: Host) -> None:
