@@ -27,6 +27,8 @@ def config(root: Path, app_role: str) -> Config:
     from alembic.config import Config
 
     made = Config(root / "alembic.ini")
+    # The file says %(here)s, into which a folder with a % in its name does not fit.
+    made.set_main_option("script_location", str(root / "migrations").replace("%", "%%"))
     made.attributes["app_role"] = app_role
     return made
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Stack:
-    """A running `up --detach`."""
+    """A project's folder, and what is run in it."""
 
     folder: Path
-    settings: Settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        return core_settings.load(self.folder, shell={})
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`drystone …` in this stack's folder."""
@@ -59,7 +63,7 @@ class Stack:
 
 def project_folder(folder: Path, **changes: str) -> Stack:
     """A folder that is a project: our code, and an `.env`, data and ports of its own. Nothing runs yet."""
-    folder.mkdir(exist_ok=True)
+    (folder / "data").mkdir(parents=True)
     for name in ("Procfile", "alembic.ini", "migrations", "pyproject.toml", "src"):
         (folder / name).symlink_to(ROOT / name)
     environment = dotenv.make_environment(
@@ -69,9 +73,9 @@ def project_folder(folder: Path, **changes: str) -> Stack:
         JOB_SWEEP_S="2",
         **changes,
     )
-    (folder / ".env").write_text("".join(f"{name}={value or repr('')}\n" for name, value in environment.items()))
+    (folder / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in environment.items()))
     (folder / ".env").chmod(0o600)
-    return Stack(folder, core_settings.absolute(core_settings.parse(environment), folder))
+    return Stack(folder)
 
 
 @pytest.fixture(scope="module")

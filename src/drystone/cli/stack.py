@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from drystone.stack.up import Row
 
 NOT_RUNNING = 3  # as in `systemctl status`
+TOLD = 10  # restarts that `status` tells of
 
 
 def up(
@@ -18,6 +19,9 @@ def up(
         bool, typer.Option("--detach", "-d", help="Return when everything is healthy; the stack runs on.")
     ] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart web and worker when the source changes.")] = False,
+    offline: Annotated[  # what it means the launcher does, before there is Python
+        bool, typer.Option("--offline", help="Fetch nothing: use what was set up before, or say what is missing.")
+    ] = False,
     provider: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,11 +109,11 @@ def down() -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for programs.")] = False,
 ) -> None:
-    """Show each server and process: state, pid, port, uptime, restarts, where its program came from, memory.
+    """Show each server and process: state, pid, port, uptime, restarts, memory, where its program came from.
 
+    Below them when and why what was started again; older ones are in `drystone logs up`.
     Ends with 0 if everything is healthy and with 3 if not.
     """
-    import dataclasses
     import json
 
     from drystone.core.settings import SettingsError
@@ -128,7 +132,7 @@ def status(
     if as_json:
         about = {"healthy": healthy, "status": _overall(last, healthy), "url": last.url if last else None}
         about["reason"] = last.reason if last else ""
-        typer.echo(json.dumps(about | {"services": [dataclasses.asdict(row) for row in rows]}))
+        typer.echo(json.dumps(about | {"services": [_as_json(row) for row in rows]}))
     else:
         _print_status(last, rows, healthy)
     raise typer.Exit(0 if healthy else NOT_RUNNING)
@@ -184,6 +188,7 @@ def _print_status(last: RunState | None, rows: list[Row], healthy: bool) -> None
         typer.echo(
             f"{row.name:<9} {row.state:<11} {where:<11} {port:<11} {_duration(row.uptime_s):>8}  {restarts:<11} {memory:>7}  {row.provider}".rstrip()
         )
+    _print_story(rows)
     overall = _overall(last, healthy)
     reason = f": {last.reason}" if last and last.reason else ""
     hint = ""
@@ -192,6 +197,31 @@ def _print_status(last: RunState | None, rows: list[Row], healthy: bool) -> None
     elif overall == "unhealthy":
         hint = "\nhint: ./drystone doctor looks for the cause; see also ./drystone logs web worker"
     typer.echo(f"{overall}{reason}{f'  {last.url}' if last and healthy else ''}{hint}", err=True)
+
+
+def _print_story(rows: list[Row]) -> None:
+    """When and why what was started again, the latest last."""
+    from drystone.stack.up import story
+
+    told = story(rows)
+    if len(told) > TOLD:
+        typer.echo(f"{len(told) - TOLD} earlier restarts: see drystone logs up")
+    for restart, names in told[-TOLD:]:
+        typer.echo(f"{_time(restart.at)}  {', '.join(names)} started again: {restart.reason}")
+
+
+def _as_json(row: Row) -> dict[str, object]:
+    import dataclasses
+
+    story = [{"at": _time(restart.at), "reason": restart.reason} for restart in row.story]
+    return dataclasses.asdict(row) | {"story": story}
+
+
+def _time(unix_s: float) -> str:
+    """As in the log files, to the second."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _duration(seconds: float | None) -> str:

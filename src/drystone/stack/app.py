@@ -42,15 +42,14 @@ class Hook:
     held: bool = False
 
 
-def environment(merged: Mapping[str, str], root: Path, run_id: str, service: str) -> dict[str, str]:
-    """What our processes see: the merged settings, our programs first on PATH, and the mark of the run."""
+def environment(merged: Mapping[str, str], root: Path) -> dict[str, str]:
+    """What our processes see: the merged settings, and our programs first on PATH."""
     programs = str(Path(sys.executable).parent)
     return {
         **merged,
         "PATH": os.pathsep.join([programs, merged.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "DRYSTONE_ROOT": str(root),
-        **processes.mark(run_id, service),
     }
 
 
@@ -194,7 +193,9 @@ class App:
         self._dead_since = self._dead_since or time.monotonic()
         if time.monotonic() - self._dead_since < HONCHO_NOTICES_S:
             return None
-        return f"{dead[0]} ended, but something it started holds its output open"
+        code = processes.exit_code(self._leaders[dead[0]])
+        how = "ended" if code is None else how_it_ended(code)
+        return f"{dead[0]} {how}, and something it started still holds its output open"
 
     def wait_dead(self, stop: threading.Event) -> str | None:
         while not stop.is_set():

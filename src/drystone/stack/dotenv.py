@@ -100,7 +100,7 @@ def choose_ports(
         if port in chosen:
             continue
         own = {port + offset for offset in offsets}
-        is_free = wanted == "free" and not own & taken and all(ports.is_free(each) for each in own)
+        is_free = wanted == "free" and not own & taken and all(ports.is_choosable(each) for each in own)
         keep = wanted == "default" or is_free
         chosen[port] = port if keep else ports.find(offsets, taken=taken | set(EXAMPLE_PORTS))
         taken.update(chosen[port] + offset for offset in offsets)

@@ -39,13 +39,13 @@ class Guardian:
         assert self._process
         return self._process.pid
 
-    def ensure(self) -> bool:
-        """Start it again if it died; True if it had."""
-        if self._process and self._process.poll() is None:
-            return False
+    def ensure(self) -> int | None:
+        """Start it again if it died; its exit code if it had."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
         self.dismiss()
         self.start()
-        return True
+        return code
 
     def dismiss(self) -> None:
         """Let it go home: everything is stopped."""

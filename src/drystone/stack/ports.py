@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import subprocess
@@ -53,12 +54,37 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+def weed_socket(part: str, port: int) -> Path:
+    """The socket by which SeaweedFS' parts speak to one of them, beside its gRPC port; no flag places it elsewhere."""
+    return Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock")  # noqa: S108
+
+
+def is_choosable(port: int) -> bool:
+    """Whether a new stack may be given the port: it is free, and SeaweedFS could work on it."""
+    return is_free(port) and not has_foreign_socket(port)
+
+
+def has_foreign_socket(port: int) -> bool:
+    """Whether another user's SeaweedFS used this port: it may have left a socket that we cannot replace."""
+    return any(path.lstat().st_uid != os.geteuid() for path in Path("/tmp").glob(weed_socket("*", port).name))  # noqa: S108
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody listens on a socket of the file system. Raises PermissionError."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
 def find(offsets: Collection[int], *, taken: Collection[int] = ()) -> int:
     """A random port such that it plus each of `offsets` is free and not in `taken`."""
     for _ in range(1000):
         first = LOWEST + secrets.randbelow(HIGHEST - LOWEST - max(offsets))
         wanted = [first + offset for offset in offsets]
-        if not set(taken).intersection(wanted) and all(is_free(port) for port in wanted):
+        if not set(taken).intersection(wanted) and all(is_choosable(port) for port in wanted):
             return first
     raise OSError(f"no {len(offsets)} free ports between {LOWEST} and {HIGHEST}")
 

@@ -93,6 +93,15 @@ def is_running(pid: int) -> bool:
     return (_stat(pid) if sys.platform == "linux" else _table().get(pid)) is not None
 
 
+def exit_code(pid: int) -> int | None:
+    """How a process ended whose parent has not asked yet, as `Popen.returncode` tells it; None when we cannot know."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return os.waitstatus_to_exitcode(int(fields[-1])) if fields[0] == "Z" else None
+
+
 def folder(pid: int) -> Path | None:
     """The folder a process works in; None when we may not see it."""
     if sys.platform == "linux":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from drystone.core.errors import Conflict, Unavailable
 from drystone.core.settings import LOCAL_HOSTS, Provider, Settings
-from drystone.stack import bootstrap, privileges, probes, providers
+from drystone.stack import bootstrap, ports, privileges, probes, providers
 from drystone.stack.privileges import Privileges
 from drystone.stack.providers import Program
 
@@ -40,7 +41,8 @@ class Service:
 
     variable: where its address is set. provider: what the settings say of where it comes from. ready: makes what we need in it and asks it in its own protocol; raises NotYet.
     check: the same without making anything, for a server that somebody else runs.
-    repair: makes it accept the password of the settings, while it is stopped.
+    repair: makes it accept the password of the settings, while it is stopped. clean: removes what it leaves outside its
+    folder when it has ended.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Service:
     quit_signal: signal.Signals
     stop_s: float
     repair: Callable[[Launch], None] | None = None
+    clean: Callable[[Settings], None] | None = None
 
     def is_external(self, settings: Settings) -> bool:
         """Whether the settings point at a server that is not ours to start."""
@@ -320,6 +323,37 @@ def _prepare_objects(launch: Launch) -> None:
     launch.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # `weed mini` reads the flags of its last start from here; ours are all on its command line.
     (launch.folder / "mini.options").unlink(missing_ok=True)
+    if launch.program.kind != "minio":
+        _clear_sockets(launch.settings)
+
+
+def _clear_sockets(settings: Settings) -> None:
+    """Remove what a killed weed left in /tmp: a socket that ours could not replace would make it wait for ever."""
+    for path in _weed_sockets(settings):
+        try:
+            is_used = ports.listens(path)
+            if not is_used:
+                path.unlink(missing_ok=True)
+        except PermissionError:
+            is_used = True
+        if is_used:
+            raise Conflict(
+                "stack.socket_taken",
+                f"{path}, through which the S3 store would speak to itself, belongs to another user or another store.",
+                hint="change the port of S3_ENDPOINT_URL in .env, or have that file removed when nobody uses it",
+            )
+
+
+def _clean_objects(settings: Settings) -> None:
+    for path in _weed_sockets(settings):
+        with contextlib.suppress(OSError):
+            if not ports.listens(path):
+                path.unlink()
+
+
+def _weed_sockets(settings: Settings) -> list[Path]:
+    named = ((flag.partition("."), port) for flag, port in _weed_ports(settings).items())
+    return [ports.weed_socket(part, port) for (part, _, kind), port in named if kind == "port.grpc"]
 
 
 def _argv_objects(launch: Launch) -> list[str]:
@@ -425,6 +459,7 @@ OBJECTS = Service(
     check=_check_objects,
     stop_signal=signal.SIGTERM,
     quit_signal=signal.SIGKILL,
+    clean=_clean_objects,
     stop_s=4,  # now and then it hangs in its own goodbyes; what it acknowledged is in its files by then
 )
 

@@ -19,6 +19,8 @@ Status = Literal["starting", "healthy", "stopping", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Restart:
+    """When and why something was started again. Of what is restarted together, each has an equal one."""
+
     at: float  # Unix time
     reason: str
 
@@ -61,12 +63,12 @@ class StateFile:
             self.state = replace(self.state, **changes)
             self._write()
 
-    def service(self, name: str, *, restarted: str | None = None, **changes: Any) -> None:
-        """Change one service; `restarted` adds a restart with its reason."""
+    def service(self, name: str, *, restarted: Restart | None = None, **changes: Any) -> None:
+        """Change one service; `restarted` is added to its restarts."""
         with self._lock:
             before = self.state.services.get(name, ServiceState())
             if restarted is not None:
-                changes["restarts"] = (*before.restarts, Restart(time.time(), restarted))
+                changes["restarts"] = (*before.restarts, restarted)
             services = self.state.services | {name: replace(before, **changes)}
             self.state = replace(self.state, services=services)
             self._write()

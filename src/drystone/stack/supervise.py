@@ -32,6 +32,7 @@ from drystone.stack.services import ALL, Launch, Service
 READY_TIMEOUT_S = 60.0
 # A cluster that recovers from its log says so and may take its time.
 RECOVERY_TIMEOUT_S = 600.0
+PORT_FREES_S = 3.0
 # After kill -9 PostgreSQL refuses its folder until the kernel has let go of the old one's memory.
 STALE_RETRY_S = 10.0
 STALE = re.compile(
@@ -104,7 +105,8 @@ class Server:
 
     def _start(self) -> None:
         self._launch = launch = self.service.launch(self._settings, self._data_dir, durable=self._durable)
-        self._check_ports()
+        # Our own last process may need a moment to be gone; a stranger's port is told at once.
+        check_ports(self.service, self._settings, patience_s=PORT_FREES_S if self._port_was_ours else 0.0)
         self.service.prepare(launch)
         deadline = time.monotonic() + STALE_RETRY_S
         while True:
@@ -160,15 +162,6 @@ class Server:
                 raise wrong
         self._logs.write(self.name, "drystone: the password in the settings is new; setting it in the data folder")
         self.service.repair(launch)
-
-    def _check_ports(self) -> None:
-        # Our own last process may need a moment to be gone; a stranger's port is told at once.
-        deadline = time.monotonic() + (3.0 if self._port_was_ours else 0.0)
-        for port in self.service.ports(self._settings):
-            while not ports.is_free(port):
-                if time.monotonic() > deadline:
-                    raise port_taken(self.service.variable, port)
-                time.sleep(0.05)
 
     def death(self) -> str | None:
         """How it ended, in words; None while it runs."""
@@ -296,7 +289,7 @@ class Servers:
 
     def start(self) -> None:
         """Start all; if one fails, its error is raised and the others are called off."""
-        self._make_folders()
+        make_folders(self.data_dir)
         for server in self._servers.values():
             if server.is_external:
                 continue
@@ -329,24 +322,6 @@ class Servers:
             raise
         self._on_ready(server)
 
-    def _make_folders(self) -> None:
-        try:
-            for folder in (self.data_dir, self.data_dir / "logs", self.data_dir / "run"):
-                folder.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.data_dir).free
-        except OSError as exc:
-            raise Unavailable(
-                "stack.folder_not_writable",
-                f"{exc.filename or self.data_dir} cannot be made: {exc.strerror}.",
-                hint="make the folder writable, or set DRYSTONE_DATA_DIR to one that is",
-            ) from exc
-        if free < MIN_FREE_BYTES:
-            raise Unavailable(
-                "stack.disk_full",
-                f"Only {free // 1_000_000} MB are free on the disk of {self.data_dir}.",
-                hint="free some space, or set DRYSTONE_DATA_DIR to another disk",
-            )
-
     def stop(self) -> None:
         """Stop all, in reverse order, and wait until they are gone; anything left is ended by force."""
         servers = list(reversed(self._servers.values()))
@@ -355,6 +330,9 @@ class Servers:
         for server in servers:
             server.stop()
         processes.end_servers(self.run_id, grace_s=1.0)
+        for server in servers:
+            if server.service.clean and not server.is_external:
+                server.service.clean(self.settings)
         self.guardian.dismiss()
         self.logs.close()
 
@@ -370,6 +348,36 @@ class Servers:
     def start_again(self, name: str) -> None:
         """Start a server that was killed."""
         self._servers[name].start()
+
+
+def make_folders(data_dir: Path) -> None:
+    """Make the data folder and what is always in it. Raises Unavailable, also when the disk is nearly full."""
+    try:
+        for folder in (data_dir, data_dir / "logs", data_dir / "run"):
+            folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(data_dir).free
+    except OSError as exc:
+        raise Unavailable(
+            "stack.folder_not_writable",
+            f"{exc.filename or data_dir} cannot be made: {exc.strerror}.",
+            hint="make the folder writable, or set DRYSTONE_DATA_DIR to one that is",
+        ) from exc
+    if free < MIN_FREE_BYTES:
+        raise Unavailable(
+            "stack.disk_full",
+            f"Only {free // 1_000_000} MB are free on the disk of {data_dir}.",
+            hint="free some space, or set DRYSTONE_DATA_DIR to another disk",
+        )
+
+
+def check_ports(service: Service, settings: Settings, *, patience_s: float = 0.0) -> None:
+    """Raise Conflict if a port of the server is still taken after patience_s."""
+    deadline = time.monotonic() + patience_s
+    for port in service.ports(settings):
+        while not ports.is_free(port):
+            if time.monotonic() > deadline:
+                raise port_taken(service.variable, port)
+            time.sleep(0.05)
 
 
 def prepare_running(settings: Settings) -> Iterator[tuple[str, float]]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,15 +21,15 @@ from types import FrameType
 from typing import Any, TextIO
 
 from drystone.core import settings as core_settings
-from drystone.core.errors import DrystoneError, Unavailable
+from drystone.core.errors import Conflict, DrystoneError, Unavailable
 from drystone.core.settings import Settings
 from drystone.stack import app as own
 from drystone.stack import dotenv, ports, processes, state
 from drystone.stack.app import App, Hook
 from drystone.stack.keeper import Keeper
 from drystone.stack.logs import Logs, Terminal
-from drystone.stack.state import RunLock, RunState, ServiceState, StateFile
-from drystone.stack.supervise import Server, Servers, Stopped, port_taken
+from drystone.stack.state import Restart, RunLock, RunState, ServiceState, StateFile
+from drystone.stack.supervise import Server, Servers, Stopped, how_it_ended, port_taken
 
 CLI = (sys.executable, "-m", "drystone.cli.main")
 # Both load their libraries while the servers start.
@@ -93,10 +93,10 @@ class Project:
         return f"http://{f'[{host}]' if ':' in host else host}:{api.port}"
 
 
-def open_project(root: Path) -> Project:
-    """Read a project's settings. Raises SettingsError or Invalid."""
+def open_project(root: Path, *, shell: Mapping[str, str] | None = None) -> Project:
+    """Read a project's settings from `.env` and the shell (default: ours). Raises SettingsError or Invalid."""
     root = root.resolve()
-    environment = dotenv.read(root / ".env", os.environ)
+    environment = dotenv.read(root / ".env", os.environ if shell is None else shell)
     return Project(root, environment, core_settings.absolute(core_settings.parse(environment), root))
 
 
@@ -121,9 +121,23 @@ def run(plan: Plan, *, out: TextIO, talk: TextIO) -> int:
     if not lock.acquire():
         return wait_for_other(project, talk)
     try:
+        _check_not_served(project)
         return _Run(plan, project, out, talk).run()
     finally:
         lock.release()
+
+
+def _check_not_served(project: Project) -> None:
+    """Raise Conflict when another supervisor runs this project's servers or processes."""
+    everyone = [each for each in processes.marked(processes.served_run_id(project.data_dir)) if each.is_served]
+    pids = {each.pid for each in everyone}
+    if heads := [each for each in everyone if each.parent not in pids]:
+        named = ", ".join(f"{each.service} (pid {each.pid})" for each in heads)
+        raise Conflict(
+            "stack.is_served",
+            f"Another supervisor runs this project: {named}.",
+            hint="stop it there; under systemd: systemctl stop drystone.target",
+        )
 
 
 class _Run:
@@ -163,10 +177,11 @@ class _Run:
                 os.getpid(),
                 project.url,
                 started_at=time.time(),
-                services={server.name: ServiceState(port=server.port) for server in self._servers},
+                services={server.name: ServiceState(port=server.port) for server in self._servers}
+                | {processes.GUARDIAN: ServiceState()},
             ),
         )
-        self._env = own.environment(project.environment, project.root, run_id, processes.APP)
+        self._env = own.environment(project.environment, project.root) | processes.mark(run_id, processes.APP)
         self._app = App(
             project.root,
             plan.procfile or project.root / "Procfile",
@@ -211,7 +226,7 @@ class _Run:
             self._clean_up_after_the_last()
             self._start()
             while not self._stop.wait(0.25):
-                self._servers.guardian.ensure()
+                self._watch_guardian()
         except Stopped:
             pass
         except DrystoneError as exc:
@@ -233,6 +248,7 @@ class _Run:
             early = [pool.submit(self._run_hook, hook) for hook in self._plan.hooks if hook.early]
             try:
                 self._servers.start()
+                self._guardian_ready()
                 self._servers_ready.set()
                 for hook in self._plan.hooks:
                     if not hook.early:
@@ -312,13 +328,22 @@ class _Run:
             self._say(self._summary(seconds))
 
     def _app_processes(self) -> list[str]:
-        kept = {server.name for server in self._servers} | {"honcho"}
+        kept = {server.name for server in self._servers} | {processes.GUARDIAN, "honcho"}
         return [name for name in self._state.state.services if name not in kept]
 
     def _restarting(self, name: str, reason: str) -> None:
         self._say(f"{reason}. Starting {'web and worker' if name == 'app' else name} again.")
+        restart = Restart(time.time(), reason)
         for each in ["honcho", *self._app_processes()] if name == "app" else [name]:
-            self._state.service(each, state="restarting", restarted=reason)
+            self._state.service(each, state="restarting", restarted=restart)
+
+    def _guardian_ready(self) -> None:
+        self._state.service(processes.GUARDIAN, state="ready", pid=self._servers.guardian.pid, started_at=time.time())
+
+    def _watch_guardian(self) -> None:
+        if (code := self._servers.guardian.ensure()) is not None:
+            self._restarting(processes.GUARDIAN, f"guardian {how_it_ended(code)}")
+            self._guardian_ready()
 
     def _give_up(self, error: DrystoneError) -> None:
         self._failure = self._failure or error
@@ -502,6 +527,7 @@ def take_down(project: Project, *, talk: TextIO) -> bool:
         lock.release()  # what it left behind is gone, so its name may go too
     if left and not pid:
         print(f"Ended {left} processes that an earlier run had left behind.", file=talk)
+    _check_not_served(project)
     return bool(pid or left)
 
 
@@ -517,6 +543,7 @@ class Row:
     restarts: int
     provider: str
     memory_bytes: int | None
+    story: tuple[Restart, ...] = ()
 
 
 def status(project: Project) -> tuple[RunState | None, list[Row]]:
@@ -534,6 +561,15 @@ def status(project: Project) -> tuple[RunState | None, list[Row]]:
     return last, [_row(name, last.services[name], runs, pids) for name in names]
 
 
+def story(rows: list[Row]) -> list[tuple[Restart, list[str]]]:
+    """All restarts in the order of time, each once, with the names of what was started again together."""
+    told: dict[Restart, list[str]] = {}
+    for row in rows:
+        for restart in row.story:
+            told.setdefault(restart, []).append(row.name)
+    return sorted(told.items(), key=lambda each: each[0].at)
+
+
 def _row(name: str, service: ServiceState, runs: bool, pids: set[int]) -> Row:
     alive = runs and service.pid is not None and processes.find(service.pid) is not None
     has_no_pid = service.state in ("external", "starting", "restarting")
@@ -547,4 +583,5 @@ def _row(name: str, service: ServiceState, runs: bool, pids: set[int]) -> Row:
         restarts=len(service.restarts),
         provider=service.provider,
         memory_bytes=processes.memory_bytes(service.pid, without=pids) if alive and service.pid else None,
+        story=service.restarts,
     )

@@ -208,6 +208,32 @@ def test_a_failed_installation_is_told_and_tried_again(checkout: Checkout) -> No
     assert checkout.run("status")[0] == 0
 
 
+def test_offline_takes_what_the_cache_has_and_asks_no_network(checkout: Checkout) -> None:
+    code, out, err = checkout.run("up", "--detach", "--offline")
+
+    assert code == 0, err
+    assert '"arguments": ["up", "--detach", "--offline"]' in out
+    assert [line.split(" downloads")[0].endswith("--offline") for line in checkout.log] == [True]
+    (checkout.bin / "uv").unlink()
+    assert checkout.run("up", "--offline")[0] == 0  # what is current needs no uv
+    assert checkout.run("search", "--offline")[0] == 0  # a word like others for other commands
+
+
+@pytest.mark.parametrize("lacks", ["uv", "packages"])
+def test_offline_says_what_is_missing_instead_of_fetching_it(checkout: Checkout, lacks: str) -> None:
+    if lacks == "uv":
+        (checkout.bin / "uv").unlink()
+    else:
+        (checkout.bin / "uv.log.fails").touch()
+
+    code, out, err = checkout.run("up", "--offline")
+
+    assert (code, out) == (69, "")
+    assert "error: .venv is not what uv.lock asks for, and --offline forbids to fetch what it lacks.\nhint: " in err
+    assert "Installing uv" not in err
+    assert not (checkout.root / ".drystone" / "tools").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_told(checkout: Checkout) -> None:
     (checkout.root / ".drystone").write_text("a file in the way, which also stops root")
 

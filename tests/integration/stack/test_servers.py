@@ -21,7 +21,9 @@ from redis.retry import Retry
 
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.settings import Settings, parse
+from drystone.stack import ports
 from drystone.stack.dotenv import make_environment
+from drystone.stack.services import OBJECTS
 from drystone.stack.supervise import Servers, prepare_running
 
 
@@ -223,6 +225,35 @@ def test_a_stranger_on_a_port_is_named(tmp_path: Path) -> None:
 
     assert "REDIS_URL" in refused.value.message
     assert f"pid {os.getpid()} " in refused.value.message
+
+
+def test_a_store_that_uses_our_stores_socket_is_told_and_what_a_killed_one_left_is_no_hindrance(tmp_path: Path) -> None:
+    settings = parse(make_environment(data_dir=tmp_path, model_dir=tmp_path))
+    path = Path(f"/tmp/seaweedfs-master-grpc-{settings.s3.parts.port + 3}.sock")  # as seen in use, not as we compute it
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        refused = pytest.raises(Conflict, match=f"{path}, .* belongs to another")
+        with refused, Servers(settings, tmp_path, services=[OBJECTS]):
+            pass
+
+    with Servers(settings, tmp_path, services=[OBJECTS]):
+        assert path.is_socket()
+    assert not path.exists()
+
+
+def test_ports_by_which_another_users_store_left_sockets_are_not_chosen(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("giving a file to another user takes root")
+    port = ports.find((0,))
+    path = Path(f"/tmp/seaweedfs-volume-grpc-{port}.sock")
+    path.touch()
+    try:
+        assert not ports.has_foreign_socket(port)
+        os.chown(path, 65534, 65534)
+        assert ports.has_foreign_socket(port)
+    finally:
+        path.unlink()
 
 
 def test_a_server_elsewhere_is_not_started(tmp_path: Path) -> None:

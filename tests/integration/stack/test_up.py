@@ -274,7 +274,7 @@ def test_status_and_logs_tell_what_runs(running: Stack) -> None:
 
     # /health/ready of the tiny web answers 200 as every path does.
     assert told.returncode == 0, told.stderr
-    assert list(services) == ["postgres", "redis", "objects", "honcho", "web", "worker"]
+    assert list(services) == ["postgres", "redis", "objects", "guardian", "honcho", "web", "worker"]
     assert services["postgres"]["pid"] == running.pid("postgres")
     assert services["postgres"]["memory_bytes"] > 1_000_000
     assert services["redis"]["provider"]
@@ -341,7 +341,28 @@ def test_a_killed_guardian_is_replaced(running: Stack) -> None:
     (before,) = eventually(guardians, "a guardian")
     before.kill()
 
-    eventually(lambda: guardians() and guardians() != [before], "another guardian")
+    (after,) = eventually(lambda: (found := guardians()) and found != [before] and found, "another guardian")
+    eventually(lambda: running.pid("guardian") == after.pid, "its pid is told")
+
+
+def test_status_and_logs_tell_when_and_why_something_was_started_again(running: Stack) -> None:
+    killed = {name: running.pid(name) for name in ("redis", "worker", "guardian")}
+    for name, pid in killed.items():
+        os.kill(pid, signal.SIGKILL)
+        wait_until_back(running, name, pid)
+
+    story = [line for line in cli(running, "status").stdout.splitlines() if " started again: " in line][-3:]
+    logs = cli(running, "logs", "up", "-n", "1000").stdout
+    rows = {each["name"]: each for each in json.loads(cli(running, "status", "--json").stdout)["services"]}
+
+    for line, names, name in zip(story, ("redis", "honcho, web, worker", "guardian"), killed, strict=True):
+        at, why = line[:20], line.partition(" started again: ")[2]
+        assert line.startswith(f"{at}  {names} started again: {name} was killed by SIGKILL")
+        assert why in logs
+        for each in names.split(", "):
+            assert rows[each]["story"][-1] == {"at": at, "reason": why}
+            assert rows[each]["restarts"] == len(rows[each]["story"])
+    assert rows["objects"]["story"] == []
 
 
 def test_zz_kill_9_of_up_leaves_nothing_running(running: Stack) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from drystone.stack import ports, processes, root
 
 # Starts a child without our environment, tells its pid, and waits.
@@ -74,3 +76,16 @@ def test_the_root_is_named_or_found_above(tmp_path: Path) -> None:
     assert root.find({}, start=project / "a" / "b") == project
     assert root.find({"DRYSTONE_ROOT": str(tmp_path)}, start=project) == tmp_path
     assert (root.find({}, start=tmp_path) / "drystone").exists()  # our own checkout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_how_a_process_ended_is_known_before_its_parent_asks() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    assert processes.exit_code(process.pid) is None
+
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    assert processes.exit_code(process.pid) == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
+    assert processes.exit_code(process.pid) is None
