@@ -24,7 +24,7 @@ from typing import Self
 
 from drystone.core.errors import Conflict, DrystoneError, Invalid, Unavailable
 from drystone.core.settings import Settings, absolute
-from drystone.stack import ports, probes, processes
+from drystone.stack import ports, probes, processes, swap
 from drystone.stack.guardian import Guardian
 from drystone.stack.logs import Logs
 from drystone.stack.services import ALL, Launch, Service
@@ -333,6 +333,7 @@ class Servers:
         try:
             for folder in (self.data_dir, self.data_dir / "logs", self.data_dir / "run"):
                 folder.mkdir(parents=True, exist_ok=True)
+            swap.finish(self.data_dir)
             free = shutil.disk_usage(self.data_dir).free
         except OSError as exc:
             raise Unavailable(
