@@ -1,4 +1,7 @@
-"""What a snapshot says about itself: `manifest.json`, with the SHA-256 of every file and of the manifest itself."""
+"""What a snapshot says about itself: `manifest.json`, with the SHA-256 of every file and of the manifest itself.
+
+The files are in `data.tar` beside it; the manifest says where, because a file may be in there more than once.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,18 @@ from typing import Any
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.settings import Settings
 from drystone.stack import trees
+from drystone.stack.archive import Archive
 from drystone.stack.swap import PARTS
-from drystone.stack.trees import Tree
 
 FORMAT = 1
-FILE = "manifest.json"
+FILE, DATA = "manifest.json", "data.tar"
 
 
 @dataclass(frozen=True)
 class File:
-    path: str  # relative to the snapshot's data, begins with the server's name
+    path: str  # begins with the server's name
     mode: int
+    offset: int  # of its contents in data.tar
     size_bytes: int
     sha256: str
 
@@ -47,12 +51,14 @@ class Manifest:
     """One snapshot. schema: the revision of the database, None before the first migration or if it could not be asked.
 
     names: what the settings called database, roles and bucket. pause_s: how long the stack was halted; 0 if it was down.
+    size_bytes: of the files. data_bytes: of data.tar.
     """
 
     name: str
     created_at: str  # ISO 8601, UTC
     schema: str | None
     size_bytes: int
+    data_bytes: int
     pause_s: float
     made_by: dict[str, Made]
     names: dict[str, str]
@@ -88,18 +94,17 @@ class Manifest:
         made_by = {part: Made(**made) for part, made in body.pop("made_by").items()}
         return cls(**body, made_by=made_by, folders=folders, files=files)
 
-    def check_sizes(self, data: Path) -> None:
-        """Raises Invalid when a file is missing or has another length: cheap, so it is asked before all is read."""
-        for file in self.files:
-            path = data / file.path
-            if not path.is_file():
-                raise damaged(self.name, f"{file.path} is missing")
-            if (size_bytes := path.stat().st_size) != file.size_bytes:
-                raise damaged(self.name, f"{file.path} has {size_bytes} bytes instead of {file.size_bytes}")
+    def check_size(self, folder: Path) -> None:
+        """Raises Invalid when data.tar is missing or cut short: cheap, so it is asked before all is read."""
+        data = folder / DATA
+        if not data.is_file():
+            raise damaged(self.name, f"{DATA} is missing")
+        if (size_bytes := data.stat().st_size) != self.data_bytes:
+            raise damaged(self.name, f"{DATA} has {size_bytes} bytes instead of {self.data_bytes}")
 
-    def check_contents(self, data: Path) -> None:
-        """Raises Invalid when a file below `data` is not what it was when the snapshot was made."""
-        found = trees.digests(data, (file.path for file in self.files))
+    def check_contents(self, stage: Path) -> None:
+        """Raises Invalid when a file that was put in `stage` is not what it was when the snapshot was made."""
+        found = trees.digests((stage / file.path, 0, file.size_bytes) for file in self.files)
         for file, sha256 in zip(self.files, found, strict=True):
             if sha256 != file.sha256:
                 raise damaged(self.name, f"{file.path} has another SHA-256 than when it was made")
@@ -120,15 +125,17 @@ class Manifest:
             )
 
 
-def describe(copies: Mapping[str, Tree], data: Path) -> tuple[tuple[tuple[str, int], ...], tuple[File, ...]]:
-    """Folders and files of a new manifest: what was copied below `data`, hashed as it arrived there."""
-    folders = [(part, 0o700) for part in copies]
-    found: list[tuple[str, trees.Entry]] = []
-    for part, tree in copies.items():
-        folders += [(f"{part}/{folder.path}", folder.mode) for folder in tree.folders]
-        found += [(f"{part}/{file.path}", file) for file in tree.files]
-    sums = trees.digests(data, (path for path, _ in found))
-    files = (File(path, each.mode, each.size_bytes, told) for (path, each), told in zip(found, sums, strict=True))
+def describe(archive: Archive, data: Path) -> tuple[tuple[tuple[str, int], ...], tuple[File, ...]]:
+    """Folders and files of a new manifest, hashed as they arrived in the archive."""
+    folders = [(part, 0o700) for part in archive.folders]
+    for part, entries in archive.folders.items():
+        folders += [(f"{part}/{entry.path}", entry.mode) for entry in entries]
+    found = [(f"{part}/{path}", each) for part, members in archive.files.items() for path, each in members.items()]
+    sums = trees.digests((data, member.offset, member.entry.size_bytes) for _, member in found)
+    files = (
+        File(path, member.entry.mode, member.offset, member.entry.size_bytes, sha256)
+        for (path, member), sha256 in zip(found, sums, strict=True)
+    )
     return tuple(folders), tuple(files)
 
 

@@ -7,6 +7,7 @@ takes to copy again what changed; see `freeze` for why that is consistent. `.env
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import struct
@@ -19,14 +20,13 @@ from pathlib import Path
 from drystone.core.errors import Conflict, DrystoneError, Invalid, NotFound, Unavailable
 from drystone.core.settings import Settings
 from drystone.stack import bootstrap, freeze, manifest, probes, rest, services, swap, trees
-from drystone.stack.manifest import Made, Manifest
+from drystone.stack.archive import Archive
+from drystone.stack.manifest import DATA, Made, Manifest
 from drystone.stack.services import ALL, POSTGRES
 from drystone.stack.state import RunLock
 from drystone.stack.swap import PARTS
-from drystone.stack.trees import Copy
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-DATA = "data"
 # Written anew at each start, or meant for one running server only. redis.conf holds a password.
 PASSING = {
     "postgres/postmaster.pid",
@@ -76,7 +76,7 @@ def restore(settings: Settings, name: str, *, schemas: Collection[str] = ()) -> 
             f"Snapshot {name} has the schema {found.schema}, which this version of drystone does not know.",
             hint="use the version of drystone that made it, or a newer one",
         )
-    found.check_sizes(folder / DATA)
+    found.check_size(folder)
     with rest.at_rest(settings, "Restoring a snapshot"), _one_at_a_time(settings):
         data_dir = settings.general.data_dir
         rest.check_space(settings, found.size_bytes)
@@ -155,7 +155,6 @@ def _draft(snapshots: Path) -> Iterator[Path]:
     snapshots.mkdir(mode=0o700, exist_ok=True)
     abandoned = list(snapshots.glob(".*"))
     draft = Path(tempfile.mkdtemp(prefix=".new-", dir=snapshots))
-    (draft / DATA).mkdir(mode=0o700)
     try:
         yield draft
     finally:
@@ -174,22 +173,25 @@ def _copy(settings: Settings, name: str, draft: Path) -> Manifest:
     with rest.at_rest(settings, "A snapshot of a stack that is just starting or stopping"):
         _check_complete(settings)
         schema = _schema_alone(settings)
-        copies = _copies(settings, draft)
-        for copy in copies.values():
-            copy.update(without=_is_passing)
-        return _manifest(settings, name, draft, copies, schema, pause_s=0.0)
+        with Archive(draft / DATA) as archive:
+            _add_all(settings, archive)
+        return _manifest(settings, name, draft, archive, schema, pause_s=0.0)
 
 
 def _copy_running(settings: Settings, name: str, draft: Path) -> Manifest:
     _check_complete(settings)
     schema = _schema_asked(settings)
-    copies = _copies(settings, draft)
-    for copy in copies.values():
-        copy.update(without=_is_passing)
-    with freeze.frozen(settings.general.data_dir) as began:
-        for copy in copies.values():
-            copy.update(without=_is_passing)
-    return _manifest(settings, name, draft, copies, schema, pause_s=time.monotonic() - began)
+    with Archive(draft / DATA) as archive:
+        _add_all(settings, archive)
+        with freeze.frozen(settings.general.data_dir) as began:
+            _add_all(settings, archive)
+        pause_s = time.monotonic() - began
+    return _manifest(settings, name, draft, archive, schema, pause_s=pause_s)
+
+
+def _add_all(settings: Settings, archive: Archive) -> None:
+    for part in PARTS:
+        archive.add(settings.general.data_dir / part, without=_is_passing)
 
 
 def _check_complete(settings: Settings) -> None:
@@ -200,20 +202,16 @@ def _check_complete(settings: Settings) -> None:
         )
 
 
-def _copies(settings: Settings, draft: Path) -> dict[str, Copy]:
-    return {part: Copy(settings.general.data_dir / part, draft / DATA / part) for part in PARTS}
-
-
 def _manifest(
-    settings: Settings, name: str, draft: Path, copies: dict[str, Copy], schema: str | None, *, pause_s: float
+    settings: Settings, name: str, draft: Path, archive: Archive, schema: str | None, *, pause_s: float
 ) -> Manifest:
-    copied = {part: copy.tree for part, copy in copies.items()}
-    folders, files = manifest.describe(copied, draft / DATA)
+    folders, files = manifest.describe(archive, draft / DATA)
     return Manifest(
         name=name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         schema=schema,
         size_bytes=sum(file.size_bytes for file in files),
+        data_bytes=(draft / DATA).stat().st_size,
         pause_s=round(pause_s, 3),
         made_by=_made_by(settings) | {"postgres": _postgres_that_made_it(settings)},
         names=manifest.names(settings),
@@ -298,13 +296,19 @@ def _schema_asked(settings: Settings) -> str | None:
 # --- restoring ---
 
 
-def _put(found: Manifest, source: Path, stage: Path) -> None:
+def _put(found: Manifest, data: Path, stage: Path) -> None:
     """Make folders and files as the manifest says, in `stage`."""
     for path, _ in found.folders:
         (stage / path).mkdir(mode=0o700)
-    for file in found.files:
-        trees.copy_file(source / file.path, stage / file.path)
-        (stage / file.path).chmod(file.mode)
+    with data.open("rb", buffering=0) as reading:
+        for file in found.files:
+            reading.seek(file.offset)
+            writing = os.open(stage / file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                trees.copy(reading.fileno(), writing, file.size_bytes)
+                os.fchmod(writing, file.mode)
+            finally:
+                os.close(writing)
     for path, mode in found.folders:
         (stage / path).chmod(mode)
 

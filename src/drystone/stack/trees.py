@@ -1,7 +1,4 @@
-"""Folders of files as one thing: listed, copied, hashed, written to the disk. Knows no server and no snapshot.
-
-A copy may be made of a folder that is still written to, and brought up to date once nobody writes any more.
-"""
+"""Folders of files as one thing: listed, copied, hashed, written to the disk. Knows no server and no snapshot."""
 
 from __future__ import annotations
 
@@ -9,10 +6,8 @@ import ctypes
 import errno
 import hashlib
 import os
-import shutil
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,8 +15,6 @@ from pathlib import Path
 
 from drystone.core.errors import Conflict
 
-# A file that was written this short a time before it was copied may have the same times after another write.
-RACY_NS = 2_000_000_000
 NO_CLONE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 
 
@@ -92,76 +85,49 @@ def _entries(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         return
 
 
-class Copy:
-    """A copy of a folder, made by the first `update` and brought up to date by further ones."""
+def copy(reading: int, writing: int, size_bytes: int) -> int:
+    """Copy so many bytes between open files, from where both stand; fewer if the source ends before. The number copied.
 
-    def __init__(self, source: Path, target: Path) -> None:
-        self.tree = Tree((), ())
-        self._source = source
-        self._target = target
-        self._copied: dict[str, Entry] = {}
-        self._began_ns = 0
-
-    def update(self, *, without: Callable[[Path, str], bool] = lambda root, path: False) -> int:
-        """Make the copy like the source is now, but for what is left out; the number of bytes that had to be copied."""
-        began_ns = time.time_ns()
-        tree = walk(self._source, without=without)
-        self._target.mkdir(mode=0o700, exist_ok=True)
-        for folder in tree.folders:
-            (self._target / folder.path).mkdir(mode=0o700, exist_ok=True)
-        stale = [file for file in tree.files if not self._is_current(file)]
-        gone = {file.path for file in stale if not _copy_if_there(self._source / file.path, self._target / file.path)}
-        for path in self._copied.keys() - {file.path for file in tree.files}:
-            (self._target / path).unlink(missing_ok=True)
-        self.tree = Tree(tree.folders, tuple(file for file in tree.files if file.path not in gone))
-        self._copied = {file.path: file for file in self.tree.files}
-        self._began_ns = began_ns
-        return sum(file.size_bytes for file in stale)
-
-    def _is_current(self, file: Entry) -> bool:
-        return self._copied.get(file.path) == file and file.changed_ns < self._began_ns - RACY_NS
+    In the kernel where it can; file systems that can share blocks do.
+    """
+    copied = 0
+    while copied < size_bytes:
+        count = _copy_some(reading, writing, size_bytes - copied)
+        if not count:
+            break
+        copied += count
+    return copied
 
 
-def _copy_if_there(source: Path, target: Path) -> bool:
-    try:
-        copy_file(source, target)
-    except FileNotFoundError:
-        return False
-    return True
+def _copy_some(reading: int, writing: int, size_bytes: int) -> int:
+    if sys.platform == "linux":
+        try:
+            return os.copy_file_range(reading, writing, size_bytes)
+        except OSError as exc:
+            if exc.errno not in NO_CLONE:
+                raise
+    some = os.read(reading, min(size_bytes, 1 << 20))
+    with open(writing, "wb", closefd=False) as file:  # writes all of it, unlike os.write
+        return file.write(some)
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy the contents of a file; file systems that can share blocks do. The copy has mode 0600."""
-    with source.open("rb", buffering=0) as reading:
-        target.unlink(missing_ok=True)
-        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0) as writing:
-            if not _copy_in_kernel(reading.fileno(), writing.fileno()):
-                shutil.copyfileobj(reading, writing, 1 << 20)
+def digests(pieces: Iterable[tuple[Path, int, int]]) -> list[str]:
+    """The SHA-256 of each piece of a file (path, offset, bytes), in order.
 
-
-def _copy_in_kernel(reading: int, writing: int) -> bool:
-    """Copy from where both stand to the end; False if the kernel cannot, with nothing copied."""
-    if sys.platform != "linux":
-        return False
-    try:
-        while os.copy_file_range(reading, writing, 1 << 30):
-            pass
-    except OSError as exc:
-        if exc.errno not in NO_CLONE or os.lseek(writing, 0, os.SEEK_CUR):
-            raise
-        return False
-    return True
-
-
-def digests(root: Path, paths: Iterable[str]) -> list[str]:
-    """The SHA-256 of each file, in order; hashed side by side, because hashing lets go of the interpreter."""
+    Hashed side by side, because hashing lets go of the interpreter.
+    """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(lambda path: _digest(root / path), paths))
+        return list(pool.map(lambda piece: _digest(*piece), pieces))
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: Path, offset: int, size_bytes: int) -> str:
+    sums = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        while size_bytes and (some := file.read(min(size_bytes, 1 << 20))):
+            sums.update(some)
+            size_bytes -= len(some)
+    return sums.hexdigest()
 
 
 def sync(folder: Path) -> None:

@@ -242,7 +242,7 @@ async def test_a_snapshot_of_a_running_stack_holds_all_that_was_acknowledged_and
 def test_a_running_stack_is_halted_for_a_moment_only_and_nobody_notices_but_by_waiting(stack: Stack) -> None:
     pause_s = snapshot.read(stack.settings, "hot").pause_s
 
-    assert 0 < pause_s < 5  # a shared machine; a quiet one needs a twentieth of a second
+    assert 0 < pause_s < 10  # a shared machine; a quiet one needs a twentieth of a second
     assert stack.writer.longest_wait_s > pause_s / 2  # one write was in the middle of it, and succeeded
     assert len(stack.writer.acknowledged) >= stack.before_hot + 10
 
@@ -250,15 +250,15 @@ def test_a_running_stack_is_halted_for_a_moment_only_and_nobody_notices_but_by_w
 def test_what_a_restored_server_needs_is_private_and_secrets_of_env_are_not_in_it(stack: Stack) -> None:
     assert stack.snapshots.stat().st_mode & 0o777 == 0o700
     assert (stack.snapshots / "cold").stat().st_mode & 0o777 == 0o700
-    assert not list((stack.snapshots / "cold").rglob("redis.conf"))
+    assert "redis/redis.conf" not in [file.path for file in snapshot.read(stack.settings, "cold").files]
     secrets = [
-        stack.settings.redis.parts.password.encode(),
-        stack.settings.database.parts.password.encode(),
-        stack.settings.s3.secret_access_key.get_secret_value().encode(),
+        stack.settings.redis.parts.password,
+        stack.settings.database.parts.password,
+        stack.settings.s3.secret_access_key.get_secret_value(),
     ]
-    contents = [path.read_bytes() for path in (stack.snapshots / "cold").rglob("*") if path.is_file()]
-    assert len(contents) > 500
-    assert not any(secret in content for secret in secrets for content in contents)
+    contents = (stack.snapshots / "cold" / "data.tar").read_bytes()
+    assert b"postgresql.conf" in contents
+    assert not any(secret.encode() in contents for secret in secrets)
 
 
 def test_snapshots_are_listed_oldest_first(stack: Stack) -> None:
@@ -266,9 +266,8 @@ def test_snapshots_are_listed_oldest_first(stack: Stack) -> None:
 
     assert [each.name for each in found if isinstance(each, Manifest)] == ["hot", "cold"]
     cold = snapshot.read(stack.settings, "cold")
-    assert cold.size_bytes == sum(
-        path.stat().st_size for path in (stack.snapshots / "cold" / "data").rglob("*") if path.is_file()
-    )
+    assert cold.size_bytes == sum(file.size_bytes for file in cold.files)
+    assert cold.data_bytes == (stack.snapshots / "cold" / "data.tar").stat().st_size
     assert cold.made_by["postgres"].program == "postgres"
     assert cold.made_by["objects"].program in ("weed", "minio")
 
@@ -285,10 +284,14 @@ def copy(stack: Stack) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+def flip(folder: Path, path: str) -> None:
+    """Change one bit in the middle of a file of the snapshot."""
+    file = next(file for file in Manifest.read(folder).files if file.path == path)
+    with (folder / "data.tar").open("r+b") as data:
+        data.seek(file.offset + file.size_bytes // 2)
+        byte = data.read(1)[0]
+        data.seek(-1, os.SEEK_CUR)
+        data.write(bytes([byte ^ 1]))
 
 
 def rewrite(folder: Path, **changes: object) -> None:
@@ -297,13 +300,13 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 def test_one_flipped_bit_is_refused_by_the_name_of_its_file(stack: Stack, copy: Path) -> None:
     before = digest(stack.data_dir)
-    damaged = max((copy / "data" / "objects").rglob("*.dat"), key=lambda path: path.stat().st_size)
-    flip(damaged)
+    damaged = "postgres/global/pg_control"
+    flip(copy, damaged)
 
     with pytest.raises(Invalid) as refused:
         snapshot.restore(stack.settings, "copy")
 
-    assert damaged.name in refused.value.message
+    assert damaged in refused.value.message
     assert digest(stack.data_dir) == before
     assert not (stack.data_dir / "incoming.new").exists()
 
@@ -311,12 +314,12 @@ def test_one_flipped_bit_is_refused_by_the_name_of_its_file(stack: Stack, copy: 
 @pytest.mark.parametrize("damage", ["missing", "shorter", "manifest", "no manifest"])
 def test_other_damage_is_refused(stack: Stack, copy: Path, damage: str) -> None:
     before = digest(stack.data_dir)
-    victim = copy / "data" / "postgres" / "global" / "pg_control"
+    victim = copy / "data.tar"
     match damage:
         case "missing":
             victim.unlink()
         case "shorter":
-            victim.write_bytes(victim.read_bytes()[:-1])
+            os.truncate(victim, victim.stat().st_size - 1)
         case "manifest":
             text = (copy / "manifest.json").read_text()
             (copy / "manifest.json").write_text(text.replace(SCHEMA, "0004_anything", 1))
@@ -450,7 +453,7 @@ async def test_a_restore_killed_at_any_step_leaves_the_old_data_or_the_snapshots
 
 
 def test_a_killed_save_leaves_nothing_that_looks_like_a_snapshot(stack: Stack) -> None:
-    for events, number in (("os.mkdir", 8), ("open", 900), ("os.rename", 1)):
+    for events, number in (("os.truncate", 3), ("open", 900), ("os.rename", 1)):
         assert killed_at(stack, "save", "killed", events, number), (events, number)
         assert "killed" not in [each.name for each in snapshot.every(stack.settings) if isinstance(each, Manifest)]
         with pytest.raises(NotFound):
