@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -40,7 +41,9 @@ class Made:
 
     @property
     def major(self) -> int:
-        return int(self.version.split(".")[0])
+        """The first number of the version; the year, where versions are dates."""
+        found = re.search(r"\d+", self.version)
+        return int(found[0]) if found else 0
 
     def __str__(self) -> str:
         return f"{self.program} {self.version}"

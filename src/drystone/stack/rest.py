@@ -28,7 +28,9 @@ def at_rest(settings: Settings, doing: str) -> Iterator[None]:
     lock = RunLock(data_dir / "run")
     if not lock.acquire():
         raise Conflict(
-            "stack.running", f"{doing} needs the stack to be down, and it runs.", hint="run ./drystone down, then this"
+            "stack.running",
+            f"{doing} needs the stack to be down, and process {lock.holder()} runs it or works on its data.",
+            hint="run ./drystone down, then this",
         )
     try:
         if is_running(settings):

@@ -170,7 +170,7 @@ def _size_bytes(settings: Settings) -> int:
 
 
 def _copy(settings: Settings, name: str, draft: Path) -> Manifest:
-    with rest.at_rest(settings, "A snapshot of a stack that is just starting or stopping"):
+    with rest.at_rest(settings, "A snapshot, unless the stack is healthy,"):
         _check_complete(settings)
         schema = _schema_alone(settings)
         with Archive(draft / DATA) as archive:

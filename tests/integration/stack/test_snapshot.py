@@ -29,9 +29,10 @@ from obstore.store import S3Store
 
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.settings import Settings, parse
-from drystone.stack import freeze, reset, snapshot, swap
+from drystone.stack import freeze, reset, services, snapshot, swap
 from drystone.stack.dotenv import make_environment
 from drystone.stack.manifest import Made, Manifest
+from drystone.stack.state import RunLock
 from drystone.stack.supervise import Servers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -228,6 +229,7 @@ async def test_a_snapshot_of_a_running_stack_holds_all_that_was_acknowledged_and
         )
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(url, ssl=False)
+    check_pages(other)
     before = set(range(1, 501)) | set(stack.writer.acknowledged[: stack.before_hot])
     assert before <= set(found.rows)
     assert before <= set(found.keys)
@@ -237,6 +239,13 @@ async def test_a_snapshot_of_a_running_stack_holds_all_that_was_acknowledged_and
     )
     assert set(found.rows) < set(stack.at_cold.rows)  # made in the middle of writing, not after it
     assert restored.schema == SCHEMA
+
+
+def check_pages(settings: Settings) -> None:
+    """Every page of PostgreSQL has the checksum it was written with; raises CalledProcessError if one has not."""
+    launch = services.POSTGRES.launch(settings, settings.general.data_dir, durable=True)
+    words = [str(launch.program.path.with_name("pg_checksums")), "--check", "-D", str(launch.folder)]
+    subprocess.run([*launch.privileges.prefix, *words], check=True, capture_output=True)
 
 
 def test_a_running_stack_is_halted_for_a_moment_only_and_nobody_notices_but_by_waiting(stack: Stack) -> None:
@@ -383,6 +392,32 @@ def test_names_are_taken_and_missing_ones_told(stack: Stack) -> None:
 
     assert "snapshot rm cold" in str(taken.value.hint)
     assert "cold, hot" in str(missing.value.hint)
+
+
+def test_two_at_a_time_are_refused(stack: Stack) -> None:
+    other = RunLock(stack.data_dir / "run", "snapshot.lock")
+    assert other.acquire()
+    try:
+        for command in (snapshot.save, snapshot.remove, snapshot.restore):
+            with pytest.raises(Conflict) as refused:
+                command(stack.settings, "cold" if command is snapshot.restore else "other")
+            assert refused.value.code == "snapshot.busy"
+    finally:
+        other.release()
+
+
+def test_a_starting_stack_is_not_saved(stack: Stack) -> None:
+    starting = RunLock(stack.data_dir / "run")
+    assert starting.acquire()
+    try:
+        with pytest.raises(Conflict) as refused:
+            snapshot.save(stack.settings, "starting")
+    finally:
+        starting.release()
+
+    assert refused.value.code == "stack.running"
+    assert f"process {os.getpid()}" in refused.value.message
+    assert not (stack.snapshots / "starting").exists()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".hidden", "-x", "x" * 65, "a b", "a\0b", "a\n", "ä"])
