@@ -34,7 +34,7 @@ class File:
 
 @dataclass(frozen=True)
 class Made:
-    """Which program wrote a part."""
+    """Which program wrote a part. program: what tells its data from another's: valkey-server, redis-server, weed, minio."""
 
     program: str
     version: str
@@ -113,9 +113,9 @@ class Manifest:
                 raise damaged(self.name, f"{file.path} has another SHA-256 than when it was made")
 
     def check_fits(self, made_by: Mapping[str, Made], settings: Settings) -> None:
-        """Raises Conflict when today's servers could not read it, or today's settings call things otherwise."""
-        for part, made in self.made_by.items():
-            now = made_by[part]
+        """Raises Conflict when one of today's servers could not read it, or today's settings call things otherwise."""
+        for part, now in made_by.items():
+            made = self.made_by[part]
             same = now.major == made.major if part == "postgres" else now.major >= made.major
             if now.program != made.program or not same:
                 raise _other_server(self.name, part, made, now)
@@ -165,7 +165,7 @@ def _other_server(name: str, part: str, made: Made, now: Made) -> Conflict:
         "postgres": f"set POSTGRES_BIN to a PostgreSQL {made.major} and restore it"
         + (", unset it, then run ./drystone db upgrade" if made.major < now.major else ""),
         "redis": f"set REDIS_BIN to a {made.program} {made.major} or newer",
-        "objects": f"let the S3 store be {made.program} {made.major} or newer while it is restored",
+        "objects": f"set S3_BIN to a {made.program} {made.major} or newer",
     }
     return Conflict(
         "snapshot.other_server",

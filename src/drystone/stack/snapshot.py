@@ -69,7 +69,7 @@ def restore(settings: Settings, name: str, *, schemas: Collection[str] = ()) -> 
     folder = _folder(settings, name)
     rest.check_all_ours(settings, "Restoring a snapshot")
     found = read(settings, name)
-    found.check_fits(_made_by(settings), settings)
+    found.check_fits({part: _made_by(settings, part) for part in ("postgres", "redis")}, settings)
     if schemas and found.schema and found.schema not in schemas:
         raise Conflict(
             "snapshot.schema",
@@ -83,6 +83,8 @@ def restore(settings: Settings, name: str, *, schemas: Collection[str] = ()) -> 
         with swap.staging(data_dir) as stage:
             _put(found, folder / DATA, stage)
             found.check_contents(stage)  # what is put in place is what was checked
+            # Which S3 store is started follows the data that is there.
+            found.check_fits({"objects": _made_by(_with_data_in(settings, stage), "objects")}, settings)
             _hand_over(settings, stage / "postgres")
             trees.sync(stage)
             swap.commit(data_dir)
@@ -213,16 +215,19 @@ def _manifest(
         size_bytes=sum(file.size_bytes for file in files),
         data_bytes=(draft / DATA).stat().st_size,
         pause_s=round(pause_s, 3),
-        made_by=_made_by(settings) | {"postgres": _postgres_that_made_it(settings)},
+        made_by={"postgres": _postgres_that_made_it(settings)}
+        | {part: _made_by(settings, part) for part in ("redis", "objects")},
         names=manifest.names(settings),
         folders=folders,
         files=files,
     )
 
 
-def _made_by(settings: Settings) -> dict[str, Made]:
-    programs = {service.name: service.resolve(settings) for service in ALL}
-    return {name: Made(program.path.name, program.version) for name, program in programs.items()}
+def _made_by(settings: Settings, part: str) -> Made:
+    (service,) = (service for service in ALL if service.name == part)
+    program = service.resolve(settings)
+    # Valkey and Redis do the same for us, but neither reads the other's newer files.
+    return Made(program.path.name if part == "redis" else program.kind, program.version)
 
 
 def _postgres_that_made_it(settings: Settings) -> Made:
@@ -311,6 +316,10 @@ def _put(found: Manifest, data: Path, stage: Path) -> None:
                 os.close(writing)
     for path, mode in found.folders:
         (stage / path).chmod(mode)
+
+
+def _with_data_in(settings: Settings, folder: Path) -> Settings:
+    return settings.model_copy(update={"general": settings.general.model_copy(update={"data_dir": folder})})
 
 
 def _hand_over(settings: Settings, folder: Path) -> None:

@@ -6,6 +6,7 @@ The old folder is only read; it is moved aside when the new one holds the same, 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -23,8 +24,8 @@ from pydantic import SecretStr
 from drystone.core.errors import Conflict, NotFound, Unavailable
 from drystone.core.settings import DatabaseSettings, Settings
 from drystone.stack import bootstrap, ports, probes, rest, services, swap, trees
-from drystone.stack.providers import Program
-from drystone.stack.services import POSTGRES, Launch, Service
+from drystone.stack.providers import POSTGRES_FOLDERS, Program
+from drystone.stack.services import POSTGRES, Service
 from drystone.stack.supervise import Servers
 
 LOCAL_CONF = "postgresql.local.conf"
@@ -84,7 +85,7 @@ def find_program(major: str, from_bin: Path | None) -> Program:
         path = folder / "postgres"
         version = _version(path)
         if version.split(".")[0] == major:
-            return Program(path, "--from-bin" if from_bin else "path", version)
+            return Program(path, "--from-bin" if from_bin else "path", version, "postgres")
         if path.exists() or from_bin:
             tried.append(f"{path}: {version or 'no PostgreSQL that runs'}")
     raise NotFound(
@@ -97,13 +98,9 @@ def find_program(major: str, from_bin: Path | None) -> Program:
 
 
 def _usual_folders(major: str) -> list[Path]:
-    usual = (
-        f"/usr/lib/postgresql/{major}/bin",
-        f"/usr/pgsql-{major}/bin",
-        f"/opt/homebrew/opt/postgresql@{major}/bin",
-        f"/usr/local/opt/postgresql@{major}/bin",
-    )
-    return [Path(folder) for folder in (*usual, *os.get_exec_path())]
+    """Where systems put a PostgreSQL of this major, then PATH."""
+    usual = [Path("/").glob(pattern.removeprefix("/").replace("*", major)) for pattern in POSTGRES_FOLDERS]
+    return [*itertools.chain(*usual), *(Path(folder) for folder in os.get_exec_path())]
 
 
 def _version(postgres: Path) -> str:
@@ -143,9 +140,9 @@ def _name_for(data_dir: Path, major: str) -> Path:
 def alone(settings: Settings, program: Program, *, durable: bool) -> Servers:
     """PostgreSQL alone, with this program, asked only whether it lets the superuser in."""
 
-    def answers(launch: Launch) -> None:
+    def answers(settings: Settings) -> None:
         async def ask() -> None:
-            async with bootstrap.superuser_session(launch.settings.database, "postgres"):
+            async with bootstrap.superuser_session(settings.database, "postgres"):
                 pass
 
         probes.run(ask)

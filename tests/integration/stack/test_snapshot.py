@@ -354,6 +354,19 @@ def test_a_snapshot_of_another_postgres_major_names_the_way_out(stack: Stack, co
     assert "db upgrade" in str(refused.value.hint)
 
 
+def test_a_snapshot_of_another_kind_of_server_is_refused(stack: Stack, copy: Path) -> None:
+    before, made_by = digest(stack.data_dir), Manifest.read(copy).made_by
+    for part, made in (("redis", Made("redis-server", "8.2")), ("objects", Made("minio", "2025"))):
+        rewrite(copy, made_by=made_by | {part: made})
+
+        with pytest.raises(Conflict) as refused:
+            snapshot.restore(stack.settings, "copy")
+
+        assert refused.value.code == "snapshot.other_server"
+        assert str(made) in refused.value.message
+    assert digest(stack.data_dir) == before
+
+
 def test_a_snapshot_of_a_newer_schema_is_refused(stack: Stack) -> None:
     with pytest.raises(Conflict) as refused:
         snapshot.restore(stack.settings, "cold", schemas={"0001_access"})
