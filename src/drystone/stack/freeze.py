@@ -50,11 +50,12 @@ def frozen(data_dir: Path) -> Iterator[float]:
                 "The processes of the stack could not be halted.",
                 hint="run ./drystone down, then this",
             )
+        halted = _identities(prefix)
         yield began
-        if _moving(prefix) or holder.poll() is not None:
+        if _moving(prefix) or _identities(prefix) != halted:
             raise Conflict(
                 "stack.changed_meanwhile",
-                "A process of the stack was started while its files were copied.",
+                "A process of the stack was started or ended while its files were copied.",
                 hint="run it again when ./drystone status says healthy",
             )
     finally:
@@ -65,7 +66,7 @@ def frozen(data_dir: Path) -> Iterator[float]:
 
 
 def thaw(prefix: str) -> None:
-    """Let the processes of a run go on."""
+    """Let the processes of a run go on; harmless when they do. Needed when asker and holder were killed together."""
     for process in _freezable(prefix):
         processes.send(process, signal.SIGCONT)
 
@@ -76,6 +77,10 @@ def _freezable(prefix: str) -> list[processes.Process]:
 
 def _moving(prefix: str) -> list[processes.Process]:
     return [each for each in _freezable(prefix) if not processes.is_halted(each.pid)]
+
+
+def _identities(prefix: str) -> set[tuple[int, str]]:
+    return {(each.pid, each.started) for each in _freezable(prefix)}
 
 
 def _freeze(prefix: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from drystone.core.errors import Conflict, DrystoneError, Invalid, NotFound, Unavailable
 from drystone.core.settings import Settings
-from drystone.stack import bootstrap, freeze, manifest, probes, rest, services, swap, trees
+from drystone.stack import bootstrap, freeze, manifest, probes, processes, rest, services, swap, trees
 from drystone.stack.archive import Archive
 from drystone.stack.manifest import DATA, Made, Manifest
 from drystone.stack.services import ALL, POSTGRES
@@ -182,6 +182,7 @@ def _copy(settings: Settings, name: str, draft: Path) -> Manifest:
 
 def _copy_running(settings: Settings, name: str, draft: Path) -> Manifest:
     _check_complete(settings)
+    freeze.thaw(processes.run_prefix(settings.general.data_dir))
     schema = _schema_asked(settings)
     with Archive(draft / DATA) as archive:
         _add_all(settings, archive)

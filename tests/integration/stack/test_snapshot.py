@@ -515,20 +515,53 @@ def test_a_killed_save_leaves_nothing_that_looks_like_a_snapshot(stack: Stack) -
     assert not (stack.snapshots / "after").exists()
 
 
-async def test_who_dies_while_the_stack_is_halted_lets_it_go_on(stack: Stack) -> None:
+def halt(stack: Stack) -> subprocess.Popen[str]:
+    """A process that has halted the stack and waits."""
     words = "import sys; from pathlib import Path; from drystone.stack import freeze\n"
     words += "with freeze.frozen(Path(sys.argv[1])): print('halted', flush=True); sys.stdin.read()"
+    asker = subprocess.Popen(
+        [sys.executable, "-c", words, str(stack.data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert asker.stdout
+    assert asker.stdout.readline() == "halted\n"
+    return asker
+
+
+def states(servers: Servers) -> list[str]:
+    return [psutil.Process(servers.pid(name)).status() for name in swap.PARTS]
+
+
+async def test_who_dies_while_the_stack_is_halted_lets_it_go_on(stack: Stack) -> None:
     with running(stack.settings) as servers:
-        with subprocess.Popen(
-            [sys.executable, "-c", words, str(stack.data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as asker:
-            assert asker.stdout
-            assert asker.stdout.readline() == "halted\n"
-            states = [psutil.Process(servers.pid(name)).status() for name in swap.PARTS]
+        with halt(stack) as asker:
+            assert states(servers) == [psutil.STATUS_STOPPED] * 3
             asker.kill()
 
-        assert states == [psutil.STATUS_STOPPED] * 3
         assert (await look(stack.settings)).rows
+
+
+async def test_the_next_snapshot_lets_go_on_what_was_left_halted(stack: Stack) -> None:
+    with running(stack.settings) as servers:
+        with halt(stack) as asker:
+            for each in (*psutil.Process(asker.pid).children(), asker):  # also who would let them go on
+                each.kill()
+        assert states(servers) == [psutil.STATUS_STOPPED] * 3
+
+        snapshot.save(stack.settings, "after-a-halt")
+
+        assert (await look(stack.settings)).rows
+    snapshot.remove(stack.settings, "after-a-halt")
+
+
+def test_a_process_that_ends_while_the_stack_is_halted_spoils_the_snapshot(stack: Stack) -> None:
+    with running(stack.settings) as servers:
+        halted = freeze.frozen(stack.data_dir)
+        halted.__enter__()
+        servers.kill("redis")
+        with pytest.raises(Conflict) as refused:
+            halted.__exit__(None, None, None)
+
+    assert refused.value.code == "stack.changed_meanwhile"
 
 
 async def test_a_process_that_starts_while_the_stack_is_halted_spoils_the_snapshot(stack: Stack) -> None:
