@@ -34,6 +34,7 @@ def frozen(data_dir: Path) -> Iterator[float]:
         [sys.executable, "-m", "drystone.stack.freeze", prefix],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # who asked may be gone: then there is nobody to tell
         start_new_session=True,  # a Ctrl-C is for the asker
         env={"PATH": "/usr/bin:/bin", **import_path()},
     )

@@ -19,7 +19,7 @@ import pytest
 
 from drystone.core.errors import Conflict, NotFound
 from drystone.core.settings import Settings, parse
-from drystone.stack import bootstrap, privileges, reset, upgrade
+from drystone.stack import bootstrap, privileges, reset, snapshot, upgrade
 from drystone.stack.dotenv import make_environment
 from drystone.stack.supervise import Servers
 
@@ -223,6 +223,19 @@ async def test_data_that_cannot_be_restored_leaves_the_old_folder_in_place(setti
     assert not (settings.general.data_dir / "incoming.new").exists()
     with upgrade.alone(settings, old, durable=False):
         assert await ask(settings, "notes", "SELECT text FROM note") == [("remember",)]
+
+
+def test_data_of_an_older_major_can_be_saved_before_it_is_upgraded(settings: Settings) -> None:
+    for part in ("redis", "objects"):
+        (settings.general.data_dir / part).mkdir()
+
+    saved = snapshot.save(settings, "before-18")
+
+    assert str(saved.made_by["postgres"]) == "postgres 17"
+    assert saved.schema is None  # today's programs cannot ask
+    with pytest.raises(Conflict) as refused:
+        snapshot.restore(settings, "before-18")
+    assert "POSTGRES_BIN" in str(refused.value.hint)
 
 
 def test_without_the_old_programs_it_says_what_to_install(settings: Settings, tmp_path: Path) -> None:
