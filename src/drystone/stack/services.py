@@ -134,7 +134,7 @@ def _prepare_postgres(launch: Launch) -> None:
         raise Conflict(
             "stack.postgres_major",
             f"{folder} was made by PostgreSQL {major}, but {launch.program.path} is {launch.program.version}.",
-            hint=_way_out(major, launch.program),
+            hint=way_out(major, launch.program),
         )
     conf = POSTGRES_CONF.format(
         port=launch.settings.database.parts.port, durability="" if launch.durable else NOT_DURABLE
@@ -144,7 +144,8 @@ def _prepare_postgres(launch: Launch) -> None:
         launch.privileges.hand_over(folder / name)
 
 
-def _way_out(major: str, program: Program) -> str:
+def way_out(major: str, program: Program) -> str:
+    """What to do with a data folder of another PostgreSQL major than the program's."""
     same = f"set POSTGRES_BIN to the folder of a PostgreSQL {major}"
     return f"run ./drystone db upgrade, or {same}" if int(major) < int(program.version.split(".")[0]) else same
 
