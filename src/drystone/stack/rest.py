@@ -16,7 +16,11 @@ from drystone.stack.supervise import MIN_FREE_BYTES
 
 def is_running(settings: Settings) -> bool:
     """Whether any process of this stack lives, whoever started it."""
-    return bool(processes.marked(processes.run_prefix(settings.general.data_dir)))
+    return bool(_alive(settings))
+
+
+def _alive(settings: Settings) -> list[processes.Process]:
+    return processes.marked(processes.run_prefix(settings.general.data_dir))
 
 
 @contextlib.contextmanager
@@ -33,11 +37,14 @@ def at_rest(settings: Settings, doing: str) -> Iterator[None]:
             hint="run ./drystone down, then this",
         )
     try:
-        if is_running(settings):
+        if left := _alive(settings):
+            served = any(each.is_served for each in left)
             raise Conflict(
                 "stack.running",
                 f"{doing} needs the stack to be down, and some of its processes live without it.",
-                hint="run ./drystone down, then this",
+                hint="stop them where they were started (systemctl, devenv)"
+                if served
+                else "run ./drystone down, then this",
             )
         swap.finish(data_dir)
         yield
