@@ -33,6 +33,13 @@ def config(root: Path, app_role: str) -> Config:
     return made
 
 
+def revisions(root: Path) -> set[str]:
+    """Every revision that this code knows."""
+    from alembic.script import ScriptDirectory
+
+    return {each.revision for each in ScriptDirectory.from_config(config(root, "")).walk_revisions()}
+
+
 async def current(session: AsyncSession) -> str | None:
     """The revision the database is at; None before the first migration."""
     if await session.scalar(text("select to_regclass('alembic_version')")) is None:

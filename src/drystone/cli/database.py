@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-db = typer.Typer(no_args_is_help=True, help="The database's schema.")
+db = typer.Typer(no_args_is_help=True, help="The database's schema, and the PostgreSQL that made it.")
 model = typer.Typer(no_args_is_help=True, help="The bundled embedding model.")
 
 
@@ -30,6 +31,35 @@ def migrate(
         sys.stdin.read()
     asyncio.run(schema.migrate(settings, folder))
     typer.echo(f"schema at {schema.HEAD}", err=True)
+
+
+@db.command("upgrade")
+def upgrade(
+    from_bin: Annotated[
+        Path | None,
+        typer.Option("--from-bin", metavar="DIR", help="Where the older postgres is; else it is looked for."),
+    ] = None,
+) -> None:
+    """Bring data that an older PostgreSQL made to the current one. The stack must be down.
+
+    Both run side by side, the new one gets a copy, and tables, rows, extensions and the rest are compared. Only then is
+    the old folder moved aside; it stays until you remove it.
+
+    [bold]Example[/bold]
+    drystone db upgrade --from-bin /usr/lib/postgresql/17/bin
+    """
+    from drystone.core.settings import load
+    from drystone.stack import root
+    from drystone.stack import upgrade as stack
+
+    done = stack.upgrade(load(root.find()), from_bin=from_bin, say=lambda text: typer.echo(text, err=True))
+    if done.kept is None:
+        typer.echo(f"nothing to do: the data is of PostgreSQL {done.before}, and so is {done.after}", err=True)
+        return
+    typer.echo(
+        f"upgraded from PostgreSQL {done.before} to {done.after}: {done.tables} tables, {done.rows} rows", err=True
+    )
+    typer.echo(f"the old data is in {done.kept}; remove it when you are content", err=True)
 
 
 @model.command("prepare")

@@ -5,6 +5,7 @@ Everything may be run again at each start: passwords follow the settings.
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from drystone.core.settings import LOCAL_HOSTS, DatabaseSettings
@@ -15,15 +16,7 @@ from drystone.stack.providers import EXTENSIONS
 async def postgres(settings: DatabaseSettings) -> None:
     """Make the two roles, the owner's database and its extensions, or bring them up to date."""
     parts, owner = settings.parts, settings.migration_parts
-    server: dict[str, Any] = {
-        "host": parts.host,
-        "port": parts.port,
-        "user": "postgres",
-        "password": settings.superuser_password.get_secret_value(),
-    }
-    if parts.host in LOCAL_HOSTS:
-        server["ssl"] = False
-    async with postgres_session(database="postgres", **server) as connection:
+    async with superuser_session(settings, "postgres") as connection:
         # A statement that fails is logged whole, and these hold passwords.
         await connection.execute("SET log_min_error_statement = panic")
         for role, password in ((owner.user, owner.password), (parts.user, parts.password)):
@@ -31,10 +24,23 @@ async def postgres(settings: DatabaseSettings) -> None:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", parts.database):
             await connection.execute(f"CREATE DATABASE {_name(parts.database)} OWNER {_name(owner.user)}")
         await _restrict_database(connection, parts.database, parts.user)
-    async with postgres_session(database=parts.database, **server) as connection:
+    async with superuser_session(settings, parts.database) as connection:
         for extension in EXTENSIONS:
             await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {_name(extension)}")
         await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+
+
+def superuser_session(settings: DatabaseSettings, database: str) -> AbstractAsyncContextManager[Any]:
+    """A connection as the superuser. Raises NotYet or WrongPassword."""
+    server: dict[str, Any] = {
+        "host": settings.parts.host,
+        "port": settings.parts.port,
+        "user": "postgres",
+        "password": settings.superuser_password.get_secret_value(),
+    }
+    if settings.parts.host in LOCAL_HOSTS:
+        server["ssl"] = False
+    return postgres_session(database=database, **server)
 
 
 async def _make_role(connection: Any, role: str, password: str) -> None:

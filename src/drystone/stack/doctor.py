@@ -25,7 +25,7 @@ from drystone.stack.ports import Holder
 from drystone.stack.processes import Process
 from drystone.stack.providers import Program
 from drystone.stack.replies import Reply
-from drystone.stack.services import ALL, LOOPBACK, Service
+from drystone.stack.services import ALL, LOOPBACK, Service, way_out
 from drystone.stack.state import RunLock, RunState
 from drystone.stack.supervise import MIN_FREE_BYTES
 from drystone.stack.up import Project
@@ -261,8 +261,7 @@ def _major(folder: Path, program: Program) -> Iterator[Finding]:
         return
     if major != program.version.split(".")[0]:
         message = f"{folder} was made by PostgreSQL {major}, but {program.path} is {program.version}."
-        fix = f"set POSTGRES_BIN to the programs of a PostgreSQL {major}, or dump the data with it and restore it here"
-        yield Finding(Code.POSTGRES_MAJOR, message, fix)
+        yield Finding(Code.POSTGRES_MAJOR, message, way_out(major, program))
 
 
 # --- processes and ports ---

@@ -31,7 +31,7 @@ class Guardian:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={"PATH": "/usr/bin:/bin", **processes.mark(self._run_id, processes.GUARDIAN), **_import_path()},
+            env={"PATH": "/usr/bin:/bin", **processes.mark(self._run_id, processes.GUARDIAN), **import_path()},
         )
 
     @property
@@ -60,7 +60,8 @@ class Guardian:
         self._process = None
 
 
-def _import_path() -> dict[str, str]:
+def import_path() -> dict[str, str]:
+    """The environment variables by which a bare Python finds this package."""
     return {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -133,6 +133,17 @@ def is_paused(pid: int) -> bool:
     return _ps("-o", "state=", "-p", str(pid)).strip()[:1] in ("T", "t")
 
 
+def is_halted(pid: int) -> bool:
+    """Whether SIGSTOP has reached every thread of the process; one that is gone counts as halted."""
+    if sys.platform != "linux":
+        return _ps("-o", "state=", "-p", str(pid)).strip()[:1] in ("T", "Z", "")
+    try:
+        threads = [path.read_text(errors="replace") for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # one ended while we looked
+        return not is_running(pid)
+    return all(text.rpartition(")")[2].split()[0] in "TtZX" for text in threads)
+
+
 def send(process: Process, signum: signal.Signals) -> None:
     """Signal the process if it is still the same one."""
     if is_alive(process):

@@ -137,7 +137,7 @@ def _prepare_postgres(launch: Launch) -> None:
         raise Conflict(
             "stack.postgres_major",
             f"{folder} was made by PostgreSQL {major}, but {launch.program.path} is {launch.program.version}.",
-            hint=f"set POSTGRES_BIN to a PostgreSQL {major}, or dump and restore the data",
+            hint=way_out(major, launch.program),
         )
     conf = POSTGRES_CONF.format(
         port=launch.settings.database.parts.port, durability="" if launch.durable else NOT_DURABLE
@@ -145,6 +145,12 @@ def _prepare_postgres(launch: Launch) -> None:
     for name, text in (("postgresql.conf", conf), ("pg_hba.conf", POSTGRES_HBA)):
         _write_private(folder / name, text)
         launch.privileges.hand_over(folder / name)
+
+
+def way_out(major: str, program: Program) -> str:
+    """What to do with a data folder of another PostgreSQL major than the program's."""
+    same = f"set POSTGRES_BIN to the folder of a PostgreSQL {major}"
+    return f"run ./drystone db upgrade, or {same}" if int(major) < int(program.version.split(".")[0]) else same
 
 
 def _initdb(launch: Launch) -> None:
@@ -180,7 +186,7 @@ def _initdb(launch: Launch) -> None:
         if result.returncode != 0:
             raise Unavailable(
                 "stack.initdb_failed",
-                f"initdb could not make {launch.folder}: {_last_words(result.stderr or result.stdout)}",
+                f"initdb could not make {launch.folder}: {last_words(result.stderr or result.stdout)}",
                 hint="is there space on the disk, and may you write there?",
             )
         draft.rename(launch.folder)
@@ -189,7 +195,8 @@ def _initdb(launch: Launch) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _last_words(output: str) -> str:
+def last_words(output: str) -> str:
+    """The line of a program's output that says most about why it failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
     return (errors or lines or ["it said nothing"])[-1]
@@ -209,9 +216,14 @@ def _repair_postgres(launch: Launch) -> None:
     Needed when `.env` was lost or its password changed while the data stayed.
     """
     password = bootstrap.literal(launch.settings.database.superuser_password.get_secret_value())
-    subprocess.run(
-        [*launch.privileges.prefix, str(launch.program.path), "--single", "-D", str(launch.folder), "postgres"],
-        input=f"ALTER ROLE postgres PASSWORD {password};\n",
+    ask_alone(launch, "postgres", f"ALTER ROLE postgres PASSWORD {password};")
+
+
+def ask_alone(launch: Launch, database: str, statement: str) -> subprocess.CompletedProcess[str]:
+    """What PostgreSQL says to a statement on one line while no server runs. It recovers first if it was killed."""
+    return subprocess.run(
+        [*launch.privileges.prefix, str(launch.program.path), "--single", "-D", str(launch.folder), database],
+        input=f"{statement}\n",
         env=_environment(launch),
         capture_output=True,
         text=True,

@@ -111,10 +111,13 @@ def _lock(file: int, *, patience_s: float) -> bool:
 
 
 class RunLock:
-    """Held by the one `up` of a data folder, for as long as it lives. The kernel lets go of it, however `up` ends."""
+    """Held by the one `up` of a data folder, for as long as it lives. The kernel lets go of it, however `up` ends.
 
-    def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / "up.lock"
+    name: another file for another lock of the same kind.
+    """
+
+    def __init__(self, run_dir: Path, name: str = "up.lock") -> None:
+        self._path = run_dir / name
         self._file: int | None = None
 
     def acquire(self) -> bool:

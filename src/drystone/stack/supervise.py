@@ -9,6 +9,7 @@ gives running servers with roles, database, extensions and bucket, and leaves no
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import re
 import shutil
@@ -24,7 +25,7 @@ from typing import Self
 
 from drystone.core.errors import Conflict, DrystoneError, Invalid, Unavailable
 from drystone.core.settings import Settings, absolute
-from drystone.stack import ports, probes, processes
+from drystone.stack import ports, probes, processes, swap
 from drystone.stack.guardian import Guardian
 from drystone.stack.logs import Logs
 from drystone.stack.services import ALL, Launch, Service
@@ -355,6 +356,9 @@ def make_folders(data_dir: Path) -> None:
     try:
         for folder in (data_dir, data_dir / "logs", data_dir / "run"):
             folder.mkdir(parents=True, exist_ok=True)
+        with (data_dir / "run" / "swap.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # a service manager starts several servers at once
+            swap.finish(data_dir)
         free = shutil.disk_usage(data_dir).free
     except OSError as exc:
         raise Unavailable(

@@ -24,7 +24,7 @@ from drystone.core import settings as core_settings
 from drystone.core.errors import Conflict, DrystoneError, Unavailable
 from drystone.core.settings import Settings
 from drystone.stack import app as own
-from drystone.stack import dotenv, ports, processes, state
+from drystone.stack import dotenv, freeze, ports, processes, state
 from drystone.stack.app import App, Hook
 from drystone.stack.keeper import Keeper
 from drystone.stack.logs import Logs, Terminal
@@ -514,6 +514,7 @@ def take_down(project: Project, *, talk: TextIO) -> bool:
     """Stop the stack and wait until all is gone; False if nothing was running."""
     lock = RunLock(project.run_dir)
     pid = lock.holder()
+    freeze.thaw(processes.run_prefix(project.data_dir))  # whoever halted them for a snapshot may have been killed
     if pid:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + DOWN_TIMEOUT_S

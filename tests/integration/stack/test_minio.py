@@ -16,6 +16,7 @@ from obstore.store import S3Store
 
 from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings, parse
+from drystone.stack import reset, snapshot
 from drystone.stack.dotenv import make_environment
 from drystone.stack.services import OBJECTS
 from drystone.stack.supervise import Servers
@@ -95,3 +96,19 @@ def test_neither_store_is_started_on_the_data_of_the_other(
     with_minio = parse(environment | {"DRYSTONE_DATA_DIR": str(tmp_path)})
     with pytest.raises(Unavailable, match="which weed made"):
         OBJECTS.resolve(with_minio)
+
+
+def test_a_snapshot_of_a_running_stack_on_minio_is_restored_over_seaweedfs(tmp_path: Path) -> None:
+    minio = make_environment(data_dir=tmp_path, model_dir=tmp_path, S3_BIN=shutil.which("minio") or "")
+    either = minio | {"S3_BIN": ""}
+    with Servers(parse(minio), Path("/"), durable=False):
+        obstore.put(store(parse(minio)), "a/kept", b"kept" * 100_000)
+        snapshot.save(parse(minio), "on-minio")
+    reset.reset(parse(minio))
+    with Servers(parse(either), Path("/"), durable=False) as servers:
+        assert "wheel" in servers["objects"].provider
+
+    snapshot.restore(parse(either), "on-minio")
+
+    with Servers(parse(either), Path("/"), durable=False):
+        assert bytes(obstore.get(store(parse(either)), "a/kept").bytes()) == b"kept" * 100_000
