@@ -20,8 +20,9 @@ from obstore.store import S3Store
 
 from benchmarks import measures, report, stacks
 from drystone.core.settings import Settings
-from drystone.stack import bootstrap, snapshot
-from drystone.stack.manifest import Manifest
+from drystone.stack import bootstrap
+from drystone.stack.data import snapshot
+from drystone.stack.data.manifest import Manifest
 from drystone.stack.supervise import Servers
 
 _OBJECT_BYTES = 2_500_000

@@ -20,7 +20,7 @@ import pytest
 from drystone import schema
 from drystone.cli import doctor
 from drystone.stack import ports, processes, state
-from drystone.stack.findings import Code, Finding, Report
+from drystone.stack.diagnosis.findings import Code, Finding, Report
 from tests.e2e.conftest import ROOT, Stack
 
 # Hanging servers may cost two seconds, twice; the rest is for a busy machine.

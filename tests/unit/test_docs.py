@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drystone.core import settings
-from drystone.stack.findings import Code
+from drystone.stack.diagnosis.findings import Code
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

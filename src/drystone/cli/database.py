@@ -50,7 +50,7 @@ def upgrade(
     """
     from drystone.core.settings import load
     from drystone.stack import root
-    from drystone.stack import upgrade as stack
+    from drystone.stack.data import upgrade as stack
 
     done = stack.upgrade(load(root.find()), from_bin=from_bin, say=lambda text: typer.echo(text, err=True))
     if done.kept is None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from drystone.core.db import Sessions
     from drystone.core.settings import Settings
-    from drystone.stack.doctor import Examination, Site
-    from drystone.stack.findings import Finding, Report
+    from drystone.stack.diagnosis.doctor import Examination, Site
+    from drystone.stack.diagnosis.findings import Finding, Report
 
 _TIMEOUT_S = 2.0
 # A job that is due is taken within a sweep or two, also when its message is lost.
@@ -52,7 +52,7 @@ def doctor(
 
 def examine(folder: Path, shell: Mapping[str, str]) -> Report:
     """Everything there is to find out about the project in `folder`."""
-    from drystone.stack import doctor as stack
+    from drystone.stack.diagnosis import doctor as stack
 
     examination = stack.examine(folder, shell)
     report = examination.report
@@ -83,7 +83,7 @@ def _print(report: Report) -> None:
 
 def _examine_model(report: Report, settings: Settings) -> None:
     from drystone.adapters.embedding import model
-    from drystone.stack.findings import Code, Finding
+    from drystone.stack.diagnosis.findings import Code, Finding
 
     folder = settings.general.model_dir / model.MODEL_ID
     if settings.embedding.provider != "bundled" or not folder.exists():
@@ -98,7 +98,7 @@ def _examine_model(report: Report, settings: Settings) -> None:
 
 async def _examine_work(examination: Examination, site: Site) -> None:
     """The schema where PostgreSQL answers, the worker where it should run."""
-    from drystone.stack.findings import Code
+    from drystone.stack.diagnosis.findings import Code
 
     report = examination.report
     if not examination.answers("postgres"):
@@ -139,7 +139,7 @@ async def _checked(report: Report, check: str, asking: Coroutine[Any, Any, list[
 async def _schema(site: Site) -> list[Finding]:
     from drystone import schema
     from drystone.core.db import transaction
-    from drystone.stack.findings import Code, Finding
+    from drystone.stack.diagnosis.findings import Code, Finding
 
     async with _open_sessions(site.project.settings) as sessions, transaction(sessions) as session:
         found = await schema.current(session)
@@ -155,7 +155,7 @@ async def _schema(site: Site) -> list[Finding]:
 async def _worker(site: Site) -> list[Finding]:
     from drystone.core.errors import Unavailable
     from drystone.jobs import presence
-    from drystone.stack.findings import Code, Finding
+    from drystone.stack.diagnosis.findings import Code, Finding
 
     async with presence.connect(site.project.settings.redis, timeout_s=_TIMEOUT_S) as redis:
         alive = [name for name in await presence.present(redis) if _is_alive(presence.pid_here(name))]
@@ -198,7 +198,7 @@ def _paused(site: Site, names: list[str]) -> list[int]:
 async def _stuck_jobs(site: Site) -> list[Finding]:
     from drystone.core.db import transaction
     from drystone.jobs import queries
-    from drystone.stack.findings import Code, Finding
+    from drystone.stack.diagnosis.findings import Code, Finding
 
     settings = site.project.settings
     patience_s = 3.0 * settings.worker.sweep_s

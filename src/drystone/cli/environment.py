@@ -51,7 +51,8 @@ def check() -> None:
     from drystone.cli import doctor
     from drystone.core import logging
     from drystone.core.settings import variables
-    from drystone.stack import environment, root
+    from drystone.stack import root
+    from drystone.stack.diagnosis import environment
 
     logging.configure("ERROR", "console")
     folder = root.find()
@@ -79,7 +80,8 @@ def show(
 
     from drystone.cli import terminal
     from drystone.core import logging
-    from drystone.stack import environment, root
+    from drystone.stack import root
+    from drystone.stack.diagnosis import environment
 
     logging.configure("ERROR", "console")
     variables = environment.variables(root.find(), os.environ)

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from drystone.core.settings import Settings
-    from drystone.stack.manifest import Manifest
+    from drystone.stack.data.manifest import Manifest
 
 snapshot = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +31,7 @@ def save(name: Name) -> None:
     Works while the stack is down, and while it runs: then everything is halted for a moment, which is told. `.env` is
     not part of it.
     """
-    from drystone.stack import snapshot as stack
+    from drystone.stack.data import snapshot as stack
 
     began = time.monotonic()
     made = stack.save(_settings(), name)
@@ -51,7 +51,7 @@ def restore(
     """
     from drystone import schema
     from drystone.stack import root
-    from drystone.stack import snapshot as stack
+    from drystone.stack.data import snapshot as stack
 
     settings = _settings()
     found = stack.read(settings, name)
@@ -68,7 +68,7 @@ def list_(
     """List the snapshots, oldest first: name, when it was made, size, schema. Contents are checked by `restore` only."""
     from drystone.cli import terminal
     from drystone.core.errors import DrystoneError
-    from drystone.stack import snapshot as stack
+    from drystone.stack.data import snapshot as stack
 
     found = stack.every(_settings())
     made = [each for each in found if not isinstance(each, DrystoneError)]
@@ -90,7 +90,7 @@ def list_(
 @snapshot.command("rm")
 def remove(name: Name) -> None:
     """Remove a snapshot."""
-    from drystone.stack import snapshot as stack
+    from drystone.stack.data import snapshot as stack
 
     stack.remove(_settings(), name)
     typer.echo(f"removed {name}", err=True)
@@ -101,7 +101,7 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
 
     `.env`, snapshots, models and logs stay. The next `up` begins with an empty stack.
     """
-    from drystone.stack import reset as stack
+    from drystone.stack.data import reset as stack
 
     settings = _settings()
     names = stack.names(settings)

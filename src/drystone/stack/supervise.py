@@ -25,7 +25,8 @@ from typing import Self
 
 from drystone.core.errors import Conflict, DrystoneError, Invalid, Unavailable
 from drystone.core.settings import Settings, absolute
-from drystone.stack import ports, probes, processes, swap
+from drystone.stack import ports, probes, processes
+from drystone.stack.data import swap
 from drystone.stack.guardian import Guardian
 from drystone.stack.logs import Logs
 from drystone.stack.services import ALL, Launch, Service

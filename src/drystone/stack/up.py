@@ -24,8 +24,9 @@ from drystone.core import settings as core_settings
 from drystone.core.errors import Conflict, DrystoneError, Unavailable
 from drystone.core.settings import Settings
 from drystone.stack import app as own
-from drystone.stack import dotenv, freeze, ports, processes, state
+from drystone.stack import dotenv, ports, processes, state
 from drystone.stack.app import App, Hook
+from drystone.stack.data import freeze
 from drystone.stack.keeper import Keeper
 from drystone.stack.logs import Logs, Terminal
 from drystone.stack.state import Restart, RunLock, RunState, ServiceState, StateFile

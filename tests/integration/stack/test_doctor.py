@@ -22,9 +22,10 @@ import pytest
 from drystone.cli import doctor
 from drystone.core import settings as core_settings
 from drystone.core.settings import Settings
-from drystone.stack import doctor as stack_doctor
-from drystone.stack import dotenv, ports, processes, replies, up
-from drystone.stack.findings import Code, Finding
+from drystone.stack import dotenv, ports, processes, up
+from drystone.stack.diagnosis import doctor as stack_doctor
+from drystone.stack.diagnosis import replies
+from drystone.stack.diagnosis.findings import Code, Finding
 from drystone.stack.services import REDIS
 from drystone.stack.state import RunLock
 from drystone.stack.supervise import Servers

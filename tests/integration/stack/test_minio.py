@@ -16,7 +16,7 @@ from obstore.store import S3Store
 
 from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings, parse
-from drystone.stack import reset, snapshot
+from drystone.stack.data import reset, snapshot
 from drystone.stack.dotenv import make_environment
 from drystone.stack.services import OBJECTS
 from drystone.stack.supervise import Servers

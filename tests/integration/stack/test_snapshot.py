@@ -29,9 +29,10 @@ from obstore.store import S3Store
 
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.settings import Settings, parse
-from drystone.stack import freeze, reset, services, snapshot, swap
+from drystone.stack import services
+from drystone.stack.data import freeze, reset, snapshot, swap
+from drystone.stack.data.manifest import Made, Manifest
 from drystone.stack.dotenv import make_environment
-from drystone.stack.manifest import Made, Manifest
 from drystone.stack.state import RunLock
 from drystone.stack.supervise import Servers
 
@@ -447,7 +448,7 @@ def test_a_name_that_is_none_is_refused(stack: Stack, name: str) -> None:
 KILLED = """
 import json, os, signal, sys
 from drystone.core.settings import parse
-from drystone.stack import snapshot
+from drystone.stack.data import snapshot
 what, name, events, left = sys.argv[1], sys.argv[2], sys.argv[3].split(), int(sys.argv[4])
 settings = parse(json.loads(os.environ["SETTINGS"]))
 def step(event, args):
@@ -517,7 +518,7 @@ def test_a_killed_save_leaves_nothing_that_looks_like_a_snapshot(stack: Stack) -
 
 def halt(stack: Stack) -> subprocess.Popen[str]:
     """A process that has halted the stack and waits."""
-    words = "import sys; from pathlib import Path; from drystone.stack import freeze\n"
+    words = "import sys; from pathlib import Path; from drystone.stack.data import freeze\n"
     words += "with freeze.frozen(Path(sys.argv[1])): print('halted', flush=True); sys.stdin.read()"
     asker = subprocess.Popen(
         [sys.executable, "-c", words, str(stack.data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -19,7 +19,8 @@ import pytest
 
 from drystone.core.errors import Conflict, NotFound
 from drystone.core.settings import Settings, parse
-from drystone.stack import bootstrap, privileges, reset, snapshot, upgrade
+from drystone.stack import bootstrap, privileges
+from drystone.stack.data import reset, snapshot, upgrade
 from drystone.stack.dotenv import make_environment
 from drystone.stack.supervise import Servers
 

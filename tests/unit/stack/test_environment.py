@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from drystone.core import settings as core_settings
-from drystone.stack import dotenv, environment
-from drystone.stack.findings import Code
+from drystone.stack import dotenv
+from drystone.stack.diagnosis import environment
+from drystone.stack.diagnosis.findings import Code
 
 SECRET = "Zq8-fW_3kLm0vR7tY2uXo5"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from drystone.stack import swap
+from drystone.stack.data import swap
 
 # Runs a function of `swap` and dies, as by `kill -9`, when it is about to take its n-th step on the file system.
 RUN = """
 import os, signal, sys
 from pathlib import Path
-from drystone.stack import swap
+from drystone.stack.data import swap
 left = int(sys.argv[1])
 def step(event, args):
     global left

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from drystone.core.errors import Conflict
-from drystone.stack import trees
-from drystone.stack.archive import Archive
+from drystone.stack.data import trees
+from drystone.stack.data.archive import Archive
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from drystone.core.settings import Settings
-from drystone.stack import rest, swap
-from drystone.stack.swap import PARTS
+from drystone.stack.data import rest, swap
+from drystone.stack.data.swap import PARTS
 
 
 def names(settings: Settings) -> list[str]:

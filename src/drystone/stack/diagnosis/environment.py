@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from drystone.core import settings as core_settings
 from drystone.core.settings import SettingsError
 from drystone.stack import dotenv
-from drystone.stack.findings import Code, Finding
+from drystone.stack.diagnosis.findings import Code, Finding
 
 # A random secret of 16 hexadecimal digits has ten different ones on average, and fewer than seven once in 400.
 MIN_VARIETY = 7

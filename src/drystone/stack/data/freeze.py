@@ -31,7 +31,7 @@ def frozen(data_dir: Path) -> Iterator[float]:
     """
     prefix = processes.run_prefix(data_dir)
     holder = subprocess.Popen(
-        [sys.executable, "-m", "drystone.stack.freeze", prefix],
+        [sys.executable, "-m", "drystone.stack.data.freeze", prefix],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # who asked may be gone: then there is nobody to tell

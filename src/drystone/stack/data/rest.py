@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from drystone.core.errors import Conflict, NotFound, Unavailable
 from drystone.core.settings import Settings
-from drystone.stack import processes, swap
+from drystone.stack import processes
+from drystone.stack.data import swap
 from drystone.stack.services import ALL
 from drystone.stack.state import RunLock
 from drystone.stack.supervise import MIN_FREE_BYTES

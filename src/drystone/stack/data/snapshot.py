@@ -19,12 +19,13 @@ from pathlib import Path
 
 from drystone.core.errors import Conflict, DrystoneError, Invalid, NotFound, Unavailable
 from drystone.core.settings import Settings
-from drystone.stack import bootstrap, freeze, manifest, probes, processes, rest, services, swap, trees
-from drystone.stack.archive import Archive
-from drystone.stack.manifest import DATA, Made, Manifest
+from drystone.stack import bootstrap, probes, processes, services
+from drystone.stack.data import freeze, manifest, rest, swap, trees
+from drystone.stack.data.archive import Archive
+from drystone.stack.data.manifest import DATA, Made, Manifest
+from drystone.stack.data.swap import PARTS
 from drystone.stack.services import ALL, POSTGRES
 from drystone.stack.state import RunLock
-from drystone.stack.swap import PARTS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Written anew at each start, or meant for one running server only. redis.conf holds a password.

@@ -23,7 +23,8 @@ from pydantic import SecretStr
 
 from drystone.core.errors import Conflict, NotFound, Unavailable
 from drystone.core.settings import DatabaseSettings, Settings
-from drystone.stack import bootstrap, ports, probes, rest, services, swap, trees
+from drystone.stack import bootstrap, ports, probes, services
+from drystone.stack.data import rest, swap, trees
 from drystone.stack.providers import POSTGRES_FOLDERS, Program
 from drystone.stack.services import POSTGRES, Service
 from drystone.stack.supervise import Servers

@@ -19,12 +19,13 @@ from pathlib import Path
 from drystone.core import settings as core_settings
 from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings, SettingsError
-from drystone.stack import dotenv, environment, ports, processes, replies, state
-from drystone.stack.findings import Code, Finding, Report
+from drystone.stack import dotenv, ports, processes, state
+from drystone.stack.diagnosis import environment, replies
+from drystone.stack.diagnosis.findings import Code, Finding, Report
+from drystone.stack.diagnosis.replies import Reply
 from drystone.stack.ports import Holder
 from drystone.stack.processes import Process
 from drystone.stack.providers import Program
-from drystone.stack.replies import Reply
 from drystone.stack.services import ALL, LOOPBACK, Service, way_out
 from drystone.stack.state import RunLock, RunState
 from drystone.stack.supervise import MIN_FREE_BYTES

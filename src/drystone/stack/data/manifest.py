@@ -15,9 +15,9 @@ from typing import Any
 
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.settings import Settings
-from drystone.stack import trees
-from drystone.stack.archive import Archive
-from drystone.stack.swap import PARTS
+from drystone.stack.data import trees
+from drystone.stack.data.archive import Archive
+from drystone.stack.data.swap import PARTS
 
 FORMAT = 1
 FILE, DATA = "manifest.json", "data.tar"

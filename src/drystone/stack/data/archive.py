@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from drystone.stack import trees
-from drystone.stack.trees import Entry
+from drystone.stack.data import trees
+from drystone.stack.data.trees import Entry
 
 # A file that was written this short a time before it was copied may have the same times after another write.
 RACY_NS = 2_000_000_000
