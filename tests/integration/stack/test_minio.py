@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import obstore
 import psutil
 import pytest
-from obstore.store import S3Store
+from tests.clients import s3_store
 
 from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings, parse
@@ -43,24 +43,13 @@ def servers(settings: Settings) -> Iterator[Servers]:
         yield started
 
 
-def store(settings: Settings) -> S3Store:
-    return S3Store(
-        settings.s3.bucket,
-        endpoint=settings.s3.endpoint_url,
-        access_key_id=settings.s3.access_key_id,
-        secret_access_key=settings.s3.secret_access_key.get_secret_value(),
-        region=settings.s3.region,
-        client_options={"allow_http": True},
-    )
-
-
 def test_what_was_put_outlives_a_kill(servers: Servers, settings: Settings) -> None:
-    obstore.put(store(settings), "kept", b"content")
+    obstore.put(s3_store(settings), "kept", b"content")
 
     servers.kill("objects")
     servers.start_again("objects")
 
-    assert bytes(obstore.get(store(settings), "kept").bytes()) == b"content"
+    assert bytes(obstore.get(s3_store(settings), "kept").bytes()) == b"content"
 
 
 def test_it_listens_on_one_port_of_loopback_only(servers: Servers, settings: Settings) -> None:
@@ -102,7 +91,7 @@ def test_a_snapshot_of_a_running_stack_on_minio_is_restored_over_seaweedfs(tmp_p
     minio = make_environment(data_dir=tmp_path, model_dir=tmp_path, S3_BIN=shutil.which("minio") or "")
     either = minio | {"S3_BIN": ""}
     with Servers(parse(minio), Path("/"), durable=False):
-        obstore.put(store(parse(minio)), "a/kept", b"kept" * 100_000)
+        obstore.put(s3_store(parse(minio)), "a/kept", b"kept" * 100_000)
         snapshot.save(parse(minio), "on-minio")
     reset.reset(parse(minio))
     with Servers(parse(either), Path("/"), durable=False) as servers:
@@ -111,4 +100,4 @@ def test_a_snapshot_of_a_running_stack_on_minio_is_restored_over_seaweedfs(tmp_p
     snapshot.restore(parse(either), "on-minio")
 
     with Servers(parse(either), Path("/"), durable=False):
-        assert bytes(obstore.get(store(parse(either)), "a/kept").bytes()) == b"kept" * 100_000
+        assert bytes(obstore.get(s3_store(parse(either)), "a/kept").bytes()) == b"kept" * 100_000

@@ -15,9 +15,9 @@ import obstore
 import psutil
 import pytest
 import redis
-from obstore.store import S3Store
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.clients import redis_client, s3_store
 
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.settings import Settings, parse
@@ -65,21 +65,6 @@ def owner_url(settings: Settings) -> str:
     return settings.database.migration_url.get_secret_value()
 
 
-def client(settings: Settings) -> redis.Redis:
-    return redis.Redis.from_url(settings.redis.url.get_secret_value())
-
-
-def store(settings: Settings) -> S3Store:
-    return S3Store(
-        settings.s3.bucket,
-        endpoint=settings.s3.endpoint_url,
-        access_key_id=settings.s3.access_key_id,
-        secret_access_key=settings.s3.secret_access_key.get_secret_value(),
-        region=settings.s3.region,
-        client_options={"allow_http": True},
-    )
-
-
 async def test_postgres_has_vectors_checksums_scram_and_no_unix_socket(servers: Servers, settings: Settings) -> None:
     url = app_url(settings)
 
@@ -116,7 +101,7 @@ def test_redis_refuses_a_wrong_password_and_keeps_a_log(servers: Servers, settin
         wrong.ping()
     with pytest.raises(redis.AuthenticationError):
         none.ping()
-    with client(settings) as right:
+    with redis_client(settings) as right:
         assert right.config_get("appendonly") == {"appendonly": "yes"}
         assert right.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     wrong.close()
@@ -125,7 +110,7 @@ def test_redis_refuses_a_wrong_password_and_keeps_a_log(servers: Servers, settin
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_the_s3_store_refuses_unsigned_requests(servers: Servers, settings: Settings, method: str) -> None:
-    obstore.put(store(settings), "secret", b"content")
+    obstore.put(s3_store(settings), "secret", b"content")
     request = Request(f"{settings.s3.endpoint_url}/{settings.s3.bucket}/secret", method=method)
 
     with pytest.raises(HTTPError) as refused:
@@ -174,10 +159,10 @@ def test_the_port_of_a_running_server_is_refused_by_the_name_of_its_variable(
 async def test_killed_servers_come_back_with_their_data(servers: Servers, settings: Settings) -> None:
     await query(owner_url(settings), "CREATE TABLE kept AS SELECT 42 AS answer")
     await query(owner_url(settings), f"GRANT SELECT ON kept TO {settings.database.parts.user}")
-    with client(settings) as connection:
+    with redis_client(settings) as connection:
         connection.set("kept", "42")
         connection.execute_command("WAITAOF", 1, 0, 5000)
-    obstore.put(store(settings), "kept", b"42")
+    obstore.put(s3_store(settings), "kept", b"42")
 
     for name in ("postgres", "redis", "objects"):
         before = servers.pid(name)
@@ -186,9 +171,9 @@ async def test_killed_servers_come_back_with_their_data(servers: Servers, settin
         assert servers.pid(name) != before
 
     assert await query(app_url(settings), "SELECT answer FROM kept") == 42
-    with client(settings) as connection:
+    with redis_client(settings) as connection:
         assert connection.get("kept") == b"42"
-    assert bytes(obstore.get(store(settings), "kept").bytes()) == b"42"
+    assert bytes(obstore.get(s3_store(settings), "kept").bytes()) == b"42"
 
 
 async def test_passwords_follow_the_settings_when_the_data_stays(tmp_path: Path) -> None:
@@ -293,7 +278,7 @@ def test_external_servers_are_prepared_asked_and_never_started(
     with Servers(guest, tmp_path) as external:
         assert [(server.pid, server.provider) for server in external] == [(None, "external")] * 3
     assert sorted(each.name for each in tmp_path.iterdir()) == ["logs", "run"]
-    assert client(guest).ping()
+    assert redis_client(guest).ping()
 
 
 def test_preparing_needs_the_superuser(environment: dict[str, str], tmp_path: Path) -> None:

@@ -24,8 +24,7 @@ import asyncpg
 import obstore
 import psutil
 import pytest
-import redis
-from obstore.store import S3Store
+from tests.clients import redis_client, s3_store
 
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.settings import Settings, parse
@@ -69,7 +68,7 @@ class Writer:
 
     async def _write(self) -> None:
         connection = await asyncpg.connect(self.settings.database.migration_url.get_secret_value(), ssl=False)
-        broker, objects = client(self.settings), store(self.settings)
+        broker, objects = redis_client(self.settings), s3_store(self.settings)
         number = 1000
         while not self._stop.is_set():
             began = time.monotonic()
@@ -102,21 +101,6 @@ class Stack:
         return self.data_dir / "snapshots"
 
 
-def client(settings: Settings) -> redis.Redis:
-    return redis.Redis.from_url(settings.redis.url.get_secret_value())
-
-
-def store(settings: Settings) -> S3Store:
-    return S3Store(
-        settings.s3.bucket,
-        endpoint=settings.s3.endpoint_url,
-        access_key_id=settings.s3.access_key_id,
-        secret_access_key=settings.s3.secret_access_key.get_secret_value(),
-        region=settings.s3.region,
-        client_options={"allow_http": True},
-    )
-
-
 async def execute(settings: Settings, *statements: str) -> None:
     connection = await asyncpg.connect(settings.database.migration_url.get_secret_value(), ssl=False)
     for statement in statements:
@@ -128,9 +112,9 @@ async def look(settings: Settings) -> Found:
     connection = await asyncpg.connect(settings.database.migration_url.get_secret_value(), ssl=False)
     rows = [row["id"] for row in await connection.fetch("SELECT id FROM things ORDER BY id")]
     await connection.close()
-    with client(settings) as broker:
+    with redis_client(settings) as broker:
         keys = [int(each) for each in broker.lrange("things", 0, -1)]
-    objects = store(settings)
+    objects = s3_store(settings)
     paths = sorted(each["path"] for page in obstore.list(objects) for each in page)
     return Found(rows, keys, {path: bytes(obstore.get(objects, path).bytes()) for path in paths})
 
@@ -147,18 +131,18 @@ async def fill(settings: Settings) -> None:
         "CREATE TABLE alembic_version (version_num text)",
         f"INSERT INTO alembic_version VALUES ('{SCHEMA}')",
     )
-    with client(settings) as broker:
+    with redis_client(settings) as broker:
         broker.rpush("things", *range(1, 501))
     for number in range(20):
-        obstore.put(store(settings), f"before/{number}", os.urandom(100_000))
+        obstore.put(s3_store(settings), f"before/{number}", os.urandom(100_000))
 
 
 async def spoil(settings: Settings) -> None:
     """Other rows, keys and objects, as after a day's work that one regrets."""
     await execute(settings, "DELETE FROM things", "INSERT INTO things VALUES (-1)")
-    with client(settings) as broker:
+    with redis_client(settings) as broker:
         broker.delete("things")
-    objects = store(settings)
+    objects = s3_store(settings)
     for page in obstore.list(objects):
         for each in page:
             obstore.delete(objects, each["path"])
