@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -60,6 +61,18 @@ def test_the_superuser_of_somebody_elses_server_need_not_be_known(
     del complete["POSTGRES_SUPERUSER_PASSWORD"]
 
     parse(complete | somewhere_else)
+
+
+@pytest.mark.parametrize(
+    ("changed", "other"), [("REDIS_URL", "CELERY_BROKER_URL"), ("DATABASE_URL", "MIGRATION_DATABASE_URL")]
+)
+def test_the_urls_of_one_server_of_ours_must_agree(complete: dict[str, str], changed: str, other: str) -> None:
+    port = str(urlsplit(complete[changed]).port)
+    complete[changed] = complete[changed].replace(f":{port}/", ":9999/")
+
+    with pytest.raises(SettingsError, match=f"{other}: must "):
+        parse(complete)
+    parse(complete | {"POSTGRES_PROVIDER": "external", "REDIS_PROVIDER": "external"})
 
 
 @pytest.mark.parametrize("provider", ["wheel", "nix", "path"])

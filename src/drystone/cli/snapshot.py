@@ -51,10 +51,12 @@ def restore(
     """
     from drystone import schema
     from drystone.stack import root
+    from drystone.stack.data import rest
     from drystone.stack.data import snapshot as stack
 
     settings = _settings()
     found = stack.read(settings, name)
+    rest.check(settings, "Restoring a snapshot")
     _ask(f"Replace the present data by {_told(found)} of {found.created_at}?", yes)
     began = time.monotonic()
     stack.restore(settings, name, schemas=schema.revisions(root.find()))
@@ -77,9 +79,9 @@ def list_(
     for each in [] if as_json else made:
         if terminal.is_terminal():
             schema = each.schema or ""
-            typer.echo(f"{each.name:<24}  {each.created_at}  {terminal.size(each.size_bytes):>7}  {schema}".rstrip())
+            typer.echo(f"{each.name:<24}  {each.created_at}  {terminal.size(each.data_bytes):>7}  {schema}".rstrip())
         else:
-            terminal.print_row(each.name, each.created_at, each.size_bytes, each.schema)
+            terminal.print_row(each.name, each.created_at, each.data_bytes, each.schema)
     for unreadable in found:
         if isinstance(unreadable, DrystoneError):
             typer.echo(unreadable.message, err=True)
@@ -102,8 +104,10 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
     `.env`, snapshots, models and logs stay. The next `up` begins with an empty stack.
     """
     from drystone.stack.data import reset as stack
+    from drystone.stack.data import rest
 
     settings = _settings()
+    rest.check(settings, "Removing the data")
     names = stack.names(settings)
     if not names:
         typer.echo("There is no data.", err=True)
@@ -135,14 +139,15 @@ def _ask(question: str, yes: bool) -> None:
 def _told(manifest: Manifest) -> str:
     from drystone.cli import terminal
 
-    return f"{manifest.name} ({terminal.size(manifest.size_bytes)}, {len(manifest.files)} files)"
+    return f"{manifest.name} ({terminal.size(manifest.data_bytes)}, {len(manifest.files)} files)"
 
 
 def _as_json(manifest: Manifest) -> dict[str, object]:
     return {
         "name": manifest.name,
         "created_at": manifest.created_at,
-        "size_bytes": manifest.size_bytes,
+        "size_bytes": manifest.data_bytes,
+        "files_bytes": manifest.size_bytes,
         "schema": manifest.schema,
         "pause_s": manifest.pause_s,
         "made_by": {part: str(made) for part, made in manifest.made_by.items()},

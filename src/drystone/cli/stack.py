@@ -121,8 +121,11 @@ def status(
     from drystone.stack import up as stack
 
     folder = root.find()
+    elsewhere = ""
     try:
-        last, rows = stack.status(stack.open_project(folder))
+        project = stack.open_project(folder)
+        last, rows = stack.status(project)
+        elsewhere = stack.served(project)
     except SettingsError:
         if (folder / ".env").exists():
             raise
@@ -134,7 +137,7 @@ def status(
         about["reason"] = last.reason if last else ""
         typer.echo(json.dumps(about | {"services": [_as_json(row) for row in rows]}))
     else:
-        _print_status(last, rows, healthy)
+        _print_status(last, rows, healthy, elsewhere)
     raise typer.Exit(0 if healthy else NOT_RUNNING)
 
 
@@ -179,7 +182,7 @@ def _overall(last: RunState | None, healthy: bool) -> str:
     return last.status if healthy or last.status != "healthy" else "unhealthy"
 
 
-def _print_status(last: RunState | None, rows: list[Row], healthy: bool) -> None:
+def _print_status(last: RunState | None, rows: list[Row], healthy: bool, elsewhere: str) -> None:
     for row in rows:
         where = f"pid {row.pid}" if row.pid else ""
         port = f"port {row.port}" if row.port else ""
@@ -192,7 +195,9 @@ def _print_status(last: RunState | None, rows: list[Row], healthy: bool) -> None
     overall = _overall(last, healthy)
     reason = f": {last.reason}" if last and last.reason else ""
     hint = ""
-    if not healthy and overall in ("never started", "stopped", "failed"):
+    if elsewhere:
+        hint = f"\nanother supervisor runs {elsewhere}: ask that one; under systemd: systemctl status 'drystone-*'"
+    elif not healthy and overall in ("never started", "stopped", "failed"):
         hint = "\nhint: run ./drystone up"
     elif overall == "unhealthy":
         hint = "\nhint: ./drystone doctor looks for the cause; see also ./drystone logs web worker"

@@ -122,6 +122,9 @@ def _bucket(value: str) -> str:
     return value
 
 
+DATA_DIR = Path(".drystone")
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -137,7 +140,7 @@ class GeneralSettings(_Group):
         "console", alias="LOG_FORMAT", description="console for people, json for machines."
     )
     data_dir: Path = Field(
-        Path(".drystone"),
+        DATA_DIR,
         alias="DRYSTONE_DATA_DIR",
         description="Where the servers keep their data, logs and process state. Relative to the project's folder.",
     )
@@ -209,6 +212,10 @@ class RedisSettings(_Group):
     @cached_property
     def parts(self) -> _UrlParts:
         return _UrlParts(self.url.get_secret_value())
+
+    @cached_property
+    def broker_parts(self) -> _UrlParts:
+        return _UrlParts(self.broker_url.get_secret_value())
 
 
 class S3Settings(_Group):
@@ -482,7 +489,26 @@ def _check_servers(settings: Settings) -> list[str]:
             problems.append(
                 f"{provider_variable}: {provider} starts a server on this machine, but {variable} names another"
             )
-    ours = settings.database.parts.host in LOCAL_HOSTS and stack.postgres_provider != "external"
-    if ours and not settings.database.superuser_password.get_secret_value():
+    if settings.database.parts.host in LOCAL_HOSTS and stack.postgres_provider != "external":
+        problems += _check_our_postgres(settings.database)
+    if settings.redis.parts.host in LOCAL_HOSTS and stack.redis_provider != "external":
+        problems += _check_our_redis(settings.redis)
+    return problems
+
+
+def _check_our_postgres(database: DatabaseSettings) -> list[str]:
+    app, owner, problems = database.parts, database.migration_parts, []
+    if (app.host, app.port, app.database) != (owner.host, owner.port, owner.database):
+        problems.append("MIGRATION_DATABASE_URL: must name the host, port and database of DATABASE_URL")
+    if not database.superuser_password.get_secret_value():
         problems.append("POSTGRES_SUPERUSER_PASSWORD: is missing")
     return problems
+
+
+def _check_our_redis(redis: RedisSettings) -> list[str]:
+    own, broker = redis.parts, redis.broker_parts
+    if broker.host in LOCAL_HOSTS and (broker.port, broker.password) != (own.port, own.password):
+        return [
+            "CELERY_BROKER_URL: must have the port and password of REDIS_URL, whose server is the one that is started"
+        ]
+    return []

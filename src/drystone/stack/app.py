@@ -17,7 +17,7 @@ from drystone.core.errors import Unavailable
 from drystone.core.settings import ApiSettings
 from drystone.stack import ports, probes, processes
 from drystone.stack.logs import Logs, split_honcho
-from drystone.stack.supervise import Died, Stopped, how_it_ended, port_taken
+from drystone.stack.supervise import Died, Stopped, how_it_ended, port_taken, told_end
 
 # honcho ends its children by force five seconds after it asked them.
 HONCHO_STOP_S = 7.0
@@ -145,9 +145,7 @@ class App:
                 self._leaders[started[1]] = int(started[2])
                 self._on_pid(started[1], int(started[2]))
             elif (ended := re.fullmatch(r"([\w-]+)\.\d+ stopped \(rc=(-?\d+)\)", text)) and not self._first_end:
-                self._first_end = f"{ended[1]} {how_it_ended(int(ended[2]))}"
-                if last := self._logs.last(ended[1], 1):
-                    self._first_end += f"; last line: {last[0]}"
+                self._first_end = told_end(ended[1], int(ended[2]), self._logs)
         return name, text
 
     def _wait_ready(self) -> None:
@@ -183,8 +181,8 @@ class App:
 
     def _unnoticed_death(self) -> str | None:
         """Honcho takes a process for alive while anything it started holds its output open; we look for ourselves."""
-        if time.monotonic() < self._next_look:
-            return None
+        if self._first_end or time.monotonic() < self._next_look:
+            return None  # honcho has noticed, and is stopping the others
         self._next_look = time.monotonic() + LOOK_EVERY_S
         dead = [name for name, pid in self._leaders.items() if not processes.is_running(pid)]
         if not dead or not self._process:

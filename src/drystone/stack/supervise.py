@@ -40,6 +40,8 @@ STALE_RETRY_S = 10.0
 STALE = re.compile(
     r"lock file .* already exists|pre-existing shared memory block|is already in use|Address already in use"
 )
+# Variables that name the same server: a port is changed in both.
+SAME_PORT = {"DATABASE_URL": ("MIGRATION_DATABASE_URL",), "REDIS_URL": ("CELERY_BROKER_URL",)}
 MIN_FREE_BYTES = 200_000_000
 
 
@@ -171,8 +173,7 @@ class Server:
             return None
         if self._pump:
             self._pump.join(timeout=0.5)
-        last = self._logs.last(self.name, 1)
-        return f"{self.name} {how_it_ended(self._process.returncode)}" + (f"; last line: {last[0]}" if last else "")
+        return told_end(self.name, self._process.returncode, self._logs)
 
     def wait_dead(self, stop: threading.Event) -> str | None:
         """Wait until it ended; how, or None if `stop` was set before."""
@@ -451,6 +452,11 @@ def told_of_password(service: Service) -> Iterator[None]:
         ) from exc
 
 
+def all_with_port(variable: str) -> str:
+    """The variables in which the port of one stands, in words."""
+    return " and ".join((variable, *SAME_PORT.get(variable, ())))
+
+
 def port_taken(variable: str, port: int) -> DrystoneError:
     """The error for a port that another process holds."""
     held_by = ports.holder(port)
@@ -458,10 +464,16 @@ def port_taken(variable: str, port: int) -> DrystoneError:
     return Conflict(
         "stack.port_taken",
         f"Port {port}, which {variable} needs, is taken by {held_by or 'a process that this user may not see'}.",
-        hint=f"{stop}, or change the port of {variable} in .env",
+        hint=f"{stop}, or change the port in .env, in {all_with_port(variable)}",
         variable=variable,
         port=port,
     )
+
+
+def told_end(name: str, code: int, logs: Logs) -> str:
+    """How a process ended, with its last words; who is killed has no time for any."""
+    last = logs.last(name, 1) if code != -signal.SIGKILL else []
+    return f"{name} {how_it_ended(code)}" + (f"; last line: {last[0]}" if last else "")
 
 
 def how_it_ended(code: int) -> str:

@@ -104,6 +104,14 @@ def open_project(root: Path, *, shell: Mapping[str, str] | None = None) -> Proje
 def write_environment(root: Path, talk: TextIO, *, ports: dotenv.PortChoice = "free") -> None:
     """Write `.env`, or add what it lacks, and say so."""
     path = root / ".env"
+    data_dir = Path(os.environ.get("DRYSTONE_DATA_DIR") or core_settings.DATA_DIR)
+    pid = RunLock(root / data_dir / "run").holder() if not path.exists() else None
+    if pid:
+        raise Conflict(
+            "stack.env_lost",
+            f"{path} is gone, while process {pid} runs the stack that was started with it.",
+            hint="put it back; or run ./drystone down first, and then up, which writes another",
+        )
     if dotenv.create(path, ports=ports):
         print("Wrote .env with new secrets.", file=talk)
     elif added := dotenv.complete(path, os.environ, ports=ports):
@@ -128,12 +136,16 @@ def run(plan: Plan, *, out: TextIO, talk: TextIO) -> int:
         lock.release()
 
 
-def _check_not_served(project: Project) -> None:
-    """Raise Conflict when another supervisor runs this project's servers or processes."""
+def served(project: Project) -> str:
+    """The servers and processes of this project that another supervisor runs, in words; empty when there are none."""
     everyone = [each for each in processes.marked(processes.served_run_id(project.data_dir)) if each.is_served]
     pids = {each.pid for each in everyone}
-    if heads := [each for each in everyone if each.parent not in pids]:
-        named = ", ".join(f"{each.service} (pid {each.pid})" for each in heads)
+    return ", ".join(f"{each.service} (pid {each.pid})" for each in everyone if each.parent not in pids)
+
+
+def _check_not_served(project: Project) -> None:
+    """Raise Conflict when another supervisor runs this project's servers or processes."""
+    if named := served(project):
         raise Conflict(
             "stack.is_served",
             f"Another supervisor runs this project: {named}.",
@@ -321,9 +333,8 @@ class _Run:
         for process in ["honcho", *self._app_processes()]:
             self._state.service(process, state="ready", seconds=round(self._app.seconds, 3))
         seconds = round(time.monotonic() - self._began, 3)
-        if self._healthy.is_set():
-            self._say(f"web, worker ready {self._app.seconds:5.1f} s")
-        else:
+        self._say(f"web and worker ready {self._app.seconds:.1f} s")
+        if not self._healthy.is_set():
             self._state.set(status="healthy", seconds=seconds)
             self._healthy.set()
             self._say(self._summary(seconds))
@@ -351,15 +362,11 @@ class _Run:
         self._stop.set()
 
     def _summary(self, seconds: float) -> str:
-        rows = [f"{server.name:<9} {server.seconds:5.1f} s" for server in self._servers]
-        rows += [f"{name:<9} {took:5.1f} s" for name, took in self._hook_seconds.items()]
-        rows.append(f"{'app':<9} {self._app.seconds:5.1f} s")
         url = self._project.url
         return "\n".join(
             [
                 "",
                 f"Healthy after {seconds:.1f} s.",
-                *(f"  {row}" for row in rows),
                 "",
                 f"  API    {url}/api/v1",
                 f"  docs   {url}/docs",
@@ -518,6 +525,7 @@ def take_down(project: Project, *, talk: TextIO) -> bool:
     freeze.thaw(processes.run_prefix(project.data_dir))  # whoever halted them for a snapshot may have been killed
     if pid:
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)  # it may have been paused
         deadline = time.monotonic() + DOWN_TIMEOUT_S
         while lock.holder() == pid and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -576,6 +584,8 @@ def _row(name: str, service: ServiceState, runs: bool, pids: set[int]) -> Row:
     alive = runs and service.pid is not None and processes.find(service.pid) is not None
     has_no_pid = service.state in ("external", "starting", "restarting")
     now_state = service.state if alive or (runs and has_no_pid) else "stopped"
+    if alive and service.pid and processes.is_paused(service.pid):
+        now_state = "paused"
     return Row(
         name=name,
         state=now_state,

@@ -28,7 +28,7 @@ from drystone.stack.diagnosis import replies
 from drystone.stack.diagnosis.findings import Code, Finding
 from drystone.stack.services import REDIS
 from drystone.stack.state import RunLock
-from drystone.stack.supervise import Servers
+from drystone.stack.supervise import Servers, all_with_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -217,7 +217,7 @@ def test_a_port_that_a_stranger_holds(stopped: Stopped, tmp_path: Path, name: st
             f"Port {stopped.port(name)}, which {variable} needs, is held by pid {stranger.pid} ("
         )
         assert finding.message.endswith(f" in {tmp_path}.")
-        assert finding.fix == f"kill {stranger.pid}, or set another port in {variable}"
+        assert finding.fix == f"kill {stranger.pid}, or set another port in {all_with_port(variable)}"
         assert stranger.poll() is None
 
 

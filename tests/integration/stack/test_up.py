@@ -9,6 +9,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -245,8 +246,10 @@ def gone_within(stack: Stack, timeout_s: float) -> None:
 def test_it_tells_what_it_did_and_what_comes_next(running: Stack) -> None:
     text = running.output
 
-    for name in ("postgres", "redis", "objects", "migrate", "model", "app"):
-        assert f"  {name:<9} " in text
+    for name in ("postgres", "redis", "objects", "migrate", "model"):
+        assert re.search(rf"^{name} +(ready|done) +\d+\.\d s", text, re.MULTILINE)
+    assert re.search(r"^web and worker ready \d+\.\d s$", text, re.MULTILINE)
+    assert re.search(r"^Healthy after \d+\.\d s\.$", text, re.MULTILINE)
     assert f"http://127.0.0.1:{running.environment['API_PORT']}/docs" in text
     assert "worker   | worker works" in text
     assert "web      | web listens" in text
@@ -284,6 +287,30 @@ def test_status_and_logs_tell_what_runs(running: Stack) -> None:
     assert worker.stdout.endswith("worker works\n")
     unknown = cli(running, "logs", "nobody")
     assert "no log of nobody" in unknown.stderr
+
+
+def test_a_lost_env_is_not_written_anew_beside_a_running_stack(running: Stack) -> None:
+    env_file = running.root / ".env"
+    aside = env_file.rename(running.root / "aside")
+    try:
+        refused = cli(running, "up", "--detach")
+    finally:
+        aside.rename(env_file)
+
+    assert refused.returncode != 0
+    assert running.state
+    assert f"is gone, while process {running.state.pid} runs the stack" in refused.stderr
+
+
+def test_a_paused_process_is_told(running: Stack) -> None:
+    pid = json.loads(cli(running, "status", "--json").stdout)["services"][0]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        rows = json.loads(cli(running, "status", "--json").stdout)["services"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert [row["state"] for row in rows if row["pid"] == pid] == ["paused"]
 
 
 def test_a_killed_server_is_started_again_alone_with_its_data(running: Stack) -> None:

@@ -15,7 +15,8 @@ def names(settings: Settings) -> list[str]:
 
 
 def reset(settings: Settings) -> list[str]:
-    """Remove the data; the folders that are gone. Raises Conflict while the stack runs."""
+    """Remove the data; the folders that are gone. Raises Conflict while the stack runs, or when a server is not ours."""
+    rest.check_all_ours(settings, "Removing the data")
     with rest.at_rest(settings, "Removing the data"):
         gone = names(settings)
         swap.discard(settings.general.data_dir, gone)

@@ -53,6 +53,13 @@ def at_rest(settings: Settings, doing: str) -> Iterator[None]:
         lock.release()
 
 
+def check(settings: Settings, doing: str) -> None:
+    """Raise what `at_rest` and `check_all_ours` would raise now, before anybody is asked whether to go on."""
+    check_all_ours(settings, doing)
+    with at_rest(settings, doing):
+        return
+
+
 def check_all_ours(settings: Settings, doing: str) -> None:
     """Raises Conflict when a server is somebody else's: its data is not in our folder."""
     if names := [service.variable for service in ALL if service.is_external(settings)]:

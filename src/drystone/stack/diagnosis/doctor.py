@@ -28,7 +28,7 @@ from drystone.stack.processes import Process
 from drystone.stack.providers import Program
 from drystone.stack.services import ALL, LOOPBACK, Service, way_out
 from drystone.stack.state import RunLock, RunState
-from drystone.stack.supervise import MIN_FREE_BYTES
+from drystone.stack.supervise import MIN_FREE_BYTES, all_with_port
 from drystone.stack.up import Project
 
 # Servers write on while somebody reads this: room for a day's documents, and for files (inodes) to put them in.
@@ -368,7 +368,7 @@ def _ports_held(listeners: list[_Listener]) -> Iterator[Finding]:
         else:
             by, stop = _whose(each.holder)
             message = f"Port {each.port}, which {each.variable} needs, is held by {by}."
-            yield Finding(Code.PORT_HELD, message, f"{stop}, or set another port in {each.variable}")
+            yield Finding(Code.PORT_HELD, message, f"{stop}, or set another port in {all_with_port(each.variable)}")
 
 
 def _whose(holder: Holder | None) -> tuple[str, str]:
