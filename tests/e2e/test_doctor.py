@@ -127,13 +127,14 @@ async def test_another_password_than_the_servers(up: Stack) -> None:
     url = up.settings.redis.url.get_secret_value()
     other = url.replace(up.settings.redis.parts.password, "another-Password-0123456789")
 
-    await finding(up, Code.SERVER_REFUSES, REDIS_URL=other)
+    await finding(up, Code.SERVER_REFUSES, REDIS_URL=other, CELERY_BROKER_URL=other)
 
 
 async def test_a_database_that_is_not_there(up: Stack) -> None:
     url = up.settings.database.url.get_secret_value().rpartition("/")[0] + "/nowhere"
 
-    found = await finding(up, Code.SERVER_REFUSES, DATABASE_URL=url)
+    owner = up.settings.database.migration_url.get_secret_value().rpartition("/")[0] + "/nowhere"
+    found = await finding(up, Code.SERVER_REFUSES, DATABASE_URL=url, MIGRATION_DATABASE_URL=owner)
 
     assert 'database "nowhere" does not exist' in found.message
 
@@ -158,7 +159,7 @@ async def test_the_ports_of_a_running_stack_seen_from_another_checkout(up: Stack
     postgres = next(each for each in report.findings if "DATABASE_URL" in each.message)
     assert f"pid {up.status()['postgres']['pid']} (postgres)" in postgres.message
     assert postgres.message.endswith(f", of the Drystone checkout {up.folder}.")
-    assert postgres.fix == f"./drystone down in '{up.folder}', or set another port in DATABASE_URL"
+    assert postgres.fix.startswith(f"./drystone down in '{up.folder}', or set another port in DATABASE_URL and ")
 
 
 async def test_external_servers_that_are_well_give_nothing_and_are_asked_everything(up: Stack, tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ async def test_external_servers_that_are_well_give_nothing_and_are_asked_everyth
 
     assert report.findings == []
     assert {"servers", "clock", "schema"} <= set(report.checks)
-    assert list(report.skipped) == ["worker"]
+    assert list(report.skipped) == ["web", "worker"]
 
 
 async def test_a_worker_that_is_paused(up: Stack) -> None:
@@ -209,6 +210,23 @@ select $1, id, 'documents.ingest', gen_random_uuid(), now() - interval '1 minute
 """
 
 
+async def test_a_web_that_hangs_and_an_up_that_is_halted(up: Stack) -> None:
+    now = state.read(up.settings.general.data_dir / "run")
+    assert now
+    for name, pid in (("web", up.status()["web"]["pid"]), ("up", now.pid)):
+        with paused(pid):
+            found = await finding(up, Code.STACK_HALTED)
+            assert found.message.startswith(f"{name} is halted by a signal")
+            assert found.fix == f"kill -CONT {pid}"
+
+
+async def test_a_whole_stack_that_is_halted_is_one_fault(up: Stack) -> None:
+    with paused(*(row["pid"] for row in up.status().values())):
+        found = await finding(up, Code.STACK_HALTED)
+
+    assert found.fix.startswith("./drystone down")
+
+
 async def test_no_worker_at_all(up: Stack) -> None:
     """Whoever would start it again is paused meanwhile."""
     now = state.read(up.settings.general.data_dir / "run")
@@ -219,7 +237,8 @@ async def test_no_worker_at_all(up: Stack) -> None:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: not any(processes.is_running(pid) for pid in worker), "they are gone")
 
-        await finding(up, Code.WORKER_NONE)
+        report = await asyncio.to_thread(doctor.examine, up.folder, {})
+        assert {each.code for each in report.findings} == {Code.STACK_HALTED, Code.WORKER_NONE}
 
     eventually(lambda: up.status()["worker"]["pid"] not in (None, worker[0]), "another worker")
     eventually(lambda: up.run("status", check=False).returncode == 0, "healthy again")

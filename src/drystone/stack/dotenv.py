@@ -117,8 +117,12 @@ def create(path: Path, *, ports: PortChoice = "free") -> bool:
     """Write `.env` with mode 0600 if there is none; True if it was written. An existing file is never touched."""
     if path.exists():
         return False
-    text = compose(settings.example(), port_of=choose_ports(ports, avoid=checkouts.ports_of_others(path)))
-    checkouts.remember(path)
+    with checkouts.choosing():
+        return _create(path, choose_ports(ports, avoid=checkouts.ports_of_others(path)))
+
+
+def _create(path: Path, port_of: Mapping[int, int]) -> bool:
+    text = compose(settings.example(), port_of=port_of)
     draft = path.with_name(f".env.new-{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -133,6 +137,7 @@ def create(path: Path, *, ports: PortChoice = "free") -> bool:
         raise _not_written(path, exc) from exc
     finally:
         draft.unlink(missing_ok=True)
+    checkouts.remember(path)
     return True
 
 
@@ -164,6 +169,8 @@ def _made(missing: Sequence[str], said: Mapping[str, str], wanted: PortChoice, a
 
 def _append(file: BinaryIO, lines: Sequence[str]) -> None:
     before = file.read()
+    if os.fstat(file.fileno()).st_mode & 0o077:
+        os.fchmod(file.fileno(), 0o600)  # it holds secrets from now on
     start = b"\n" if before and not before.endswith(b"\n") else b""
     file.write(start + "".join(f"{line}\n" for line in lines).encode())
     file.flush()

@@ -132,7 +132,7 @@ def _prepare_postgres(launch: Launch) -> None:
         shutil.rmtree(abandoned, ignore_errors=True)
     if not folder.exists():
         _initdb(launch)
-    major = (folder / "PG_VERSION").read_text().strip()
+    major = postgres_major(folder)
     if major != launch.program.version.split(".")[0]:
         raise Conflict(
             "stack.postgres_major",
@@ -147,10 +147,29 @@ def _prepare_postgres(launch: Launch) -> None:
         launch.privileges.hand_over(folder / name)
 
 
+def postgres_major(folder: Path) -> str:
+    """The major version that made a data folder. Raises Conflict when it does not say."""
+    try:
+        major = (folder / "PG_VERSION").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        major = ""
+    if not major.isdigit():
+        raise Conflict(
+            "stack.postgres_damaged",
+            f"{folder} is no data folder of PostgreSQL: its PG_VERSION is missing or damaged.",
+            hint="restore a snapshot or a backup; ./drystone reset begins anew, without the data",
+        )
+    return major
+
+
 def way_out(major: str, program: Program) -> str:
     """What to do with a data folder of another PostgreSQL major than the program's."""
     same = f"set POSTGRES_BIN to the folder of a PostgreSQL {major}"
-    return f"run ./drystone db upgrade, or {same}" if int(major) < int(program.version.split(".")[0]) else same
+    return (
+        f"run ./drystone db upgrade, or {same}"
+        if major.isdigit() and int(major) < int(program.version.split(".")[0])
+        else same
+    )
 
 
 def _initdb(launch: Launch) -> None:

@@ -120,8 +120,8 @@ class RunLock:
         self._path = run_dir / name
         self._file: int | None = None
 
-    def acquire(self) -> bool:
-        """Take it; False if another holds it."""
+    def acquire(self, doing: str = "") -> bool:
+        """Take it; False if another holds it. doing: what for, when that is not to run the stack."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -135,7 +135,7 @@ class RunLock:
             os.close(file)
             return False
         os.ftruncate(file, 0)
-        os.write(file, str(os.getpid()).encode())
+        os.write(file, f"{os.getpid()} {doing}".strip().encode())
         self._file = file
         return True
 
@@ -149,10 +149,18 @@ class RunLock:
     def killed(self) -> int | None:
         """The pid of the last `up`, if it was killed; None if it ended well or still runs."""
         try:
-            named = self._path.read_text()
-        except OSError:
+            named = self._path.read_text().split(" ")[0]
+        except (OSError, UnicodeDecodeError):
             return None
         return int(named) if named.isdigit() and self.holder() is None else None
+
+    def doing(self) -> str:
+        """What its holder holds it for; empty when nobody does, or to run the stack."""
+        try:
+            said = self._path.read_text().partition(" ")[2]
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return said if self.holder() is not None else ""
 
     def holder(self) -> int | None:
         """The pid of the `up` that holds it; None if nobody does."""
@@ -163,7 +171,7 @@ class RunLock:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return int(os.read(file, 20) or b"0")
+            return int(os.read(file, 20).split(b" ")[0] or b"0")
         else:
             return None
         finally:

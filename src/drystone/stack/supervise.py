@@ -445,6 +445,12 @@ def told_of_password(service: Service) -> Iterator[None]:
     try:
         yield
     except probes.WrongPassword as exc:
+        if 'user "postgres"' in str(exc):
+            raise Conflict(
+                "stack.wrong_password",
+                f"postgres does not accept the password in POSTGRES_SUPERUSER_PASSWORD: {exc}.",
+                hint="correct it in .env: it is the one of the superuser `postgres` of that server",
+            ) from exc
         raise Conflict(
             "stack.wrong_password",
             f"{service.name} does not accept the name and password of {service.variable}: {exc}.",

@@ -430,6 +430,7 @@ def wait_for_other(project: Project, talk: TextIO) -> int:
     """Say that the stack is up already, after waiting for it if it is still starting; the exit code."""
     lock = RunLock(project.run_dir)
     while (pid := lock.holder()) is not None:
+        _check_not_busy(lock, pid)
         now = state.read(project.run_dir)
         if now and now.pid == pid and now.status == "healthy":
             print(f"Already running: pid {pid}, {now.url}", file=talk)
@@ -441,6 +442,16 @@ def wait_for_other(project: Project, talk: TextIO) -> int:
         f"Another `up` was starting, but ended: {(now and now.reason) or 'it was stopped'}.",
         hint="run it again",
     )
+
+
+def _check_not_busy(lock: RunLock, pid: int) -> None:
+    """Raise Conflict when the lock is held for something else than to run the stack, which must not be cut short."""
+    if doing := lock.doing():
+        raise Conflict(
+            "stack.busy",
+            f"Process {pid} works on the data of this stack: {doing}.",
+            hint="wait until it has ended, then run this again",
+        )
 
 
 def run_detached(plan: Plan, *, talk: TextIO) -> int:
@@ -524,6 +535,7 @@ def take_down(project: Project, *, talk: TextIO) -> bool:
     pid = lock.holder()
     freeze.thaw(processes.run_prefix(project.data_dir))  # whoever halted them for a snapshot may have been killed
     if pid:
+        _check_not_busy(lock, pid)
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)  # it may have been paused
         deadline = time.monotonic() + DOWN_TIMEOUT_S

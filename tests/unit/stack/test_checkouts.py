@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,20 @@ def test_without_a_place_to_remember_it_works_all_the_same(tmp_path: Path, monke
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
 
     assert ports_of(checkout(tmp_path / "first"))
+
+
+@pytest.mark.parametrize("line", ["nul \x00 byte", "/" + "a" * 5000, "/dev/zero", "not a path"])
+def test_a_bad_line_in_the_list_stops_nobody(tmp_path: Path, state_folder: Path, line: str) -> None:
+    first = checkout(tmp_path / "first")
+    path = state_folder / "drystone" / "checkouts"
+    path.write_text(f"{line}\n{path.read_text()}")
+
+    assert ports_of(checkout(tmp_path / "second")).isdisjoint(ports_of(first))
+
+
+def test_checkouts_made_at_once_get_different_ports(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(6)]
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        made = [ports_of(each) for each in pool.map(checkout, folders)]
+
+    assert len(set().union(*made)) == 6 * 13

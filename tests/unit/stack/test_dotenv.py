@@ -258,3 +258,12 @@ def test_nothing_is_made_up_for_a_server_that_is_not_ours(tmp_path: Path, line: 
 
     assert "S3_SECRET_ACCESS_KEY" not in added
     assert "REDIS_URL" in added
+
+
+def test_a_file_that_gets_secrets_becomes_private(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.touch(mode=0o644)
+
+    dotenv.complete(path, {})
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

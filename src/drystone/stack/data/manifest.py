@@ -81,7 +81,7 @@ class Manifest:
             if told != _checksum(body):
                 raise damaged(folder.name, f"{FILE} has been changed")
             return cls._parse(body)
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
             raise damaged(folder.name, f"{FILE} cannot be read") from exc
 
     @classmethod
@@ -95,7 +95,22 @@ class Manifest:
         files = tuple(File(**{**file, "path": _safe(file["path"])}) for file in body.pop("files"))
         folders = tuple((_safe(path), mode) for path, mode in body.pop("folders"))
         made_by = {part: Made(**made) for part, made in body.pop("made_by").items()}
-        return cls(**body, made_by=made_by, folders=folders, files=files)
+        made = cls(**body, made_by=made_by, folders=folders, files=files)
+        made._check_types()
+        return made
+
+    def _check_types(self) -> None:
+        """A checksum proves that nothing was changed by chance, not that drystone wrote it. Raises TypeError."""
+        numbers = [self.size_bytes, self.data_bytes, *(mode for _, mode in self.folders)]
+        numbers += [number for file in self.files for number in (file.mode, file.offset, file.size_bytes)]
+        texts = [self.name, self.created_at, *self.names.values(), *(file.sha256 for file in self.files)]
+        texts += [text for made in self.made_by.values() for text in asdict(made).values()]
+        if not all(type(each) is int and 0 <= each < 2**63 for each in numbers):
+            raise TypeError("a size, place or mode is no number")
+        if not all(isinstance(each, str) for each in texts) or set(self.made_by) != set(PARTS):
+            raise TypeError("a name, hash or program is missing")
+        if {path.split("/")[0] for path, _ in self.folders} != set(PARTS):
+            raise TypeError("a part of the set is missing")
 
     def check_size(self, folder: Path) -> None:
         """Raises Invalid when data.tar is missing or cut short: cheap, so it is asked before all is read."""

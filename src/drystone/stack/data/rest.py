@@ -31,11 +31,11 @@ def at_rest(settings: Settings, doing: str) -> Iterator[None]:
     if not data_dir.is_dir():
         raise NotFound("stack.no_data", f"There is no data yet: {data_dir} does not exist.", hint="run ./drystone up")
     lock = RunLock(data_dir / "run")
-    if not lock.acquire():
+    if not lock.acquire(doing):
         raise Conflict(
             "stack.running",
-            f"{doing} needs the stack to be down, and process {lock.holder()} runs it or works on its data.",
-            hint="run ./drystone down, then this",
+            f"{doing} needs the stack to be down, and process {lock.holder()} {busy_with(lock)}.",
+            hint="wait for it, then run this again" if lock.doing() else "run ./drystone down, then this",
         )
     try:
         if left := _alive(settings):
@@ -51,6 +51,11 @@ def at_rest(settings: Settings, doing: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def busy_with(lock: RunLock) -> str:
+    """What the lock's holder does, in words."""
+    return f"works on its data ({lock.doing()})" if lock.doing() else "runs it"
 
 
 def check(settings: Settings, doing: str) -> None:

@@ -52,9 +52,11 @@ def save(settings: Settings, name: str) -> Manifest:
                 f"There is a snapshot {name} already.",
                 hint=f"choose another name, or remove it: ./drystone snapshot rm {name}",
             )
-        rest.check_space(settings, _size_bytes(settings))
         with _draft(folder.parent) as draft:
-            made = _copy_running(settings, name, draft) if rest.is_running(settings) else _copy(settings, name, draft)
+            runs = rest.is_running(settings)
+            # What changes while it is copied is copied again; at worst all of it.
+            rest.check_space(settings, _size_bytes(settings) * (2 if runs else 1))
+            made = _copy_running(settings, name, draft) if runs else _copy(settings, name, draft)
             made.write(draft)
             trees.sync(draft)
             draft.rename(folder)
@@ -156,13 +158,13 @@ def _one_at_a_time(settings: Settings) -> Iterator[None]:
 def _draft(snapshots: Path) -> Iterator[Path]:
     """A folder whose name no snapshot can have; gone afterwards unless it has become one."""
     snapshots.mkdir(mode=0o700, exist_ok=True)
-    abandoned = list(snapshots.glob(".*"))
+    for abandoned in snapshots.glob(".*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=".new-", dir=snapshots))
     try:
         yield draft
     finally:
-        for each in (draft, *abandoned):
-            shutil.rmtree(each, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _size_bytes(settings: Settings) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from drystone.core import settings as core_settings
 from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings, SettingsError
-from drystone.stack import dotenv, ports, processes, state
+from drystone.stack import dotenv, ports, probes, processes, state
 from drystone.stack.diagnosis import environment, replies
 from drystone.stack.diagnosis.findings import Code, Finding, Report
 from drystone.stack.diagnosis.replies import Reply
@@ -34,6 +34,7 @@ from drystone.stack.up import Project
 # Servers write on while somebody reads this: room for a day's documents, and for files (inodes) to put them in.
 NEARLY_FULL_BYTES = 1_000_000_000
 NEARLY_FULL_FILES = 10_000
+API_TIMEOUT_S = 2.0
 FUTURE_S = 60.0
 # service -> the setting that names a program, and the wheel that holds one
 PROGRAMS = {
@@ -99,13 +100,22 @@ def examine(root: Path, shell: Mapping[str, str]) -> Examination:
     report.add("folders", _folders(site))
     report.add("disk", _disk(site))
     report.add("programs", _programs(site))
-    report.add("processes", _orphans(site) or _stale(site))
+    halted = _halted(site)
+    report.add("processes", [*(_orphans(site) or _stale(site)), *_halted_finding(site, halted)])
     listeners = [] if site.is_new else list(_listeners(site))
     if site.is_new:
         report.skip("there is no .env yet, and the first up chooses free ones", "ports")
     else:
         report.add("ports", _ports_held(listeners))
-    said = _ask(report, site, listeners)
+    said: dict[str, Reply] = {}
+    if len(halted) > 1 and set(halted) & set(PROGRAMS):
+        report.skip("processes are halted", "servers")
+    else:
+        said = _ask(report, site, listeners)
+    if not site.runs("web") or "web" in halted:
+        report.skip("processes are halted" if halted else "no up of this project runs one", "web")
+    else:
+        report.add("web", _web(site))
     report.add("clock", [*clocks(said), *_future_files(site)])
     return Examination(report, site, said)
 
@@ -309,6 +319,35 @@ def _stale_postmaster(path: Path) -> int | None:
         return None
     is_postgres = processes.is_running(pid) and ports.command(pid).startswith(("postgres", "postmaster"))
     return None if is_postgres else pid
+
+
+def _halted(site: Site) -> dict[str, int]:
+    """What is halted by a signal, of what `up` runs and itself: name -> pid."""
+    pids = {name: service.pid for name, service in site.state.services.items() if service.pid} if site.state else {}
+    if site.up_pid:
+        pids["up"] = site.up_pid
+    return {name: pid for name, pid in pids.items() if processes.is_paused(pid)}
+
+
+def _halted_finding(site: Site, names: Mapping[str, int]) -> Iterator[Finding]:
+    """One for all that is halted, unless that is one server or the worker: those are asked, and told by name."""
+    if not names or (len(names) == 1 and set(names) <= {*PROGRAMS, "worker"}):
+        return
+    every = [each.pid for each in site.own if processes.is_paused(each.pid)]
+    fix = f"kill -CONT {next(iter(names.values()))}"
+    if len(names) > 1:
+        fix = "./drystone down lets them go on and stops them well, then ./drystone up"
+    message = (
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} halted by a signal, {len(every)} processes in all"
+    )
+    yield Finding(Code.STACK_HALTED, f"{message}; a `snapshot save` that was killed leaves such.", fix)
+
+
+def _web(site: Site) -> Iterator[Finding]:
+    url = site.project.url
+    if site.runs("web") and probes.http_status(f"{url}/health/live", timeout_s=API_TIMEOUT_S) is None:
+        fix = f"see ./drystone logs web; if it hangs: kill -9 {site.pid('web')}, and `up` starts it anew"
+        yield Finding(Code.SERVER_SILENT, f"web does not answer at {url} within {API_TIMEOUT_S:g} s.", fix)
 
 
 @dataclass(frozen=True)

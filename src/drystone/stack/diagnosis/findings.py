@@ -26,6 +26,7 @@ class Code(StrEnum):
     POSTGRES_NO_VECTOR = "postgres.no_vector"
     POSTGRES_MAJOR = "postgres.major"
     STACK_ORPHANS = "stack.orphans"
+    STACK_HALTED = "stack.halted"
     STACK_STALE_PID = "stack.stale_pid"
     PORT_HELD = "port.held"
     CLOCK_SKEW = "clock.skew"
