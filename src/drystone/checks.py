@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from drystone import schema
 from drystone.access import service as access
@@ -50,6 +51,8 @@ async def run(name: str, check: Check, resources: Resources, *, timeout_s: float
         ok, detail = False, f"no answer within {timeout_s:g} s"
     except DrystoneError as exc:
         ok, detail = False, exc.message
+    except DBAPIError as exc:
+        ok, detail = False, str(exc.orig).partition("\n")[0]
     except (RedisError, OSError) as exc:
         ok, detail = False, str(exc) or type(exc).__name__
     return Finding(name, ok, detail, round((time.perf_counter() - started) * 1000, 1))

@@ -6,6 +6,7 @@ Each unit runs `drystone serve NAME`, which becomes the server itself; `drystone
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Collection
@@ -159,7 +160,10 @@ def write(site: Site, folder: Path) -> list[Path]:
 def how_to_install(site: Site, folder: Path) -> str:
     """The commands that come next."""
     place, sudo = ("/etc/systemd/system", "sudo ") if site.run_as else ("~/.config/systemd/user", "")
-    lines = [f"{sudo}install -D -m 644 -t {place} {folder}/drystone*", f"{site.systemctl} daemon-reload"]
+    lines = [
+        f"{sudo}install -D -m 644 -t {place} {shlex.quote(str(folder))}/drystone*",
+        f"{site.systemctl} daemon-reload",
+    ]
     if not site.run_as:
         lines.append("loginctl enable-linger    # so that it runs when nobody is logged in")
     return "next:\n" + "\n".join(f"  {line}" for line in [*lines, f"{site.systemctl} enable --now {TARGET}"])
