@@ -244,6 +244,7 @@ def gone_within(stack: Stack, timeout_s: float) -> None:
 
 
 def test_it_tells_what_it_did_and_what_comes_next(running: Stack) -> None:
+    eventually(lambda: "stop   " in running.output, "the last line of the summary, which comes after the state")
     text = running.output
 
     for name in ("postgres", "redis", "objects", "migrate", "model"):
