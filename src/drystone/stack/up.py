@@ -335,9 +335,9 @@ class _Run:
         seconds = round(time.monotonic() - self._began, 3)
         self._say(f"web and worker ready {self._app.seconds:.1f} s")
         if not self._healthy.is_set():
+            self._say(self._summary(seconds))  # before the state: who waits for that shows what was said until then
             self._state.set(status="healthy", seconds=seconds)
             self._healthy.set()
-            self._say(self._summary(seconds))
 
     def _app_processes(self) -> list[str]:
         kept = {server.name for server in self._servers} | {processes.GUARDIAN, "honcho"}
