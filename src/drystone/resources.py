@@ -13,8 +13,8 @@ from drystone.adapters.embedding import Embedder, open_embedder
 from drystone.adapters.objects import Objects
 from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.settings import Settings
-from drystone.documents.service import Space
 from drystone.index import spaces
+from drystone.index.spaces import Space
 from drystone.jobs.broker import Nudger
 
 assert tables.metadata  # every table is known before the first statement

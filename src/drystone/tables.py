@@ -5,7 +5,8 @@ from drystone.core.orm import Base
 from drystone.documents import models as documents
 from drystone.index import models as index
 from drystone.jobs import models as jobs
+from drystone.webhooks import models as webhooks
 
 metadata = Base.metadata
 
-__all__ = ["access", "documents", "index", "jobs", "metadata"]
+__all__ = ["access", "documents", "index", "jobs", "metadata", "webhooks"]

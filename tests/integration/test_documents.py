@@ -13,8 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
-from drystone.documents import queries
-from drystone.documents import service as documents
+from drystone.documents import collections, queries
 from drystone.resources import Resources
 
 Work = Callable[[], Awaitable[None]]
@@ -285,14 +284,14 @@ async def test_a_collection_is_not_deleted_under_an_upload(
     async def delete() -> None:
         async with transaction(sessions) as session:
             await session.execute(text("set local lock_timeout = '100ms'"))
-            await documents.delete_collection(session, resources.nudger, principal, "held")
+            await collections.delete(session, resources.nudger, principal, "held")
 
     async with transaction(sessions) as session:
-        made = await documents.create_collection(session, principal, resources.space, name="held", language="english")
+        made = await collections.create(session, principal, resources.space, name="held", language="english")
     async with transaction(sessions) as upload:
         await queries.find_collection(upload, principal.workspace_id, "held", share=True)
         with pytest.raises(DBAPIError, match="lock timeout"):
             await delete()
 
     async with transaction(sessions) as session:
-        assert (await documents.get_collection(session, principal, "held")).id == made.id
+        assert (await collections.get(session, principal, "held")).id == made.id

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
-from drystone.documents import service as documents
+from drystone.documents import collections
 from drystone.index import queries as index
 from drystone.resources import Resources
 from drystone.search import queries
@@ -232,9 +232,7 @@ async def test_the_graph_finds_what_the_scan_finds(
     vectors = chance.normal(size=(3000, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     async with transaction(sessions) as session:
-        home = await documents.create_collection(
-            session, principal, resources.space, name=collection, language="english"
-        )
+        home = await collections.create(session, principal, resources.space, name=collection, language="english")
         ids = await _bare_chunks(session, principal, home.id, len(vectors))
         await index.add(
             session,

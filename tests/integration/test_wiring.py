@@ -10,7 +10,7 @@ from tests.fakes import FakeEmbedder, folder_objects
 
 from drystone.adapters.embedding import model
 from drystone.core.settings import Settings
-from drystone.documents.service import Space
+from drystone.index.spaces import Space
 from drystone.resources import Resources, open_resources
 from drystone.web import create_app
 from drystone.worker.handlers import HANDLERS

@@ -131,7 +131,7 @@ async def test_a_held_lock_makes_a_migration_fail_within_seconds_not_wait(empty:
     await schema.migrate(empty, ROOT)
     engine = make_engine(empty.database.migration_url.get_secret_value(), pool_size=1)
     async with engine.connect() as holder:
-        await holder.execute(text("lock table lexical in access share mode"))
+        await holder.execute(text("lock table documents in access share mode"))
         with pytest.raises(Exception, match="lock timeout"):
             await _run(empty, (command.downgrade, "-1"))
     await engine.dispose()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, Text, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, Date, ForeignKey, Identity, LargeBinary, Text, UniqueConstraint, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -35,6 +36,9 @@ class ApiKey(Base):
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     # None: every collection of the workspace.
     collection_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
+    # What may be uploaded between two midnights UTC; None: as much as the settings say.
+    documents_per_day: Mapped[int | None]
+    bytes_per_day: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Time | None]
     revoked_at: Mapped[Time | None]
@@ -59,17 +63,35 @@ class AuditEntry(Base):
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
 
 
+class UploadUsage(Base):
+    """What one actor uploaded on one day (UTC): counted in the upload's own transaction."""
+
+    __tablename__ = "upload_usage"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    actor: Mapped[str] = mapped_column(Text, primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    documents: Mapped[int] = mapped_column(server_default="0")
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
 class IdempotencyKey(Base):
-    """The answer once given to a request, so that its repetition gets the same one."""
+    """The answer once given to a request, so that its repetition gets the same one.
+
+    Without an answer yet, the request is in flight until locked_until; whoever comes later may take it over.
+    """
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (UniqueConstraint("workspace_id", "key"),)
+    __table_args__ = (UniqueConstraint("workspace_id", "actor", "key"),)
 
     id: Mapped[Id]
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    actor: Mapped[str] = mapped_column(Text)
     key: Mapped[str] = mapped_column(Text)
     request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     response_status: Mapped[int | None]
+    response_headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     response_body: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[CreatedAt]
-    expires_at: Mapped[Time | None]
+    locked_until: Mapped[Time | None]
+    expires_at: Mapped[Time | None] = mapped_column(index=True)

@@ -8,7 +8,7 @@ from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Collection, Collections, NewCollection
 from drystone.core.text import Text
-from drystone.documents import service
+from drystone.documents import collections
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
@@ -18,29 +18,29 @@ async def create(
     body: NewCollection, caller: Caller, resources: ResourcesOf, session: Session, response: Response
 ) -> Collection:
     """Make an empty collection. An upload into an unknown name makes one too, with the defaults."""
-    made = await service.create_collection(
+    made = await collections.create(
         session, caller, resources.space, name=body.name, description=body.description, language=body.language
     )
     response.headers["Location"] = f"/api/v1/collections/{made.name}"
-    return Collection.of(made, (await service.states(session, caller, [made]))[made.id])
+    return Collection.of(made, (await collections.states(session, caller, [made]))[made.id])
 
 
 @router.get("", summary="List collections", responses=responses())
 async def list_(caller: Caller, session: Session) -> Collections:
     """All collections this key may see, with counts."""
-    found = await service.list_collections(session, caller)
-    counts = await service.states(session, caller, found)
+    found = await collections.list_all(session, caller)
+    counts = await collections.states(session, caller, found)
     return Collections(items=[Collection.of(collection, counts[collection.id]) for collection in found])
 
 
 @router.get("/{collection}", summary="Get a collection", responses=responses(404))
 async def get(collection: Text, caller: Caller, session: Session) -> Collection:
     """A collection by name or id, with counts of its documents by state."""
-    found = await service.get_collection(session, caller, collection)
-    return Collection.of(found, (await service.states(session, caller, [found]))[found.id])
+    found = await collections.get(session, caller, collection)
+    return Collection.of(found, (await collections.states(session, caller, [found]))[found.id])
 
 
 @router.delete("/{collection}", status_code=204, summary="Delete a collection", responses=responses(404))
 async def delete(collection: Text, caller: Caller, resources: ResourcesOf, session: Session) -> None:
     """Delete a collection with all its documents: out of search at once, off the disk soon after."""
-    await service.delete_collection(session, resources.nudger, caller, collection)
+    await collections.delete(session, resources.nudger, caller, collection)

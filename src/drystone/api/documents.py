@@ -14,7 +14,8 @@ from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Document, Documents, DocumentState, ReceivedDocument
 from drystone.core.text import Text
-from drystone.documents import service
+from drystone.documents import deleting, receiving, service
+from drystone.documents.collections import DEFAULT_COLLECTION
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
@@ -57,14 +58,14 @@ _FORM: dict[str, Any] = {
 async def upload_(request: Request, response: Response, caller: Caller, resources: ResourcesOf) -> ReceivedDocument:
     """Keep a file and have it made searchable. 202: it is kept, and will end ready or failed with a reason."""
     async with upload.receive(request, max_bytes=resources.settings.api.max_upload_bytes) as form:
-        received = await service.receive(
+        received = await receiving.receive(
             resources.sessions,
             resources.objects,
             resources.nudger,
             caller,
             resources.space,
             form.upload,
-            collection=form.collection or service.DEFAULT_COLLECTION,
+            collection=form.collection or DEFAULT_COLLECTION,
             external_id=form.external_id,
             title=form.title,
             attributes=form.attributes,
@@ -147,4 +148,4 @@ async def text(document_id: UUID, caller: Caller, resources: ResourcesOf, sessio
 @router.delete("/{document_id}", status_code=204, summary="Delete a document", responses=responses(404))
 async def delete(document_id: UUID, caller: Caller, resources: ResourcesOf, session: Session) -> None:
     """Delete a document: out of search at once."""
-    await service.delete_document(session, resources.nudger, caller, document_id)
+    await deleting.delete_document(session, resources.nudger, caller, document_id)

@@ -18,7 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from drystone.core.errors import Invalid
 from drystone.core.text import is_storable
-from drystone.documents.service import Upload
+from drystone.documents.receiving import Upload
 
 _HEAD_BYTES = 8192
 _MAX_DEPTH = 16

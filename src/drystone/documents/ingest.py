@@ -180,7 +180,16 @@ async def publish(
         )
         changes = {"state": READY} if document.latest_version_id == pending.version_id else {}
         await queries.set_document(session, document.id, current_version_id=pending.version_id, **changes)
-        await events.emit(session, pending.workspace_id, "document.ready", "document", document.id, chunks=len(ids))
+        await events.emit(
+            session,
+            pending.workspace_id,
+            "document.ready",
+            "document",
+            document.id,
+            collection_id=pending.collection_id,
+            batch_id=pending.batch_id,
+            chunks=len(ids),
+        )
         await jobs.finish(session, claim)
     log.info("document.ready", document_id=str(pending.document_id), chunks=len(prepared.passages))
 
@@ -202,7 +211,16 @@ async def give_up(session: AsyncSession, claim: Claim, error: DrystoneError) -> 
     document = await queries.lock_document(session, version.document_id)
     if document is not None and document.latest_version_id == version.id:
         await queries.set_document(session, document.id, state=FAILED)
-        await events.emit(session, claim.workspace_id, "document.failed", "document", document.id, code=error.code)
+        await events.emit(
+            session,
+            claim.workspace_id,
+            "document.failed",
+            "document",
+            document.id,
+            collection_id=document.collection_id,
+            batch_id=version.batch_id,
+            code=error.code,
+        )
 
 
 async def _make_room(session: AsyncSession, pending: Pending, current_version_id: UUID) -> None:

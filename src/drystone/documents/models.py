@@ -24,6 +24,9 @@ from drystone.core.orm import Base, CreatedAt, Id, Time
 PENDING, READY, FAILED = "pending", "ready", "failed"
 STATES = (PENDING, READY, FAILED)
 
+# Kinds of jobs of this room.
+INGEST, PURGE_DOCUMENT, PURGE_COLLECTION = "documents.ingest", "documents.purge", "documents.purge_collection"
+
 
 class Collection(Base):
     """Documents that are searched together: one language, one embedding space."""
@@ -65,7 +68,8 @@ class File(Base):
 
 
 class Document(Base):
-    """A place in a collection. Its identity is external_id when given, otherwise the hash of its first bytes.
+    """A place in a collection. Its identity is external_id when given, otherwise the hash of its first bytes; that of a
+    member of an archive is the archive's document and its path there.
 
     state: of the newest version. current_version_id: the version that search sees; None until one was ready.
     """
@@ -85,7 +89,14 @@ class Document(Base):
             "collection_id",
             "sha256",
             unique=True,
-            postgresql_where=text("deleted_at is null and external_id is null"),
+            postgresql_where=text("deleted_at is null and external_id is null and parent_id is null"),
+        ),
+        Index(
+            "uq_documents_parent_id_member_path",
+            "parent_id",
+            "member_path",
+            unique=True,
+            postgresql_where=text("deleted_at is null and parent_id is not null"),
         ),
         Index("ix_documents_collection_id_id", "collection_id", "id"),
         Index("ix_documents_workspace_id_id", "workspace_id", "id"),
@@ -101,6 +112,9 @@ class Document(Base):
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id"))
     external_id: Mapped[str | None] = mapped_column(Text)
+    # The archive it came in, and its path there.
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("documents.id"))
+    member_path: Mapped[str | None] = mapped_column(Text)
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
     # The file's name as given: shown, never used as a path.
     name: Mapped[str | None] = mapped_column(Text)
@@ -126,6 +140,7 @@ class Version(Base):
         UniqueConstraint("document_id", "number"),
         Index("ix_versions_text_sha256", "text_sha256"),
         Index("ix_versions_file_id", "file_id"),
+        Index("ix_versions_batch_id", "batch_id", postgresql_where=text("batch_id is not null")),
     )
 
     id: Mapped[Id]
@@ -133,12 +148,15 @@ class Version(Base):
     document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     number: Mapped[int]
     file_id: Mapped[UUID] = mapped_column(ForeignKey("files.id"))
+    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batches.id"))
     # The extracted text's blob; offsets of chunks and pages are code points of it.
     text_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     text_length: Mapped[int | None]
     page_starts: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     title: Mapped[str | None] = mapped_column(Text)
+    # language: the text-search configuration its words were cut with; detected_language: of the text itself, as BCP 47.
     language: Mapped[str | None] = mapped_column(Text)
+    detected_language: Mapped[str | None] = mapped_column(Text)
     parser_version: Mapped[str | None] = mapped_column(Text)
     chunker_version: Mapped[str | None] = mapped_column(Text)
     chunk_count: Mapped[int | None]
@@ -181,6 +199,53 @@ class BlobIntent(Base):
 
     sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     until: Mapped[Time]
+
+
+class Batch(Base):
+    """Uploads that somebody wants to watch together."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    name: Mapped[str | None] = mapped_column(Text)
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+
+
+class DirectUpload(Base):
+    """A file that its sender puts into the object store by itself, until it is completed or abandoned.
+
+    request: what the upload is to become: collection, external_id, title, attributes, name, declared type, batch.
+    """
+
+    __tablename__ = "direct_uploads"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    created_by: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    request: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    document_id: Mapped[UUID | None]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Time] = mapped_column(index=True)
+    completed_at: Mapped[Time | None]
+
+
+class BlobCheck(Base):
+    """When a blob was last read whole and hashed. problem: `missing` or `wrong`, until it is repaired."""
+
+    __tablename__ = "blob_checks"
+    __table_args__ = (
+        CheckConstraint("problem in ('missing', 'wrong')", name="problem"),
+        Index("ix_blob_checks_problem", "sha256", postgresql_where=text("problem is not null")),
+    )
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    checked_at: Mapped[Time] = mapped_column(index=True)
+    problem: Mapped[str | None] = mapped_column(Text)
+    found_at: Mapped[Time | None]
 
 
 class Deletion(Base):

@@ -102,7 +102,9 @@ async def add_document(session: AsyncSession, values: dict[str, Any]) -> bool:
     if values["external_id"] is None:
         identity: dict[str, Any] = {
             "index_elements": [Document.collection_id, Document.sha256],
-            "index_where": and_(Document.deleted_at.is_(None), Document.external_id.is_(None)),
+            "index_where": and_(
+                Document.deleted_at.is_(None), Document.external_id.is_(None), Document.parent_id.is_(None)
+            ),
         }
     else:
         identity = {
@@ -119,7 +121,7 @@ async def lock_by_identity(
     """The live document of this identity, its row locked."""
     query = select(Document).where(Document.collection_id == collection_id, Document.deleted_at.is_(None))
     if external_id is None:
-        query = query.where(Document.external_id.is_(None), Document.sha256 == sha256)
+        query = query.where(Document.external_id.is_(None), Document.parent_id.is_(None), Document.sha256 == sha256)
     else:
         query = query.where(Document.external_id == external_id)
     return (await session.scalars(query.with_for_update())).one_or_none()
@@ -152,6 +154,7 @@ class Pending:
     document_id: UUID
     collection_id: UUID
     workspace_id: UUID
+    batch_id: UUID | None
     title: str | None
     sha256: bytes
     media_type: str
@@ -166,6 +169,7 @@ async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | 
             select(
                 Version.number,
                 Version.document_id,
+                Version.batch_id,
                 Document.collection_id,
                 Document.workspace_id,
                 Document.title,
@@ -193,6 +197,7 @@ async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | 
         document_id=row.document_id,
         collection_id=row.collection_id,
         workspace_id=row.workspace_id,
+        batch_id=row.batch_id,
         title=row.title,
         sha256=row.sha256,
         media_type=row.media_type,

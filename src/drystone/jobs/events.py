@@ -15,12 +15,26 @@ from drystone.jobs.models import Event
 
 
 async def emit(
-    session: AsyncSession, workspace_id: UUID, kind: str, subject_kind: str, subject_id: UUID, **data: Any
+    session: AsyncSession,
+    workspace_id: UUID,
+    kind: str,
+    subject_kind: str,
+    subject_id: UUID,
+    *,
+    collection_id: UUID | None = None,
+    batch_id: UUID | None = None,
+    **data: Any,
 ) -> None:
-    """Add an event to the transaction of what it tells."""
+    """Add an event to the transaction of what it tells. collection_id, batch_id: whose streams show it, too."""
     await session.execute(
         insert(Event).values(
-            workspace_id=workspace_id, kind=kind, subject_kind=subject_kind, subject_id=subject_id, data=data
+            workspace_id=workspace_id,
+            kind=kind,
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+            collection_id=collection_id,
+            batch_id=batch_id,
+            data=data,
         )
     )
 

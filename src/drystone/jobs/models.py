@@ -42,6 +42,7 @@ class Job(Base):
         Index("ix_jobs_due", "run_after", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_leases", "lease_until", postgresql_where=text("state = 'running'")),
         Index("ix_jobs_workspace_id_id", "workspace_id", "id"),
+        Index("ix_jobs_failed", "workspace_id", "error_code", "id", postgresql_where=text("state = 'failed'")),
         Index("ix_jobs_subject_id", "subject_id"),
     )
 
@@ -49,6 +50,8 @@ class Job(Base):
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     kind: Mapped[str] = mapped_column(Text)
     subject_id: Mapped[UUID]
+    # The collection that the work is for, where it is for one.
+    collection_id: Mapped[UUID | None]
     state: Mapped[str] = mapped_column(Text, server_default=QUEUED)
     attempt: Mapped[int] = mapped_column(server_default="0")
     lease_until: Mapped[Time | None]
@@ -75,7 +78,18 @@ class Event(Base):
     """
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_workspace_id_xid_id", "workspace_id", "xid", "id"),)
+    __table_args__ = (
+        Index("ix_events_workspace_id_xid_id", "workspace_id", "xid", "id"),
+        Index("ix_events_subject_id_xid_id", "subject_id", "xid", "id"),
+        Index(
+            "ix_events_collection_id_xid_id",
+            "collection_id",
+            "xid",
+            "id",
+            postgresql_where=text("collection_id is not null"),
+        ),
+        Index("ix_events_batch_id_xid_id", "batch_id", "xid", "id", postgresql_where=text("batch_id is not null")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     xid: Mapped[int] = mapped_column(Xid8, server_default=text("pg_current_xact_id()"))
@@ -84,4 +98,6 @@ class Event(Base):
     kind: Mapped[str] = mapped_column(Text)
     subject_kind: Mapped[str] = mapped_column(Text)
     subject_id: Mapped[UUID]
+    collection_id: Mapped[UUID | None]
+    batch_id: Mapped[UUID | None]
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")

@@ -26,10 +26,20 @@ class LostLease(DrystoneError):
         super().__init__("job.lease_lost", "The job is no longer held by this worker.", job_id=str(job_id))
 
 
-async def enqueue(session: AsyncSession, nudger: Nudger, *, kind: str, subject_id: UUID, workspace_id: UUID) -> UUID:
+async def enqueue(
+    session: AsyncSession,
+    nudger: Nudger,
+    *,
+    kind: str,
+    subject_id: UUID,
+    workspace_id: UUID,
+    collection_id: UUID | None = None,
+) -> UUID:
     """Add a job to the transaction of what it is for; nudge a worker once that is committed."""
     job_id = new_id()
-    session.add(Job(id=job_id, workspace_id=workspace_id, kind=kind, subject_id=subject_id))
+    session.add(
+        Job(id=job_id, workspace_id=workspace_id, kind=kind, subject_id=subject_id, collection_id=collection_id)
+    )
     await session.flush()
 
     async def nudge() -> None:

@@ -13,10 +13,10 @@ from drystone.access.service import Principal
 from drystone.adapters.embedding import Embedder
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
-from drystone.documents import service as documents
+from drystone.documents import collections
 from drystone.documents.models import Collection
-from drystone.documents.service import Space
 from drystone.index import spaces
+from drystone.index.spaces import Space
 from drystone.search import queries
 from drystone.search.schemas import MAX_LIMIT, MAX_QUERY_CHARACTERS, Answer, Hit, Question
 
@@ -36,7 +36,7 @@ async def search(
     _check(question)
     vector = None if question.mode == "lexical" else (await embedder.embed([question.query]))[0]
     async with transaction(sessions) as session:
-        collection = await documents.get_collection(session, principal, question.collection)
+        collection = await collections.get(session, principal, question.collection)
         await _check_space(session, collection, space)
         searchable = await queries.count_searchable(session, collection.id, question.filter, up_to=queries.EXACT_UP_TO)
         exact = searchable <= queries.EXACT_UP_TO

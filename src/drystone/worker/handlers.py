@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError
-from drystone.documents import ingest, queries, service
+from drystone.documents import deleting, ingest, queries
 from drystone.documents.ingest import Tools
+from drystone.documents.models import INGEST, PURGE_COLLECTION, PURGE_DOCUMENT
 from drystone.index import queries as index
 from drystone.jobs import service as jobs
 from drystone.jobs.models import CHECK_KIND
@@ -34,7 +35,7 @@ async def _echo(tools: Tools, claim: Claim) -> None:
 
 async def _purge_document(tools: Tools, claim: Claim) -> None:
     async with transaction(tools.sessions) as session:
-        await service.purge_document(session, claim.subject_id)
+        await deleting.purge_document(session, claim.subject_id)
         await jobs.finish(session, claim)
 
 
@@ -45,7 +46,7 @@ async def _purge_collection(tools: Tools, claim: Claim) -> None:
                 raise jobs.LostLease(claim.job_id)
             hidden = await queries.hidden_documents(session, claim.subject_id, limit=_PURGE_AT_ONCE)
             for document_id in hidden:
-                await service.purge_document(session, document_id)
+                await deleting.purge_document(session, document_id)
             if not hidden:
                 await index.remove_collection(session, claim.subject_id)
                 await jobs.finish(session, claim)
@@ -57,8 +58,8 @@ async def _nobody_to_tell(_session: AsyncSession, _claim: Claim, _error: Dryston
 
 
 HANDLERS = {
-    service.INGEST: Handler(ingest.run, ingest.give_up),
-    service.PURGE_DOCUMENT: Handler(_purge_document, _nobody_to_tell),
-    service.PURGE_COLLECTION: Handler(_purge_collection, _nobody_to_tell),
+    INGEST: Handler(ingest.run, ingest.give_up),
+    PURGE_DOCUMENT: Handler(_purge_document, _nobody_to_tell),
+    PURGE_COLLECTION: Handler(_purge_collection, _nobody_to_tell),
     CHECK_KIND: Handler(_echo, _nobody_to_tell),
 }

@@ -1,0 +1,151 @@
+"""Collections: documents that are searched together. Made, looked up, counted, deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.access import service as access
+from drystone.access.service import Principal
+from drystone.core.errors import Conflict, Invalid, NotFound
+from drystone.documents import queries
+from drystone.documents.models import PURGE_COLLECTION, Collection
+from drystone.index import spaces
+from drystone.index.spaces import Space
+from drystone.jobs import events
+from drystone.jobs import service as jobs
+from drystone.jobs.broker import Nudger
+
+DEFAULT_COLLECTION = "default"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+async def create(
+    session: AsyncSession, principal: Principal, space: Space, *, name: str, description: str = "", language: str
+) -> Collection:
+    """Make a collection. Raises Conflict when the name is taken, Invalid for a bad name or language."""
+    principal.require("write")
+    collection_id = await _add(session, principal, space, name, description, language)
+    if collection_id is None:
+        raise Conflict(
+            "collection.exists",
+            f"There is a collection {name!r} already.",
+            hint="use it, or choose another name",
+            name=name,
+        )
+    return await get(session, principal, str(collection_id))
+
+
+async def get(session: AsyncSession, principal: Principal, name_or_id: str, *, share: bool = False) -> Collection:
+    """The collection of this name or id. Raises NotFound, also where the key may not see it."""
+    principal.require("read")
+    found = await queries.find_collection(session, principal.workspace_id, name_or_id, share=share)
+    if found is None or not principal.may_see(found.id):
+        raise NotFound(
+            "collection.not_found",
+            f"There is no collection {name_or_id!r}.",
+            hint="the first upload into a name creates it; GET /api/v1/collections lists what there is",
+            collection=name_or_id,
+        )
+    return found
+
+
+async def get_or_create(session: AsyncSession, principal: Principal, space: Space, name: str) -> Collection:
+    """The collection of this name, made where it is missing; it cannot be deleted before the transaction ends."""
+    found = await queries.find_collection(session, principal.workspace_id, name, share=True)
+    if found is None and principal.collection_ids is None:
+        await _add(session, principal, space, name, "", "english")
+    return await get(session, principal, name, share=True)
+
+
+async def list_all(session: AsyncSession, principal: Principal) -> list[Collection]:
+    """The collections this key may see, by name."""
+    principal.require("read")
+    found = await queries.page_collections(session, principal.workspace_id)
+    return [collection for collection in found if principal.may_see(collection.id)]
+
+
+async def delete(session: AsyncSession, nudger: Nudger, principal: Principal, name_or_id: str) -> int:
+    """Delete a collection and its documents; how many. Gone from search with the commit, from disk soon after."""
+    principal.require("write")
+    collection = await get(session, principal, name_or_id)
+    collection.deleted_at = await session.scalar(select(func.now()))
+    await session.flush()
+    count = await queries.delete_collection_documents(session, collection, principal.actor)
+    await jobs.enqueue(
+        session,
+        nudger,
+        kind=PURGE_COLLECTION,
+        subject_id=collection.id,
+        workspace_id=principal.workspace_id,
+        collection_id=collection.id,
+    )
+    await access.record(session, principal, "collection.delete", "collection", collection.id, documents=count)
+    await events.emit(
+        session,
+        principal.workspace_id,
+        "collection.deleted",
+        "collection",
+        collection.id,
+        collection_id=collection.id,
+    )
+    return count
+
+
+async def states(
+    session: AsyncSession, principal: Principal, collections: Sequence[Collection]
+) -> dict[UUID, dict[str, int]]:
+    """Documents by state, and searchable chunks, of each of these collections."""
+    principal.require("read")
+    return await queries.count_by_state(session, [collection.id for collection in collections])
+
+
+async def _add(
+    session: AsyncSession, principal: Principal, space: Space, name: str, description: str, language: str
+) -> UUID | None:
+    if not _NAME.fullmatch(name) or _is_uuid(name):
+        raise Invalid(
+            "collection.bad_name",
+            "A collection's name has 1 to 128 letters, digits, dots, hyphens or underscores, begins with a letter or "
+            "digit, and is not a UUID.",
+            pointer="name",
+        )
+    if not await queries.known_language(session, language):
+        raise Invalid(
+            "collection.unknown_language",
+            f"There is no text-search configuration {language!r}.",
+            hint="one of " + ", ".join(await queries.languages(session)),
+            pointer="language",
+        )
+    collection_id = await queries.add_collection(
+        session,
+        principal.workspace_id,
+        name=name,
+        description=description,
+        language=language,
+        space_id=await spaces.find(session, space.model, space.dimension),
+    )
+    if collection_id is not None:
+        await access.record(session, principal, "collection.create", "collection", collection_id, name=name)
+        await events.emit(
+            session,
+            principal.workspace_id,
+            "collection.created",
+            "collection",
+            collection_id,
+            collection_id=collection_id,
+        )
+    return collection_id
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        UUID(name)
+    except ValueError:
+        return False
+    return True

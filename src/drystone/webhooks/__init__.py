@@ -1,0 +1,1 @@
+"""Webhooks: events told to somebody else's server, signed, in order, until it has heard them."""
