@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -42,6 +43,9 @@ _RUNNING = pytest.StashKey[tuple[Servers, Path]]()
 def pytest_configure(config: pytest.Config) -> None:
     """What the code remembers per user is not this run's to change."""
     os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"drystone-test-state-{os.getuid()}")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it runs in the background deaf to Ctrl-C, and programs that tests start would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
