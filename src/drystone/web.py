@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from drystone import __version__
 from drystone.api import collections, documents, health, jobs, problems, search
 from drystone.api.requests import RequestMiddleware
-from drystone.core import logging
+from drystone.core import crash_points, logging
 from drystone.core.settings import Settings, load
 from drystone.resources import open_resources
 
@@ -24,6 +24,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; uvicorn calls this as a factory. Settings are loaded here, not at import."""
     given = settings or load()
     logging.configure(given.general.log_level, given.general.log_format)
+    crash_points.arm(given.general.crash_points)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -148,3 +148,11 @@ def test_secrets_do_not_show_when_printed(complete: dict[str, str]) -> None:
 
     for name in ("DATABASE_URL", "S3_SECRET_ACCESS_KEY", "DRYSTONE_API_KEY", "REDIS_URL"):
         assert complete[name] not in shown
+
+
+@pytest.mark.parametrize(("name", "value"), [("DRYSTONE_CRASH_POINTS", "crash"), ("BLOB_GRACE_S", "59")])
+def test_what_only_fault_tests_may_set_is_refused_elsewhere(complete: dict[str, str], name: str, value: str) -> None:
+    parse(complete | {"ENVIRONMENT": "test", name: value})
+
+    with pytest.raises(SettingsError, match=name):
+        parse(complete | {"ENVIRONMENT": "production", name: value})

@@ -24,6 +24,7 @@ from drystone.core.errors import Invalid
 
 PLACEHOLDER = re.compile(r"change-me(?:-[a-z0-9]+)*")
 MIN_SECRET_LENGTH = 16
+MIN_BLOB_GRACE_S = 60
 Port = Annotated[int, Ge(1), Le(65535)]
 
 
@@ -149,6 +150,11 @@ class GeneralSettings(_Group):
         alias="DRYSTONE_MODEL_DIR",
         description="Where the prepared embedding model is cached. May be shared between stacks.",
     )
+    crash_points: Path | None = Field(
+        None,
+        alias="DRYSTONE_CRASH_POINTS",
+        description="For fault tests, refused unless ENVIRONMENT=test: a folder whose files make a process die at a point.",
+    )
 
 
 class ApiSettings(_Group):
@@ -258,8 +264,10 @@ class WorkerSettings(_Group):
         alias="JOB_MAX_POISON_TRIES",
         description="Times a job may break its worker before it is failed for good. A server being away does not count.",
     )
-    blob_grace_s: Annotated[int, Ge(60)] = Field(
-        3600, alias="BLOB_GRACE_S", description="Seconds a blob that nothing refers to is kept before it is removed."
+    blob_grace_s: Annotated[int, Ge(1)] = Field(
+        3600,
+        alias="BLOB_GRACE_S",
+        description="Seconds a blob that nothing refers to is kept before it is removed; at least 60.",
     )
 
 
@@ -406,7 +414,11 @@ def load(root: Path | None = None, shell: Mapping[str, str] | None = None) -> Se
 def absolute(settings: Settings, root: Path) -> Settings:
     """The same settings, with folders made absolute against `root`."""
     general = settings.general.model_copy(
-        update={"data_dir": root / settings.general.data_dir, "model_dir": root / settings.general.model_dir}
+        update={
+            "data_dir": root / settings.general.data_dir,
+            "model_dir": root / settings.general.model_dir,
+            "crash_points": settings.general.crash_points and root / settings.general.crash_points,
+        }
     )
     return settings.model_copy(update={"general": general})
 
@@ -435,6 +447,8 @@ def as_text(value: object) -> str:
     """A setting's value as it is written in the environment."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -451,6 +465,8 @@ def _check_together(settings: Settings) -> None:
     problems = []
     if settings.worker.heartbeat_s * 2 > settings.worker.lease_s:
         problems.append("JOB_HEARTBEAT_S: must be at most half of JOB_LEASE_S")
+    if settings.general.environment != "test":
+        problems += _check_not_test(settings)
     if settings.embedding.provider == "openai":
         problems += [
             f"{name}: is needed when EMBEDDING_PROVIDER=openai"
@@ -476,6 +492,15 @@ def _check_together(settings: Settings) -> None:
             hint="set them in .env or in the shell",
             problems=problems,
         )
+
+
+def _check_not_test(settings: Settings) -> list[str]:
+    problems = []
+    if settings.general.crash_points is not None:
+        problems.append("DRYSTONE_CRASH_POINTS: is for fault tests; only with ENVIRONMENT=test")
+    if settings.worker.blob_grace_s < MIN_BLOB_GRACE_S:
+        problems.append(f"BLOB_GRACE_S: must be at least {MIN_BLOB_GRACE_S}: an upload may still be on its way")
+    return problems
 
 
 def _check_servers(settings: Settings) -> list[str]:

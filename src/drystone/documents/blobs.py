@@ -8,6 +8,7 @@ from typing import BinaryIO
 from sqlalchemy import text
 
 from drystone.adapters.objects import Objects
+from drystone.core import crash_points
 from drystone.core.clock import utc_now
 from drystone.core.db import Sessions, transaction
 from drystone.core.logging import get_logger
@@ -47,6 +48,12 @@ async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int) -> int:
     return removed
 
 
+async def is_wanted(sessions: Sessions, sha256: bytes) -> bool:
+    """Whether a row refers to this blob at this moment, or an upload has said that it will."""
+    async with transaction(sessions) as session:
+        return bool(await session.scalar(_IS_WANTED, {"sha256": sha256}))
+
+
 async def _remove_if_orphan(sessions: Sessions, objects: Objects, sha256: bytes) -> bool:
     async with transaction(sessions) as session:
         if await session.scalar(_IS_WANTED, {"sha256": sha256}):
@@ -55,7 +62,9 @@ async def _remove_if_orphan(sessions: Sessions, objects: Objects, sha256: bytes)
         if await session.scalar(_IS_WANTED, {"sha256": sha256}):
             return False
         # The deletion happens under the lock, on purpose: an upload that finds this blob waits for it here.
+        crash_points.reach("before_blob_delete")
         await objects.delete(sha256)
+        crash_points.reach("after_blob_delete")
         return True
 
 

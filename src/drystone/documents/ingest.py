@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.adapters.embedding import Embedder
 from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import Parsed, Parser
+from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Invalid
 from drystone.core.logging import get_logger
@@ -74,10 +75,13 @@ async def run(tools: Tools, claim: Claim) -> None:
     async with asyncio.timeout(DEADLINE_S):
         parsed = await parse(tools, pending)
         text_sha256 = await _keep_text(tools, parsed.text)
+        crash_points.reach("after_parse")
         prepared = await chunk(tools.embedder, parsed, pending.title)
     async with asyncio.timeout(DEADLINE_S + DEADLINE_PER_CHUNK_S * len(prepared.passages)):
         vectors = await embed(tools, pending.space_id, prepared)
+    crash_points.reach("before_publish")
     await publish(tools.sessions, claim, pending, parsed, text_sha256, prepared, vectors)
+    crash_points.reach("after_publish")
 
 
 async def parse(tools: Tools, pending: Pending) -> Parsed:
@@ -124,6 +128,7 @@ async def embed(tools: Tools, space_id: int, prepared: Prepared) -> np.ndarray:
         if begin + BATCH < len(missing):
             async with transaction(tools.sessions) as session:
                 await index.keep_embeddings(session, space_id, [hashes[i] for i in batch], made)
+            crash_points.reach("mid_embed")
     return vectors
 
 
@@ -150,6 +155,7 @@ async def publish(
         if document.current_version_id is not None:
             await _make_room(session, pending, document.current_version_id)
         ids = await queries.add_chunks(session, pending, prepared.passages, prepared.hashes, prepared.lengths)
+        crash_points.reach("mid_publish")
         await index.add(
             session,
             space_id=pending.space_id,

@@ -13,6 +13,7 @@ from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import media_type_of
+from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.ids import new_id
@@ -72,9 +73,10 @@ async def receive(
     _check_upload(upload, external_id, attributes)
     media_type = media_type_of(upload.name, upload.declared_type, upload.head)
     await blobs.keep(sessions, objects, upload.sha256, upload.body)
+    crash_points.reach("after_put")
     async with transaction(sessions) as session:
         home = await collections.get_or_create(session, principal, space, collection)
-        return await _admit(
+        received = await _admit(
             session,
             nudger,
             principal,
@@ -85,6 +87,9 @@ async def receive(
             title=title,
             attributes=attributes,
         )
+        crash_points.reach("before_commit")
+    crash_points.reach("after_commit")
+    return received
 
 
 def _check_upload(upload: Upload, external_id: str | None, attributes: dict[str, Any] | None) -> None:

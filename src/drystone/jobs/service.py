@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.core import crash_points
 from drystone.core.db import after_commit
 from drystone.core.errors import DrystoneError, NotFound
 from drystone.core.ids import new_id
@@ -43,6 +44,7 @@ async def enqueue(
     await session.flush()
 
     async def nudge() -> None:
+        crash_points.reach("before_nudge")
         nudger.nudge(job_id)
 
     after_commit(session, nudge)

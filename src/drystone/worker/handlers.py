@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError
 from drystone.documents import deleting, ingest, queries
@@ -36,6 +37,7 @@ async def _echo(tools: Tools, claim: Claim) -> None:
 async def _purge_document(tools: Tools, claim: Claim) -> None:
     async with transaction(tools.sessions) as session:
         await deleting.purge_document(session, claim.subject_id)
+        crash_points.reach("mid_purge")
         await jobs.finish(session, claim)
 
 
@@ -47,6 +49,7 @@ async def _purge_collection(tools: Tools, claim: Claim) -> None:
             hidden = await queries.hidden_documents(session, claim.subject_id, limit=_PURGE_AT_ONCE)
             for document_id in hidden:
                 await deleting.purge_document(session, document_id)
+                crash_points.reach("mid_purge")
             if not hidden:
                 await index.remove_collection(session, claim.subject_id)
                 await jobs.finish(session, claim)

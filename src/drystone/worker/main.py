@@ -13,7 +13,7 @@ import warnings
 from celery.exceptions import SecurityWarning
 from redis.exceptions import RedisError
 
-from drystone.core import logging
+from drystone.core import crash_points, logging
 from drystone.core.settings import Settings
 from drystone.jobs import presence
 from drystone.jobs.broker import QUEUE, make_celery
@@ -30,6 +30,7 @@ def run(settings: Settings) -> int:
     )  # about root: files are parsed in limited children, messages are ids
 
     logging.configure(settings.general.log_level, settings.general.log_format)
+    crash_points.arm(settings.general.crash_points)
     app = make_celery(settings.redis, socket_timeout_s=10)
     app.conf.update(
         include=["drystone.worker.tasks"],

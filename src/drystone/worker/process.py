@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.parsing import Parser, ParserDied
+from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 from drystone.core.logging import bind, get_logger
@@ -178,6 +179,7 @@ class Process:
             await self._fail(claim, _lost_too_often(claim))
             return
         try:
+            crash_points.reach("after_claim")
             await HANDLERS[claim.kind].run(self._tools, claim)
         except (Unavailable, TimeoutError) as exc:
             await self._give_back(claim, exc)

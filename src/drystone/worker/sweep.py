@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.objects import Objects
+from drystone.core import crash_points
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
@@ -28,7 +29,9 @@ from drystone.jobs.broker import QUEUE, Nudger
 
 # A due job that was offered and not taken for this long is offered again; at once when Redis has forgotten its queue.
 OFFER_AGAIN_S = 30.0
-BLOBS_EVERY_S = 600.0
+
+# Orphans are looked for this often at most; more often where their grace is short, so that none outlives it for long.
+BLOBS_EVERY_S, BLOBS_PER_GRACE = 600.0, 6
 
 log = get_logger("worker.sweep")
 
@@ -40,7 +43,8 @@ class Sweep:
         self._settings = settings
         self._stop = stop
         self._redis_run_id: str | None = None
-        self._blobs_at = time.monotonic() + BLOBS_EVERY_S
+        self._blobs_every_s = min(BLOBS_EVERY_S, settings.worker.blob_grace_s / BLOBS_PER_GRACE)
+        self._blobs_at = time.monotonic() + self._blobs_every_s
 
     def run(self) -> None:
         """Look now, and then every `sweep_s` seconds."""
@@ -71,12 +75,13 @@ class Sweep:
                 due = await queries.take_unoffered(session, older_than_s=0.5 if forgotten else OFFER_AGAIN_S, limit=500)
             else:
                 due = []
+        crash_points.reach("mid_sweep")
         for job_id in due:
             nudger.nudge(job_id)
         async with transaction(sessions) as session:
             await index.fold_statistics(session)
         if time.monotonic() > self._blobs_at:
-            self._blobs_at = time.monotonic() + BLOBS_EVERY_S
+            self._blobs_at = time.monotonic() + self._blobs_every_s
             await blobs.sweep(sessions, Objects.open_s3(self._settings.s3), grace_s=self._settings.worker.blob_grace_s)
 
     async def _redis_forgot(self) -> bool:

@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from drystone.core import logging
+from drystone.core import crash_points, logging
 from drystone.core.settings import load
 from drystone.jobs.broker import RUN_TASK
 
@@ -35,6 +35,7 @@ def _open(**_: Any) -> None:
 
     settings = load()
     logging.configure(settings.general.log_level, settings.general.log_format)
+    crash_points.arm(settings.general.crash_points)
     _process = Process(settings)
     _process.start()
 

@@ -26,6 +26,7 @@ from drystone.adapters.parsing.failures import failure, is_known
 from drystone.adapters.parsing.formats import SUPPORTED
 from drystone.adapters.parsing.parsed import Heading, Parsed
 from drystone.adapters.parsing.zygote import HEAD, MAX_MESSAGE_BYTES
+from drystone.core import crash_points
 from drystone.core.errors import DrystoneError, Unavailable
 
 if TYPE_CHECKING:
@@ -189,8 +190,10 @@ class _Zygote:
                     raise _ZygoteGone from exc
                 finally:
                     os.close(write_fd)
-            if await self._reply() is None:
+            started = await self._reply()
+            if started is None:
                 raise _ZygoteGone
+            crash_points.reach("mid_parse", child=started["pid"])
             output, is_too_long = await _drain(outcome, max_bytes)
         finally:
             os.close(outcome)
