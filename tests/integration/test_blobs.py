@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from drystone.adapters.objects import Objects
+from drystone.adapters.objects import Objects, StoredObject
 from drystone.core.clock import utc_now
 from drystone.core.db import Sessions, transaction
 from drystone.documents import blobs
@@ -21,9 +21,9 @@ from drystone.documents import blobs
 class _Aged(Objects):
     """A store whose blobs all look two hours old: a real one cannot be told to forget when it wrote something."""
 
-    async def list(self) -> AsyncIterator[tuple[bytes, int, object]]:  # type: ignore[override]  # narrower is fine here
-        async for sha256, size, _ in super().list():
-            yield sha256, size, utc_now() - timedelta(hours=2)
+    async def list(self, first_byte: int | None = None) -> AsyncGenerator[StoredObject]:
+        async for sha256, size, _ in super().list(first_byte):
+            yield StoredObject(sha256, size, utc_now() - timedelta(hours=2))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import io
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -158,9 +158,13 @@ class Objects:
             with contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, _key(sha256))
 
-    async def list(self) -> AsyncIterator[StoredObject]:
-        """Every blob, in no order that both stores share; other keys in the bucket are passed over."""
-        pages = aiter(obstore.list(self._store, prefix=_PREFIX, chunk_size=1000))
+    async def list(self, first_byte: int | None = None) -> AsyncGenerator[StoredObject]:
+        """Every blob, in no order that both stores share; other keys in the bucket are passed over.
+
+        first_byte: only those whose hash begins with it, a 256th of all.
+        """
+        prefix = _PREFIX if first_byte is None else f"{_PREFIX}/{first_byte:02x}"
+        pages = aiter(obstore.list(self._store, prefix=prefix, chunk_size=1000))
         while True:
             async with self._calling():
                 page = await anext(pages, None)

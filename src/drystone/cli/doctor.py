@@ -19,16 +19,42 @@ if TYPE_CHECKING:
 
     from drystone.core.db import Sessions
     from drystone.core.settings import Settings
+    from drystone.invariants import Verdict
     from drystone.stack.diagnosis.doctor import Examination, Site
     from drystone.stack.diagnosis.findings import Finding, Report
 
 _TIMEOUT_S = 2.0
 # A job that is due is taken within a sweep or two, also when its message is lost.
 _IDLE_S = 20.0
+# harm -> what is counted, and what to do about it
+_HARMS = {
+    "lost": (
+        "things that were acknowledged are missing or incomplete",
+        "upload the documents named above again, or ./drystone snapshot restore; please report it",
+    ),
+    "duplicated": (
+        "sets of chunks hold more than was published",
+        "delete the documents named above and upload them again; please report it",
+    ),
+    "resurrected": (
+        "deleted documents still have rows that a search could find",
+        "delete them again; please report it",
+    ),
+    "orphaned": (
+        "things belong to nobody: blobs without a row, chunks without a version, jobs without a worker",
+        "./drystone logs worker tells why the sweep leaves them; it takes them once it can",
+    ),
+}
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Check the documents too: is anything lost, twice, back, or left over?")
+    ] = False,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="With --data: read every blob and compare its hash.")
+    ] = False,
 ) -> None:
     """Find out what is wrong with the stack, running or stopped, and how to put it right; ends with 1 if anything is.
 
@@ -42,26 +68,47 @@ def doctor(
     from drystone.stack import root
 
     logging.configure("CRITICAL", "console")
-    report = examine(root.find(), os.environ)
-    if as_json:
-        terminal.print_json({"ok": not report.findings} | dataclasses.asdict(report))
+    folder, verdict = root.find(), None
+    if data:
+        report, verdict = examine_with_data(folder, os.environ, hashes=hashes)
     else:
-        _print(report)
+        report = examine(folder, os.environ)
+    if as_json:
+        told = {"data": _as_json(verdict)} if verdict else {}
+        terminal.print_json({"ok": not report.findings} | dataclasses.asdict(report) | told)
+    else:
+        _print(report, verdict)
     raise typer.Exit(1 if report.findings else 0)
 
 
 def examine(folder: Path, shell: Mapping[str, str]) -> Report:
-    """Everything there is to find out about the project in `folder`."""
+    """Everything there is to find out about the project in `folder`, but what its data say."""
+    return _examine(folder, shell).report
+
+
+def examine_with_data(folder: Path, shell: Mapping[str, str], *, hashes: bool = False) -> tuple[Report, Verdict | None]:
+    """The same, and what the invariants say of the data; None when they could not be asked.
+
+    hashes: read every blob and compare its hash.
+    """
+    examination = _examine(folder, shell)
+    if not examination.site:
+        examination.report.skip("the settings cannot be used", "data")
+        return examination.report, None
+    return examination.report, asyncio.run(_examine_data(examination, examination.site, hashes=hashes))
+
+
+def _examine(folder: Path, shell: Mapping[str, str]) -> Examination:
     from drystone.stack.diagnosis import doctor as stack
 
     examination = stack.examine(folder, shell)
     report = examination.report
     if not examination.site:
         report.skip("the settings cannot be used", "model", "schema", "worker")
-        return report
+        return examination
     _examine_model(report, examination.site.project.settings)
     asyncio.run(_examine_work(examination, examination.site))
-    return report
+    return examination
 
 
 def print_finding(finding: Finding) -> None:
@@ -69,7 +116,13 @@ def print_finding(finding: Finding) -> None:
     typer.echo(f"{typer.style(finding.code, fg='red')}  {finding.message}\n  fix: {finding.fix}")
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, verdict: Verdict | None) -> None:
+    for violation in verdict.violations if verdict else ():
+        typer.echo(
+            f"{violation.invariant} {violation.harm}: {violation.subject_kind} {violation.subject} {violation.detail}"
+        )
+    if verdict:
+        typer.echo(f"{verdict}\n")
     for finding in report.findings:
         print_finding(finding)
         typer.echo()
@@ -116,6 +169,43 @@ async def _examine_work(examination: Examination, site: Site) -> None:
             report.skip("Redis does not answer", "worker")
         else:
             await _checked(report, "worker", _worker(site))
+
+
+async def _examine_data(examination: Examination, site: Site, *, hashes: bool) -> Verdict | None:
+    """The invariants of ingestion, where PostgreSQL and the object store answer and the schema is the code's."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from drystone import invariants
+    from drystone.adapters.objects import Objects
+    from drystone.core.errors import DrystoneError
+
+    report, settings = examination.report, site.project.settings
+    if away := [name for name in ("postgres", "objects") if not examination.answers(name)]:
+        report.skip(f"{' and '.join(away)} cannot be asked", "data")
+        return None
+    limits = invariants.Limits.of(settings.worker, rehash=hashes)
+    try:
+        async with _open_sessions(settings, pool_size=2) as sessions:
+            verdict = await invariants.check(sessions, Objects.open_s3(settings.s3), limits)
+    except (DrystoneError, SQLAlchemyError) as exc:
+        report.skip(str(exc).partition("\n")[0].rstrip("."), "data")
+        return None
+    report.add("data", [_harm(harm, count) for harm, count in verdict.counts.items() if count])
+    return verdict
+
+
+def _harm(harm: str, count: int) -> Finding:
+    from drystone.stack.diagnosis.findings import Code, Finding
+
+    message, fix = _HARMS[harm]
+    return Finding(Code(f"data.{harm}"), f"{count} {message}.", fix)
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    import dataclasses
+
+    violations = [dataclasses.asdict(violation) for violation in verdict.violations]
+    return {"counts": dict(verdict.counts), "by_invariant": verdict.checked, "violations": violations}
 
 
 async def _checked(report: Report, check: str, asking: Coroutine[Any, Any, list[Finding]]) -> None:
@@ -213,11 +303,11 @@ async def _stuck_jobs(site: Site) -> list[Finding]:
 
 
 @asynccontextmanager
-async def _open_sessions(settings: Settings) -> AsyncIterator[Sessions]:
+async def _open_sessions(settings: Settings, *, pool_size: int = 1) -> AsyncIterator[Sessions]:
     from drystone.core.db import make_engine, make_sessions
 
     url = settings.database.url.get_secret_value()
-    engine = make_engine(url, pool_size=1, application_name="drystone-doctor")
+    engine = make_engine(url, pool_size=pool_size, application_name="drystone-doctor")
     try:
         yield make_sessions(engine)
     finally:

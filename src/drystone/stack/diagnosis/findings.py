@@ -37,6 +37,10 @@ class Code(StrEnum):
     WORKER_NONE = "worker.none"
     WORKER_STUCK = "worker.stuck"
     MODEL_DAMAGED = "model.damaged"
+    DATA_LOST = "data.lost"
+    DATA_DUPLICATED = "data.duplicated"
+    DATA_RESURRECTED = "data.resurrected"
+    DATA_ORPHANED = "data.orphaned"
 
 
 @dataclass(frozen=True)
