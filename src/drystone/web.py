@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from drystone import __version__
-from drystone.api import collections, documents, health, jobs, problems, search
+from drystone.api import collections, documents, early, health, jobs, problems, search
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
 from drystone.core.settings import Settings, load
@@ -53,5 +53,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(v1)
     app.include_router(health.router)
     problems.install(app)
+    early.install(app)
     app.add_middleware(RequestMiddleware)
     return app

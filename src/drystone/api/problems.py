@@ -26,6 +26,7 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Too large",
     415: "Unsupported media type",
     422: "Not acceptable",
@@ -122,8 +123,10 @@ async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
     status = _STATUS_OF_CODE.get(exc.code) or next((s for kind, s in _STATUS if isinstance(exc, kind)), 500)
     status = int(exc.values.get("status", status))
     headers = {}
-    if status == 503:
+    if status == 503 or "retry_after_s" in exc.values:
         headers["Retry-After"] = str(exc.values.get("retry_after_s", 2))
+    if exc.values.get("etag"):
+        headers["ETag"] = str(exc.values["etag"])
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     pointer = exc.values.get("pointer")

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.access import idempotency
 from drystone.adapters.objects import Objects
 from drystone.core import crash_points
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
@@ -82,6 +83,8 @@ class Sweep:
             await index.fold_statistics(session)
         if time.monotonic() > self._blobs_at:
             self._blobs_at = time.monotonic() + self._blobs_every_s
+            async with transaction(sessions) as session:
+                await idempotency.forget_expired(session)
             await blobs.sweep(sessions, Objects.open_s3(self._settings.s3), grace_s=self._settings.worker.blob_grace_s)
 
     async def _redis_forgot(self) -> bool:
