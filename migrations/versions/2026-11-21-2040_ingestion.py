@@ -120,6 +120,14 @@ def upgrade() -> None:
     )
     op.add_column("api_keys", sa.Column("documents_per_day", sa.Integer(), nullable=True))
     op.add_column("api_keys", sa.Column("bytes_per_day", sa.BigInteger(), nullable=True))
+    op.add_column("deletions", sa.Column("exported_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_index(
+        "ix_deletions_unexported",
+        "deletions",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("exported_at is null"),
+    )
     op.add_column("documents", sa.Column("parent_id", sa.Uuid(), nullable=True))
     op.add_column("documents", sa.Column("member_path", sa.Text(), nullable=True))
     op.create_index(
@@ -217,6 +225,8 @@ def downgrade() -> None:
     )
     op.drop_column("documents", "member_path")
     op.drop_column("documents", "parent_id")
+    op.drop_index("ix_deletions_unexported", table_name="deletions", postgresql_where=sa.text("exported_at is null"))
+    op.drop_column("deletions", "exported_at")
     op.drop_column("api_keys", "bytes_per_day")
     op.drop_column("api_keys", "documents_per_day")
     op.drop_index(

@@ -23,7 +23,8 @@ async def _routes(client: httpx.AsyncClient) -> list[tuple[str, str]]:
 
 
 def _filled(path: str) -> str:
-    return path.replace("{collection}", "none").replace("{document_id}", str(uuid4())).replace("{job_id}", str(uuid4()))
+    path = path.replace("{collection}", "none").replace("{number}", "1")
+    return path.replace("{document_id}", str(uuid4())).replace("{job_id}", str(uuid4()))
 
 
 @pytest.mark.parametrize(

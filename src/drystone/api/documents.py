@@ -1,23 +1,46 @@
-"""/documents: upload, look up, read, delete."""
+"""/documents: upload, look up, read, change, delete."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.api import upload
+from drystone.api import idempotency, upload
+from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
 from drystone.api.dependencies import Caller, ResourcesOf, Session
+from drystone.api.idempotency import Key, Once
 from drystone.api.problems import responses
-from drystone.api.schemas import Document, Documents, DocumentState, ReceivedDocument
+from drystone.api.schemas import (
+    DeletedDocuments,
+    Document,
+    DocumentPatch,
+    Documents,
+    DocumentState,
+    DocumentsToDelete,
+    ReceivedDocument,
+    Version,
+    Versions,
+)
+from drystone.core.errors import Invalid
 from drystone.core.text import Text
-from drystone.documents import deleting, receiving, service
+from drystone.documents import deleting, describing, receiving, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
+from drystone.documents.deleting import Selection
+from drystone.documents.models import Document as Row
+from drystone.documents.models import File
+from drystone.documents.receiving import Received
+from drystone.documents.service import DocumentView
 
 router = APIRouter(prefix="/documents", tags=["documents"])
+
+MAX_NUMBER = 2**31 - 1
+Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="Versions count from 1.")]
 
 _FORM: dict[str, Any] = {
     "requestBody": {
@@ -45,19 +68,65 @@ _FORM: dict[str, Any] = {
 }
 
 
+_VERSION_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "title": {"type": "string", "description": "Left out: as before."},
+                        "attributes": {"type": "string", "description": "A JSON object; left out: as before."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+_RECEIVED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "These bytes were there already", "model": ReceivedDocument}
+}
+
+
+def _tell(response: Response, view: DocumentView, job_id: UUID | None) -> ReceivedDocument:
+    """The answer to what may have become a new version, its headers and status set."""
+    response.headers["Location"] = f"/api/v1/documents/{view.document.id}"
+    response.headers["ETag"] = view.etag
+    response.status_code = 200 if job_id is None else 202
+    return ReceivedDocument.of(view, job_id)
+
+
 @router.post(
     "",
     status_code=202,
     summary="Upload a document",
     openapi_extra=_FORM,
-    responses={
-        200: {"description": "These bytes were there already", "model": ReceivedDocument},
-        **responses(400, 413, 415),
-    },
+    responses=_RECEIVED | responses(400, 409, 412, 413, 415),
 )
-async def upload_(request: Request, response: Response, caller: Caller, resources: ResourcesOf) -> ReceivedDocument:
-    """Keep a file and have it made searchable. 202: it is kept, and will end ready or failed with a reason."""
-    async with upload.receive(request, max_bytes=resources.settings.api.max_upload_bytes) as form:
+async def upload_(
+    request: Request,
+    response: Response,
+    caller: Caller,
+    resources: ResourcesOf,
+    condition: ConditionOf,
+    key: Key = None,
+) -> ReceivedDocument:
+    """Keep a file and have it made searchable. 202: it is kept, and will end ready or failed with a reason.
+
+    Under an external_id that is there already, other bytes become a new version. `If-None-Match: *` prevents that.
+    """
+    async with (
+        upload.receive(request, max_bytes=resources.settings.api.max_upload_bytes) as form,
+        idempotency.begin(request, resources, caller, key, upload.fingerprint(form)) as once,
+    ):
+
+        async def remember(session: AsyncSession, received: Received) -> None:
+            await once.remember(session, response, _tell(response, received.document, received.job_id))
+
         received = await receiving.receive(
             resources.sessions,
             resources.objects,
@@ -69,13 +138,76 @@ async def upload_(request: Request, response: Response, caller: Caller, resource
             external_id=form.external_id,
             title=form.title,
             attributes=form.attributes,
+            condition=condition,
+            before_commit=remember,
         )
-    response.headers["Location"] = f"/api/v1/documents/{received.document.document.id}"
-    if received.job_id is None:
-        response.status_code = 200
-    return ReceivedDocument(
-        document=Document.of(received.document), job_id=received.job_id, already_there=received.job_id is None
-    )
+    return _tell(response, received.document, received.job_id)
+
+
+@router.put(
+    "/{document_id}/content",
+    status_code=202,
+    summary="Upload a new version",
+    openapi_extra=_VERSION_FORM,
+    responses=_RECEIVED | responses(400, 404, 409, 412, 413, 415),
+)
+async def put_content(
+    document_id: UUID,
+    request: Request,
+    response: Response,
+    caller: Caller,
+    resources: ResourcesOf,
+    condition: ConditionOf,
+    key: Key = None,
+) -> ReceivedDocument:
+    """Give a document other bytes. The version before serves until the new one is ready, and goes on if that fails."""
+    async with (
+        upload.receive(request, max_bytes=resources.settings.api.max_upload_bytes) as form,
+        idempotency.begin(request, resources, caller, key, upload.fingerprint(form)) as once,
+    ):
+        if form.collection or form.external_id:
+            raise Invalid(
+                "request.fixed_field",
+                "A new version stays in the collection and under the external_id of its document.",
+                hint="leave both out; PATCH changes the external_id",
+                pointer="/collection" if form.collection else "/external_id",
+            )
+
+        async def remember(session: AsyncSession, received: Received) -> None:
+            await once.remember(session, response, _tell(response, received.document, received.job_id))
+
+        received = await receiving.replace(
+            resources.sessions,
+            resources.objects,
+            resources.nudger,
+            caller,
+            form.upload,
+            document_id,
+            title=form.title,
+            attributes=form.attributes,
+            condition=condition,
+            before_commit=remember,
+        )
+    return _tell(response, received.document, received.job_id)
+
+
+@router.post(
+    "/delete",
+    summary="Delete many documents",
+    responses=responses(404, 409),
+)
+async def delete_many(
+    body: DocumentsToDelete, caller: Caller, resources: ResourcesOf, once: Once, session: Session, response: Response
+) -> DeletedDocuments:
+    """Delete documents by ids or by filter, all or none. `dry_run` says which; `expect` refuses another number.
+
+    A POST, because a DELETE's body means nothing to proxies and caches.
+    """
+    selection = Selection(ids=body.ids, collection=body.collection, filter=body.filter, state=body.state)
+    if body.dry_run:
+        return DeletedDocuments.of(await deleting.preview(session, caller, selection), dry_run=True)
+    found = await deleting.delete_selection(session, resources.nudger, caller, selection, expect=body.expect)
+    return await once.remember(session, response, DeletedDocuments.of(found, dry_run=False))
 
 
 @router.get("", summary="List documents", responses=responses(404))
@@ -99,39 +231,58 @@ async def list_(
     )
 
 
-@router.get("/{document_id}", summary="Get a document", responses=responses(404))
-async def get(document_id: UUID, caller: Caller, session: Session, response: Response) -> Document:
+@router.get("/{document_id}", summary="Get a document", responses=NOT_MODIFIED | responses(404, 412))
+async def get(
+    document_id: UUID, caller: Caller, condition: ConditionOf, session: Session, response: Response
+) -> Document:
     """A document, its state, and why it failed if it did."""
     view = await service.get_document(session, caller, document_id)
-    response.headers["ETag"] = f'"{view.document.revision}"'
+    show(condition, response, view.etag)
     return Document.of(view)
+
+
+@router.patch("/{document_id}", summary="Change title, attributes, external_id", responses=responses(404, 409, 412))
+async def patch(
+    document_id: UUID,
+    body: DocumentPatch,
+    caller: Caller,
+    condition: ConditionOf,
+    once: Once,
+    session: Session,
+    response: Response,
+) -> Document:
+    """Apply a JSON merge patch (RFC 7396). The file stays as it is, and so do passages and their title paths."""
+    view = await describing.describe(session, caller, document_id, body.model_dump(exclude_unset=True), condition)
+    response.headers["ETag"] = view.etag
+    return await once.remember(session, response, Document.of(view))
+
+
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The bytes as uploaded",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 @router.get(
     "/{document_id}/content",
     summary="Download the file",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "The bytes as uploaded",
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        **responses(404),
-    },
+    responses=_BYTES | NOT_MODIFIED | responses(404, 412),
 )
-async def content(document_id: UUID, caller: Caller, resources: ResourcesOf, session: Session) -> StreamingResponse:
+async def content(
+    document_id: UUID,
+    caller: Caller,
+    condition: ConditionOf,
+    resources: ResourcesOf,
+    session: Session,
+    response: Response,
+) -> StreamingResponse:
     """The bytes of the newest version, always as an attachment."""
     view = await service.get_document(session, caller, document_id)
-    name = quote(view.document.name or str(document_id))
-    return StreamingResponse(
-        service.stream_content(resources.objects, view),
-        media_type=view.file.media_type,
-        headers={
-            "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
-            "Content-Length": str(view.file.size_bytes),
-            "ETag": f'"{view.file.sha256.hex()}"',
-        },
-    )
+    show(condition, response, f'"{view.file.sha256.hex()}"')
+    return _attachment(service.stream_content(resources.objects, view), view.file, view.document)
 
 
 @router.get(
@@ -145,7 +296,110 @@ async def text(document_id: UUID, caller: Caller, resources: ResourcesOf, sessio
     return PlainTextResponse(await service.read_text(session, resources.objects, caller, document_id))
 
 
-@router.delete("/{document_id}", status_code=204, summary="Delete a document", responses=responses(404))
-async def delete(document_id: UUID, caller: Caller, resources: ResourcesOf, session: Session) -> None:
-    """Delete a document: out of search at once."""
-    await deleting.delete_document(session, resources.nudger, caller, document_id)
+@router.delete("/{document_id}", status_code=204, summary="Delete a document", responses=responses(404, 412))
+async def delete(
+    document_id: UUID, caller: Caller, condition: ConditionOf, resources: ResourcesOf, session: Session
+) -> None:
+    """Delete a document with all its versions: out of search at once."""
+    await deleting.delete_document(session, resources.nudger, caller, document_id, condition)
+
+
+@router.get("/{document_id}/versions", summary="List versions", responses=responses(404))
+async def list_versions(
+    document_id: UUID,
+    caller: Caller,
+    session: Session,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    cursor: Annotated[int | None, Query(description="next_cursor of the page before.", ge=1, le=MAX_NUMBER)] = None,
+) -> Versions:
+    """Versions, newest first: which one search sees, and why one failed."""
+    found = await versions.page(session, caller, document_id, before=cursor, limit=limit + 1)
+    more = len(found) > limit
+    return Versions(
+        items=[Version.of(view) for view in found[:limit]],
+        next_cursor=str(found[limit - 1].version.number) if more else None,
+    )
+
+
+@router.get("/{document_id}/versions/{number}", summary="Get a version", responses=NOT_MODIFIED | responses(404, 412))
+async def get_version(
+    document_id: UUID,
+    number: Number,
+    caller: Caller,
+    condition: ConditionOf,
+    session: Session,
+    response: Response,
+) -> Version:
+    """One version by its number."""
+    view = await versions.get(session, caller, document_id, number)
+    show(condition, response, view.etag)
+    return Version.of(view)
+
+
+@router.get(
+    "/{document_id}/versions/{number}/content",
+    summary="Download a version's file",
+    response_class=StreamingResponse,
+    responses=_BYTES | NOT_MODIFIED | responses(404, 412),
+)
+async def version_content(
+    document_id: UUID,
+    number: Number,
+    caller: Caller,
+    condition: ConditionOf,
+    resources: ResourcesOf,
+    session: Session,
+    response: Response,
+) -> StreamingResponse:
+    """The bytes of one version, always as an attachment."""
+    document = (await service.get_document(session, caller, document_id)).document
+    view = await versions.get(session, caller, document_id, number)
+    show(condition, response, f'"{view.file.sha256.hex()}"')
+    return _attachment(versions.stream_content(resources.objects, view), view.file, document)
+
+
+@router.get(
+    "/{document_id}/versions/{number}/text",
+    summary="Read a version's text",
+    response_class=PlainTextResponse,
+    responses=responses(404, 409),
+)
+async def version_text(
+    document_id: UUID, number: Number, caller: Caller, resources: ResourcesOf, session: Session
+) -> PlainTextResponse:
+    """The text extracted from one version, also when another one serves."""
+    return PlainTextResponse(await versions.read_text(session, resources.objects, caller, document_id, number))
+
+
+@router.post(
+    "/{document_id}/versions/{number}/restore",
+    status_code=202,
+    summary="Make an old version the newest",
+    responses=_RECEIVED | responses(404, 409, 412),
+)
+async def restore(
+    document_id: UUID,
+    number: Number,
+    caller: Caller,
+    condition: ConditionOf,
+    resources: ResourcesOf,
+    once: Once,
+    session: Session,
+    response: Response,
+) -> ReceivedDocument:
+    """Make a new version of the file of an old one; nothing is uploaded. 200: it is the newest already."""
+    view, job_id = await versions.restore(session, resources.nudger, caller, document_id, number, condition)
+    return await once.remember(session, response, _tell(response, view, job_id))
+
+
+def _attachment(body: AsyncIterator[bytes], file: File, document: Row) -> StreamingResponse:
+    name = quote(document.name or str(document.id))
+    return StreamingResponse(
+        body,
+        media_type=file.media_type,
+        headers={
+            "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+            "Content-Length": str(file.size_bytes),
+            "ETag": f'"{file.sha256.hex()}"',
+        },
+    )

@@ -10,9 +10,12 @@ from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.core.text import Text
+from drystone.documents.deleting import MAX_IDS, Found
 from drystone.documents.filters import Filter
 from drystone.documents.models import Collection as CollectionRow
+from drystone.documents.models import Version as VersionRow
 from drystone.documents.service import DocumentView
+from drystone.documents.versions import VersionView
 from drystone.jobs.models import Job as JobRow
 from drystone.search.schemas import Answer, Mode
 from drystone.search.schemas import Hit as FoundHit
@@ -32,6 +35,14 @@ class NewCollection(BaseModel):
     name: Annotated[Text, Len(1, 128)] = Field(description="Letters, digits, dots, hyphens, underscores.")
     description: Annotated[Text, Len(0, 2000)] = ""
     language: Annotated[Text, Len(1, 63)] = Field("english", description="A text-search configuration of PostgreSQL.")
+
+
+class CollectionPatch(BaseModel):
+    """What is to be changed of a collection."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"description": "Papers on shells"}]})
+
+    description: Annotated[Text, Len(0, 2000)]
 
 
 class DocumentCounts(BaseModel):
@@ -80,6 +91,12 @@ class Failure(BaseModel):
     hint: str | None
 
 
+def _failure(row: VersionRow) -> Failure | None:
+    if row.error_code is None:
+        return None
+    return Failure(code=row.error_code, message=row.error_message or "", hint=row.error_hint)
+
+
 class Document(BaseModel):
     """A document and its newest version."""
 
@@ -94,7 +111,10 @@ class Document(BaseModel):
     attributes: dict[str, Any]
     state: DocumentState = Field(description="Of the newest version. An older ready one is searched meanwhile.")
     error: Failure | None
-    version: int
+    version: int = Field(description="Number of the newest version; state, error and sizes are of this one.")
+    serving_version: int | None = Field(
+        description="Number of the version that search sees: an older one while the newest is pending or has failed."
+    )
     is_searchable: bool
     chunks: int | None
     pages: int | None
@@ -105,9 +125,6 @@ class Document(BaseModel):
     @classmethod
     def of(cls, view: DocumentView) -> Document:
         document, version = view.document, view.version
-        failure = None
-        if version.error_code is not None:
-            failure = Failure(code=version.error_code, message=version.error_message or "", hint=version.error_hint)
         return cls(
             id=document.id,
             collection=view.collection_name,
@@ -119,14 +136,136 @@ class Document(BaseModel):
             sha256=view.file.sha256.hex(),
             attributes=document.attributes,
             state=document.state,
-            error=failure,
+            error=_failure(version),
             version=version.number,
+            serving_version=view.serving,
             is_searchable=document.current_version_id is not None,
             chunks=version.chunk_count,
             pages=len(version.page_starts) if version.page_starts else None,
             characters=version.text_length,
             created_at=document.created_at,
             updated_at=document.updated_at,
+        )
+
+
+class DocumentPatch(BaseModel):
+    """A JSON merge patch (RFC 7396): what is left out stays, null removes, objects are merged."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"title": "Thin shells", "attributes": {"year": 1962, "x": None}}]},
+    )
+
+    title: Annotated[Text, Len(1, 2000)] | None = None
+    external_id: Annotated[Text, Len(1, 512)] | None = None
+    attributes: dict[str, Any] | None = None
+
+
+class Version(BaseModel):
+    """The bytes of a document at one time, and what became of them."""
+
+    number: int
+    state: DocumentState
+    is_current: bool = Field(description="Search sees this version.")
+    is_newest: bool
+    sha256: str
+    size_bytes: int
+    media_type: str
+    title: str | None = Field(description="As found in the file.")
+    chunks: int | None
+    pages: int | None
+    characters: int | None
+    error: Failure | None
+    created_at: datetime
+    ready_at: datetime | None
+
+    @classmethod
+    def of(cls, view: VersionView) -> Version:
+        row = view.version
+        return cls(
+            number=row.number,
+            state=row.state,
+            is_current=view.is_current,
+            is_newest=view.is_newest,
+            sha256=view.file.sha256.hex(),
+            size_bytes=view.file.size_bytes,
+            media_type=view.file.media_type,
+            title=row.title,
+            chunks=row.chunk_count,
+            pages=len(row.page_starts) if row.page_starts else None,
+            characters=row.text_length,
+            error=_failure(row),
+            created_at=row.created_at,
+            ready_at=row.ready_at,
+        )
+
+
+class Versions(BaseModel):
+    """One page of versions, newest first."""
+
+    items: list[Version]
+    next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last one.")
+
+
+class DocumentsToDelete(BaseModel):
+    """Documents to delete: those of `ids`, or those of a collection that pass a filter and are in a state."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "collection": "papers",
+                    "filter": {"type": "lt", "key": "year", "value": 1950},
+                    "dry_run": True,
+                },
+                {"ids": ["0199c0de-0000-7000-8000-000000000000"], "expect": 1},
+            ]
+        },
+    )
+
+    ids: Annotated[list[UUID], Len(1, MAX_IDS)] | None = None
+    collection: Annotated[Text, Len(1, 128)] | None = None
+    filter: Filter | None = Field(None, description="Over attributes; with `collection`.")
+    state: DocumentState | None = Field(None, description="Only documents whose newest version is in this state.")
+    dry_run: bool = Field(False, description="Only say what would be deleted.")
+    expect: Annotated[int, Ge(0)] | None = Field(
+        None, description="Delete only if it is exactly so many: `count` of a dry run. Otherwise 409, and nothing is."
+    )
+
+
+class DocumentSample(BaseModel):
+    """A document in few words."""
+
+    id: UUID
+    collection: str
+    external_id: str | None
+    title: str | None
+
+
+class DeletedDocuments(BaseModel):
+    """What was deleted, or would be."""
+
+    dry_run: bool
+    count: int = Field(description="Documents, members of archives among them included.")
+    sample: list[DocumentSample] = Field(description="The first few, of a dry run.")
+    missing: list[UUID] = Field(description="Ids that name no document here: deleted before, or never there.")
+
+    @classmethod
+    def of(cls, found: Found, *, dry_run: bool) -> DeletedDocuments:
+        return cls(
+            dry_run=dry_run,
+            count=found.count,
+            sample=[
+                DocumentSample(
+                    id=view.document.id,
+                    collection=view.collection_name,
+                    external_id=view.document.external_id,
+                    title=view.title,
+                )
+                for view in found.sample
+            ],
+            missing=found.missing,
         )
 
 
@@ -145,6 +284,10 @@ class ReceivedDocument(BaseModel):
         description="The job that makes it searchable; null when these bytes were there already."
     )
     already_there: bool
+
+    @classmethod
+    def of(cls, view: DocumentView, job_id: UUID | None) -> ReceivedDocument:
+        return cls(document=Document.of(view), job_id=job_id, already_there=job_id is None)
 
 
 class SearchRequest(BaseModel):

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, BinaryIO
 
 from fastapi import Request
@@ -119,6 +119,13 @@ async def _form_of(form: FormData, max_bytes: int) -> Form:
         title=_text(form, "title"),
         attributes=_attributes(_text(form, "attributes")),
     )
+
+
+def fingerprint(form: Form) -> bytes:
+    """SHA-256 of what a form says, whatever its boundary was: its fields, and name, type and hash of its file."""
+    said = {each.name: getattr(form, each.name) for each in fields(form) if each.name != "upload"}
+    said["file"] = [form.upload.name, form.upload.declared_type, form.upload.sha256.hex()]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).digest()
 
 
 def _hash(body: BinaryIO) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -21,6 +22,8 @@ from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
 
 DEFAULT_COLLECTION = "default"
+
+Check = Callable[[Collection], Awaitable[None]]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -70,31 +73,79 @@ async def list_all(session: AsyncSession, principal: Principal) -> list[Collecti
     return [collection for collection in found if principal.may_see(collection.id)]
 
 
-async def delete(session: AsyncSession, nudger: Nudger, principal: Principal, name_or_id: str) -> int:
-    """Delete a collection and its documents; how many. Gone from search with the commit, from disk soon after."""
+async def describe(
+    session: AsyncSession,
+    principal: Principal,
+    name_or_id: str,
+    *,
+    description: str,
+    check: Check | None = None,
+) -> Collection:
+    """Change what a collection says of itself. check: called with the collection once nothing can change it any more."""
     principal.require("write")
-    collection = await get(session, principal, name_or_id)
+    collection = await _lock(session, principal, name_or_id, check)
+    if description != collection.description:
+        collection.description = description
+        await session.flush()
+        await access.record(session, principal, "collection.describe", "collection", collection.id)
+        await _tell(session, principal, "collection.described", collection.id)
+    return collection
+
+
+async def delete(
+    session: AsyncSession, nudger: Nudger, principal: Principal, name_or_id: str, *, check: Check | None = None
+) -> int:
+    """Delete a collection and its documents; how many. Gone from search with the commit, from disk soon after.
+
+    check: called with the collection once nothing can come into it any more; what it raises prevents the deletion.
+    """
+    principal.require("write")
+    collection = await _lock(session, principal, name_or_id, check)
+    return await remove(session, nudger, principal, collection)
+
+
+async def remove(
+    session: AsyncSession, nudger: Nudger, principal: Principal, collection: Collection, **details: Any
+) -> int:
+    """Delete this collection, whose row the caller has locked, with its documents; how many. details: for the audit."""
     collection.deleted_at = await session.scalar(select(func.now()))
     await session.flush()
-    count = await queries.delete_collection_documents(session, collection, principal.actor)
-    await jobs.enqueue(
+    touched = await queries.tombstone(
+        session,
+        "collection_id = :collection_id",
+        {"collection_id": collection.id},
+        actor=principal.actor,
+        request_id=principal.request_id,
+        details={"with_collection": str(collection.id), **details},
+    )
+    count = sum(each for _, each in touched.values())
+    await queries.note_deletion(
+        session,
+        collection.workspace_id,
+        "collection",
+        collection.id,
+        actor=principal.actor,
+        external_id=collection.name,
+    )
+    for collection_id in {collection.id, *touched}:
+        await purge_later(session, nudger, collection.workspace_id, collection_id)
+    await access.record(
+        session, principal, "collection.delete", "collection", collection.id, documents=count, **details
+    )
+    await _tell(session, principal, "collection.deleted", collection.id)
+    return count
+
+
+async def purge_later(session: AsyncSession, nudger: Nudger, workspace_id: UUID, collection_id: UUID) -> UUID:
+    """Enqueue the removal of what the deleted documents of a collection held; the job's id."""
+    return await jobs.enqueue(
         session,
         nudger,
         kind=PURGE_COLLECTION,
-        subject_id=collection.id,
-        workspace_id=principal.workspace_id,
-        collection_id=collection.id,
+        subject_id=collection_id,
+        workspace_id=workspace_id,
+        collection_id=collection_id,
     )
-    await access.record(session, principal, "collection.delete", "collection", collection.id, documents=count)
-    await events.emit(
-        session,
-        principal.workspace_id,
-        "collection.deleted",
-        "collection",
-        collection.id,
-        collection_id=collection.id,
-    )
-    return count
 
 
 async def states(
@@ -132,15 +183,22 @@ async def _add(
     )
     if collection_id is not None:
         await access.record(session, principal, "collection.create", "collection", collection_id, name=name)
-        await events.emit(
-            session,
-            principal.workspace_id,
-            "collection.created",
-            "collection",
-            collection_id,
-            collection_id=collection_id,
-        )
+        await _tell(session, principal, "collection.created", collection_id)
     return collection_id
+
+
+async def _lock(session: AsyncSession, principal: Principal, name_or_id: str, check: Check | None) -> Collection:
+    """The collection, kept from uploads and other changes until the transaction ends."""
+    await queries.lock_collection(session, (await get(session, principal, name_or_id)).id)
+    session.expire_all()  # it may have changed while it was waited for
+    collection = await get(session, principal, name_or_id)
+    if check is not None:
+        await check(collection)
+    return collection
+
+
+async def _tell(session: AsyncSession, principal: Principal, kind: str, collection_id: UUID) -> None:
+    await events.emit(session, principal.workspace_id, kind, "collection", collection_id, collection_id=collection_id)
 
 
 def _is_uuid(name: str) -> bool:

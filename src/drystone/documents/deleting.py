@@ -2,51 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.access import service as access
 from drystone.access.service import Principal
-from drystone.documents import queries
-from drystone.documents.models import PURGE_DOCUMENT, Collection, Document
-from drystone.documents.service import no_document
+from drystone.core.conditions import NO_CONDITION, Condition
+from drystone.core.errors import Conflict, Invalid
+from drystone.documents import collections, filters, queries, service
+from drystone.documents.filters import Filter
+from drystone.documents.models import PURGE_DOCUMENT, STATES, Collection, Document
+from drystone.documents.service import DocumentView
 from drystone.index import queries as index
-from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
 
+MAX_IDS = 10_000
+SAMPLE = 10
 
-async def delete_document(session: AsyncSession, nudger: Nudger, principal: Principal, document_id: UUID) -> None:
-    """Delete a document: out of every search with the commit; its chunks go in a job."""
+
+@dataclass(frozen=True)
+class Selection:
+    """Which documents: those of `ids`, or those of a collection that pass a filter and are in a state."""
+
+    ids: Sequence[UUID] | None = None
+    collection: str | None = None
+    filter: Filter | None = None
+    state: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The live documents of a selection, members of archives among them included. sample: the first few.
+
+    missing: ids asked for that name no live document this caller may see.
+    """
+
+    count: int
+    sample: list[DocumentView]
+    missing: list[UUID]
+
+
+async def delete_document(
+    session: AsyncSession,
+    nudger: Nudger,
+    principal: Principal,
+    document_id: UUID,
+    condition: Condition = NO_CONDITION,
+) -> None:
+    """Delete a document, and its members if it is an archive: out of every search with the commit; chunks go in a job."""
+    document = await service.lock_for_change(session, principal, document_id, condition)
+    touched = await _tombstone(session, principal, "id = :id", {"id": document_id})
+    if sum(count for _, count in touched.values()) == 1:
+        await jobs.enqueue(
+            session,
+            nudger,
+            kind=PURGE_DOCUMENT,
+            subject_id=document_id,
+            workspace_id=principal.workspace_id,
+            collection_id=document.collection_id,
+        )
+    else:
+        await _purge_later(session, nudger, touched)
+
+
+async def preview(session: AsyncSession, principal: Principal, selection: Selection) -> Found:
+    """What `delete_selection` would delete now. Raises NotFound for an unknown collection, Invalid for no selection."""
+    principal.require("read")
+    condition, parameters = await _condition(session, principal, selection)
+    count, first = await queries.find_live(session, condition, parameters, limit=SAMPLE)
+    return Found(
+        count=count,
+        sample=[await service.get_document(session, principal, document_id) for document_id in first],
+        missing=await _missing(session, selection, condition, parameters),
+    )
+
+
+async def delete_selection(
+    session: AsyncSession, nudger: Nudger, principal: Principal, selection: Selection, *, expect: int | None = None
+) -> Found:
+    """Delete every document of a selection; one job for each collection removes what they held.
+
+    expect: how many they must be; Raises Conflict and deletes none when they are another number.
+    """
     principal.require("write")
-    document = await queries.lock_document(session, document_id)
-    if (
-        document is None
-        or document.workspace_id != principal.workspace_id
-        or not principal.may_see(document.collection_id)
-    ):
-        raise no_document(document_id)
-    await queries.set_document(session, document_id, deleted_at=func.now())
-    await queries.add_deletion(session, document, principal.actor)
-    await jobs.enqueue(
-        session,
-        nudger,
-        kind=PURGE_DOCUMENT,
-        subject_id=document_id,
-        workspace_id=principal.workspace_id,
-        collection_id=document.collection_id,
-    )
-    await access.record(session, principal, "document.delete", "document", document_id, before_sha256=document.sha256)
-    await events.emit(
-        session,
-        principal.workspace_id,
-        "document.deleted",
-        "document",
-        document_id,
-        collection_id=document.collection_id,
-    )
+    condition, parameters = await _condition(session, principal, selection)
+    missing = await _missing(session, selection, condition, parameters)
+    touched = await _tombstone(session, principal, condition, parameters)
+    count = sum(each for _, each in touched.values())
+    if expect is not None and count != expect:
+        raise Conflict(
+            "documents.count_differs",
+            f"The selection holds {count} documents now, not {expect}; none was deleted.",
+            hint="look again with dry_run, and send the number it says",
+            pointer="/expect",
+        )
+    await _purge_later(session, nudger, touched)
+    return Found(count=count, sample=[], missing=missing)
 
 
 async def purge_document(session: AsyncSession, document_id: UUID) -> None:
@@ -63,3 +119,58 @@ async def purge_document(session: AsyncSession, document_id: UUID) -> None:
         return
     await index.remove_document(session, document_id, config=row.language, collection_id=row.collection_id)
     await queries.purge(session, document_id)
+
+
+async def _tombstone(
+    session: AsyncSession, principal: Principal, condition: str, parameters: dict[str, Any]
+) -> dict[UUID, tuple[UUID, int]]:
+    return await queries.tombstone(
+        session, condition, parameters, actor=principal.actor, request_id=principal.request_id
+    )
+
+
+async def _purge_later(session: AsyncSession, nudger: Nudger, touched: dict[UUID, tuple[UUID, int]]) -> None:
+    for collection_id, (workspace_id, _) in touched.items():
+        await collections.purge_later(session, nudger, workspace_id, collection_id)
+
+
+async def _condition(session: AsyncSession, principal: Principal, selection: Selection) -> tuple[str, dict[str, Any]]:
+    """SQL over `documents`, and its parameters."""
+    parameters: dict[str, Any] = {}
+    clauses = []
+    if selection.filter is not None:
+        clauses.append(filters.condition(selection.filter, parameters))
+    clauses.append("workspace_id = :workspace_id")
+    parameters["workspace_id"] = principal.workspace_id
+    if principal.collection_ids is not None:
+        clauses.append("collection_id = any(:visible)")
+        parameters["visible"] = list(principal.collection_ids)
+    if (selection.ids is None) == (selection.collection is None):
+        raise Invalid(
+            "documents.no_selection",
+            "A selection is either a list of ids, or a collection with a filter, a state or both if wanted.",
+            hint='send {"ids": [...]} or {"collection": "papers", "filter": {...}}',
+        )
+    if selection.ids is not None:
+        if selection.filter is not None or selection.state is not None:
+            raise Invalid("documents.ids_and_filter", "A list of ids goes without filter and state.", pointer="/ids")
+        clauses.append("id = any(:ids)")
+        parameters["ids"] = list(selection.ids)
+    if selection.collection is not None:
+        clauses.append("collection_id = :collection_id")
+        parameters["collection_id"] = (await collections.get(session, principal, selection.collection)).id
+    if selection.state is not None:
+        if selection.state not in STATES:
+            raise Invalid("document.state_unknown", f"A state is one of {', '.join(STATES)}.", pointer="/state")
+        clauses.append("state = :state")
+        parameters["state"] = selection.state
+    return " and ".join(clauses), parameters
+
+
+async def _missing(
+    session: AsyncSession, selection: Selection, condition: str, parameters: dict[str, Any]
+) -> list[UUID]:
+    if selection.ids is None:
+        return []
+    found = await queries.live_ids(session, condition, parameters)
+    return [document_id for document_id in dict.fromkeys(selection.ids) if document_id not in found]

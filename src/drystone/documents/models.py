@@ -249,9 +249,10 @@ class BlobCheck(Base):
 
 
 class Deletion(Base):
-    """That something was deleted, kept after its rows are gone."""
+    """That something was deleted, kept after its rows are gone. exported_at: when the deletion log had it on disk."""
 
     __tablename__ = "deletions"
+    __table_args__ = (Index("ix_deletions_unexported", "id", postgresql_where=text("exported_at is null")),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
@@ -261,3 +262,4 @@ class Deletion(Base):
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     actor: Mapped[str] = mapped_column(Text)
     at: Mapped[CreatedAt]
+    exported_at: Mapped[Time | None]

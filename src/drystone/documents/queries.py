@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, and_, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core.ids import new_id
@@ -90,7 +92,8 @@ async def file_id(
     found = await session.scalar(
         statement.on_conflict_do_update(
             index_elements=[File.workspace_id, File.sha256, File.media_type],
-            set_={"size_bytes": statement.excluded.size_bytes},
+            # created_at too: the sweep, which may be about to remove an unused row, then finds it young.
+            set_={"size_bytes": statement.excluded.size_bytes, "created_at": func.now()},
         ).returning(File.id)
     )
     assert isinstance(found, UUID)
@@ -143,6 +146,23 @@ async def newest_version(session: AsyncSession, document_id: UUID) -> Row[Versio
             .limit(1)
         )
     ).one()
+
+
+async def page_versions(
+    session: AsyncSession, document_id: UUID, *, before: int | None, limit: int
+) -> Sequence[Row[Version, File]]:
+    """Versions of a document with their files, newest first."""
+    query = select(Version, File).join(File, File.id == Version.file_id).where(Version.document_id == document_id)
+    if before is not None:
+        query = query.where(Version.number < before)
+    return (await session.execute(query.order_by(Version.number.desc()).limit(limit))).all()
+
+
+async def find_version(session: AsyncSession, document_id: UUID, number: int) -> Row[Version, File] | None:
+    """A version of a document by its number, with its file."""
+    query = select(Version, File).join(File, File.id == Version.file_id)
+    query = query.where(Version.document_id == document_id, Version.number == number)
+    return (await session.execute(query)).one_or_none()
 
 
 @dataclass(frozen=True)
@@ -206,6 +226,11 @@ async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | 
     )
 
 
+async def lock_collection(session: AsyncSession, collection_id: UUID) -> None:
+    """Hold the collection's row until the transaction ends: no upload into it comes in between."""
+    await session.execute(select(Collection.id).where(Collection.id == collection_id).with_for_update())
+
+
 async def lock_document(session: AsyncSession, document_id: UUID) -> Document | None:
     """The document if it is not deleted, its row locked."""
     query = select(Document).where(Document.id == document_id, Document.deleted_at.is_(None)).with_for_update()
@@ -265,24 +290,70 @@ async def set_document(session: AsyncSession, document_id: UUID, **values: Any) 
     )
 
 
-async def add_deletion(session: AsyncSession, document: Document, actor: str) -> None:
-    """Note that a document was deleted; the note outlives its rows."""
+async def try_set_document(session: AsyncSession, document_id: UUID, **values: Any) -> bool:
+    """As `set_document`; False, with nothing changed, when another live document has that identity."""
+    try:
+        async with session.begin_nested():
+            await set_document(session, document_id, **values)
+    except IntegrityError:
+        return False
+    return True
+
+
+async def tombstone(
+    session: AsyncSession,
+    condition: str,
+    parameters: dict[str, Any],
+    *,
+    actor: str,
+    request_id: str | None,
+    details: dict[str, Any] | None = None,
+) -> dict[UUID, tuple[UUID, int]]:
+    """Delete the live documents for which `condition` holds, and the members of archives among them, in one statement.
+
+    Each gets its tombstone, a note that outlives its rows, an audit row and an event. condition: SQL over `documents`.
+    Gives what was touched: collection id -> (workspace id, how many).
+    """
+    rows = await session.execute(
+        text(_TOMBSTONE.format(condition=condition)),
+        {**parameters, "actor": actor, "request_id": request_id, "details": json.dumps(details or {})},
+    )
+    return {row.collection_id: (row.workspace_id, row.documents) for row in rows}
+
+
+async def find_live(
+    session: AsyncSession, condition: str, parameters: dict[str, Any], *, limit: int
+) -> tuple[int, list[UUID]]:
+    """How many live documents `tombstone` would delete, and the first ids."""
+    row = (await session.execute(text(_FIND_LIVE.format(condition=condition)), {**parameters, "limit": limit})).one()
+    return row.documents, list(row.first or ())
+
+
+async def live_ids(session: AsyncSession, condition: str, parameters: dict[str, Any]) -> set[UUID]:
+    """The live documents for which `condition` holds."""
+    rows = await session.scalars(text(f"select id from documents where deleted_at is null and {condition}"), parameters)
+    return set(rows.all())
+
+
+async def note_deletion(
+    session: AsyncSession, workspace_id: UUID, subject_kind: str, subject_id: UUID, *, actor: str, external_id: str
+) -> None:
+    """Note that something else than a document was deleted. external_id: what it was called."""
     await session.execute(
         insert(Deletion).values(
-            workspace_id=document.workspace_id,
-            subject_kind="document",
-            subject_id=document.id,
-            external_id=document.external_id,
-            sha256=document.sha256,
+            workspace_id=workspace_id,
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+            external_id=external_id,
             actor=actor,
         )
     )
 
 
-async def delete_collection_documents(session: AsyncSession, collection: Collection, actor: str) -> int:
-    """Tombstone every document of a collection and note each deletion; how many."""
-    result = await session.execute(_DELETE_ALL, {"collection_id": collection.id, "actor": actor})
-    return int(result.scalar_one())
+async def is_collection_deleted(session: AsyncSession, collection_id: UUID) -> bool:
+    """Whether the collection itself is deleted, as opposed to documents in it."""
+    query = select(Collection.id).where(Collection.id == collection_id, Collection.deleted_at.is_not(None))
+    return await session.scalar(query) is not None
 
 
 async def hidden_documents(session: AsyncSession, collection_id: UUID, *, limit: int) -> list[UUID]:
@@ -317,17 +388,42 @@ from unnest(cast(:ordinals as int[]), cast(:starts as int[]), cast(:ends as int[
 returning id, ordinal
 """)
 
-_DELETE_ALL = text("""
-with gone as (
+# Rows are locked in the order of their ids: two deletes that overlap wait for each other instead of for ever.
+_TOMBSTONE = """
+with chosen as materialized (
+    select id from documents where deleted_at is null and {condition} order by id for update
+), member as materialized (
+    select id from documents
+    where deleted_at is null and parent_id in (select id from chosen) and id not in (select id from chosen)
+    order by id for update
+), gone as (
     update documents set deleted_at = now(), updated_at = now(), revision = revision + 1
-    where collection_id = :collection_id and deleted_at is null
-    returning workspace_id, id, external_id, sha256
+    where deleted_at is null and id in (select id from chosen union all select id from member)
+    returning workspace_id, collection_id, id, external_id, sha256
 ), noted as (
     insert into deletions (workspace_id, subject_kind, subject_id, external_id, sha256, actor)
-    select workspace_id, 'document', id, external_id, sha256, :actor from gone
+    select workspace_id, 'document', id, external_id, sha256, :actor from gone order by id
+), audited as (
+    insert into audit (workspace_id, actor, action, subject_kind, subject_id, request_id, before_sha256, details)
+    select workspace_id, :actor, 'document.delete', 'document', id, :request_id, sha256, cast(:details as jsonb)
+    from gone order by id
+), told as (
+    insert into events (workspace_id, kind, subject_kind, subject_id, collection_id)
+    select workspace_id, 'document.deleted', 'document', id, collection_id from gone order by id
 )
-select count(*) from gone
-""")
+select collection_id, workspace_id, count(*) as documents from gone group by collection_id, workspace_id
+"""
+
+_FIND_LIVE = """
+with chosen as materialized (
+    select id from documents where deleted_at is null and {condition}
+), whole as materialized (
+    select id from chosen
+    union
+    select id from documents where deleted_at is null and parent_id in (select id from chosen)
+)
+select (select count(*) from whole) as documents, array(select id from whole order by id limit :limit) as first
+"""
 
 
 def _as_uuid(value: str) -> UUID | None:

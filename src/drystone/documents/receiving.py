@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -14,19 +15,21 @@ from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import media_type_of
 from drystone.core import crash_points
+from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.ids import new_id
-from drystone.documents import blobs, collections, queries, service
+from drystone.documents import blobs, collections, queries, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
-from drystone.documents.models import FAILED, INGEST, PENDING, Collection, Document
+from drystone.documents.models import FAILED, Collection, Document
 from drystone.documents.service import DocumentView
 from drystone.index.spaces import Space
-from drystone.jobs import events
-from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
 
 _MAX_ATTRIBUTES_BYTES = 64 * 1024
+
+
+BeforeCommit = Callable[[AsyncSession, "Received"], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,14 @@ async def receive(
     external_id: str | None = None,
     title: str | None = None,
     attributes: dict[str, Any] | None = None,
+    condition: Condition = NO_CONDITION,
+    before_commit: BeforeCommit | None = None,
 ) -> Received:
     """Keep the bytes, then a document, its version and a job in one transaction. Object first, then the rows.
 
     The collection is made where it is missing. Identity is (collection, external_id) when one is given, otherwise
     (collection, SHA-256): the same bytes again change nothing; other bytes under one external_id are a new version.
+    condition: about the document of that identity. before_commit: is given what came of it, in the same transaction.
     Raises Invalid `document.unsupported_type` before anything is kept.
     """
     principal.require("write")
@@ -86,9 +92,44 @@ async def receive(
             external_id=external_id,
             title=title,
             attributes=attributes,
+            condition=condition,
         )
+        if before_commit is not None:
+            await before_commit(session, received)
         crash_points.reach("before_commit")
     crash_points.reach("after_commit")
+    return received
+
+
+async def replace(
+    sessions: Sessions,
+    objects: Objects,
+    nudger: Nudger,
+    principal: Principal,
+    upload: Upload,
+    document_id: UUID,
+    *,
+    title: str | None = None,
+    attributes: dict[str, Any] | None = None,
+    condition: Condition = NO_CONDITION,
+    before_commit: BeforeCommit | None = None,
+) -> Received:
+    """Keep the bytes, then a new version of this document and a job; nothing new when they are its newest version.
+
+    Raises NotFound before anything is kept, Conflict where two documents without external_id would have the same bytes.
+    """
+    principal.require("write")
+    _check_upload(upload, None, attributes)
+    media_type = media_type_of(upload.name, upload.declared_type, upload.head)
+    async with transaction(sessions) as session:
+        await service.get_document(session, principal, document_id)
+    await blobs.keep(sessions, objects, upload.sha256, upload.body)
+    async with transaction(sessions) as session:
+        file_id = await _file_id(session, principal, upload, media_type)  # first, as `receive` does: no deadlock
+        document = await service.lock_for_change(session, principal, document_id, condition)
+        received = await _replace(session, nudger, principal, document, upload, file_id, title, attributes)
+        if before_commit is not None:
+            await before_commit(session, received)
     return received
 
 
@@ -112,15 +153,10 @@ async def _admit(
     external_id: str | None,
     title: str | None,
     attributes: dict[str, Any] | None,
+    condition: Condition,
 ) -> Received:
-    file_id = await queries.file_id(
-        session,
-        principal.workspace_id,
-        sha256=upload.sha256,
-        size_bytes=upload.size_bytes,
-        media_type=media_type,
-    )
-    document_id, version_id, number = new_id(), new_id(), 1
+    file_id = await _file_id(session, principal, upload, media_type)
+    document_id, version_id = new_id(), new_id()
     is_new = await queries.add_document(
         session,
         {
@@ -136,60 +172,67 @@ async def _admit(
             "created_by": principal.actor,
         },
     )
-    before: bytes | None = None
     if not is_new:
         document = await queries.lock_by_identity(session, collection.id, external_id=external_id, sha256=upload.sha256)
         if document is None:
             raise Conflict("document.changing", "The document is being deleted at this moment.", hint="send it again")
-        document_id, before = document.id, document.sha256
-        version, file = await queries.newest_version(session, document_id)
-        if file.id == file_id and version.state != FAILED:
-            await _update_description(session, principal, document, title, attributes)
-            return Received(
-                document=await service.get_document(session, principal, document_id), job_id=None, is_new_document=False
-            )
-        number = version.number + 1
-        changes: dict[str, Any] = {
-            "sha256": upload.sha256,
-            "name": upload.name,
-            "state": PENDING,
-            "latest_version_id": version_id,
-        }
-        changes |= {k: v for k, v in (("title", title), ("attributes", attributes)) if v is not None}
-        await queries.set_document(session, document_id, **changes)
-    await queries.add_version(
-        session,
-        {
-            "id": version_id,
-            "workspace_id": principal.workspace_id,
-            "document_id": document_id,
-            "number": number,
-            "file_id": file_id,
-        },
+        condition.check(service.etag(document))
+        return await _replace(session, nudger, principal, document, upload, file_id, title, attributes)
+    condition.check(None)
+    await access.record(
+        session, principal, "document.create", "document", document_id, after_sha256=upload.sha256, before_sha256=None
     )
-    job_id = await jobs.enqueue(
+    job_id = await versions.begin(
         session,
         nudger,
-        kind=INGEST,
-        subject_id=version_id,
-        workspace_id=principal.workspace_id,
+        principal,
+        version_id=version_id,
+        document_id=document_id,
         collection_id=collection.id,
+        number=1,
+        file_id=file_id,
     )
-    action = "document.create" if is_new else "document.replace"
-    await access.record(
-        session, principal, action, "document", document_id, before_sha256=before, after_sha256=upload.sha256
-    )
-    await events.emit(
+    document_view = await service.get_document(session, principal, document_id)
+    return Received(document=document_view, job_id=job_id, is_new_document=True)
+
+
+async def _replace(
+    session: AsyncSession,
+    nudger: Nudger,
+    principal: Principal,
+    document: Document,
+    upload: Upload,
+    file_id: UUID,
+    title: str | None,
+    attributes: dict[str, Any] | None,
+) -> Received:
+    """A new version of a document whose row is locked, or nothing but its description when these bytes are its newest."""
+    version, file = await queries.newest_version(session, document.id)
+    job_id = None
+    if file.id == file_id and version.state != FAILED:
+        await _update_description(session, principal, document, title, attributes)
+    else:
+        given = {"name": upload.name, "title": title, "attributes": attributes}
+        job_id = await versions.append(
+            session,
+            nudger,
+            principal,
+            document,
+            file_id=file_id,
+            sha256=upload.sha256,
+            changes={name: value for name, value in given.items() if value is not None},
+        )
+    document_view = await service.get_document(session, principal, document.id)
+    return Received(document=document_view, job_id=job_id, is_new_document=False)
+
+
+async def _file_id(session: AsyncSession, principal: Principal, upload: Upload, media_type: str) -> UUID:
+    return await queries.file_id(
         session,
         principal.workspace_id,
-        "document.received",
-        "document",
-        document_id,
-        collection_id=collection.id,
-        version=number,
-    )
-    return Received(
-        document=await service.get_document(session, principal, document_id), job_id=job_id, is_new_document=is_new
+        sha256=upload.sha256,
+        size_bytes=upload.size_bytes,
+        media_type=media_type,
     )
 
 
@@ -205,4 +248,3 @@ async def _update_description(
     if changes:
         await queries.set_document(session, document.id, **changes)
         await access.record(session, principal, "document.describe", "document", document.id, fields=list(changes))
-        session.expire(document)

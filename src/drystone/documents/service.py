@@ -9,26 +9,40 @@ from uuid import UUID
 
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
+from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, Invalid, NotFound
-from drystone.documents import collections
+from drystone.documents import collections, queries
 from drystone.documents.models import STATES, Collection, Document, File, Version
+
+_Serving = aliased(Version)
 
 
 @dataclass(frozen=True)
 class DocumentView:
-    """A document with its newest version, as edges show it."""
+    """A document with its newest version, as edges show it. serving: number of the version that search sees, if any."""
 
     document: Document
     version: Version
     file: File
     collection_name: str
+    serving: int | None
 
     @property
     def title(self) -> str | None:
         return self.document.title or self.version.title or self.document.name
+
+    @property
+    def etag(self) -> str:
+        return etag(self.document)
+
+
+def etag(document: Document) -> str:
+    """The strong entity tag of a document: everything that is shown of it changes its revision."""
+    return f'"{document.revision}"'
 
 
 async def get_document(session: AsyncSession, principal: Principal, document_id: UUID) -> DocumentView:
@@ -94,8 +108,9 @@ def stream_content(objects: Objects, view: DocumentView) -> AsyncIterator[bytes]
 
 def _views() -> Any:
     return (
-        select(Document, Version, File, Collection.name.label("collection_name"))
+        select(Document, Version, File, Collection.name.label("collection_name"), _Serving.number.label("serving"))
         .join(Version, Version.id == Document.latest_version_id)
+        .outerjoin(_Serving, _Serving.id == Document.current_version_id)
         .join(File, File.id == Version.file_id)
         .join(Collection, Collection.id == Document.collection_id)
         .where(Document.deleted_at.is_(None), Collection.deleted_at.is_(None))
@@ -104,7 +119,29 @@ def _views() -> Any:
 
 
 def _view(row: Row[Any]) -> DocumentView:
-    return DocumentView(document=row.Document, version=row.Version, file=row.File, collection_name=row.collection_name)
+    return DocumentView(
+        document=row.Document,
+        version=row.Version,
+        file=row.File,
+        collection_name=row.collection_name,
+        serving=row.serving,
+    )
+
+
+async def lock_for_change(
+    session: AsyncSession, principal: Principal, document_id: UUID, condition: Condition = NO_CONDITION
+) -> Document:
+    """The document, its row locked, for a caller who may change it. Raises NotFound, or Conflict for the condition."""
+    principal.require("write")
+    document = await queries.lock_document(session, document_id)
+    if (
+        document is None
+        or document.workspace_id != principal.workspace_id
+        or not principal.may_see(document.collection_id)
+    ):
+        raise no_document(document_id)
+    condition.check(etag(document))
+    return document
 
 
 def no_document(document_id: UUID) -> NotFound:

@@ -51,7 +51,8 @@ async def _purge_collection(tools: Tools, claim: Claim) -> None:
                 await deleting.purge_document(session, document_id)
                 crash_points.reach("mid_purge")
             if not hidden:
-                await index.remove_collection(session, claim.subject_id)
+                if await queries.is_collection_deleted(session, claim.subject_id):
+                    await index.remove_collection(session, claim.subject_id)
                 await jobs.finish(session, claim)
                 return
 
