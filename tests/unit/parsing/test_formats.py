@@ -11,6 +11,8 @@ from drystone.core.errors import Invalid
 
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+_OPEN = "application/vnd.oasis.opendocument."
 _ZIP = b"PK\x03\x04\x14\x00" + b"\x00" * 30
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 100
 _PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -48,6 +50,26 @@ _PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
         ("a.xlsx", _XLSX, _ZIP, _XLSX),
         ("upload", None, _ZIP + b"word/document.xml", _DOCX),
         ("C:\\folder\\a.xlsx", None, _ZIP, _XLSX),
+        ("a.pptx", None, _ZIP, _PPTX),
+        ("a.pptx", "application/zip", _ZIP, _PPTX),
+        ("upload", None, _ZIP + b"ppt/presentation.xml", _PPTX),
+        ("a.odt", "application/vnd.oasis.opendocument.text", _ZIP, f"{_OPEN}text"),
+        ("upload", None, _ZIP + b"mimetypeapplication/epub+zip", "application/epub+zip"),
+        ("upload", None, _ZIP + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", f"{_OPEN}spreadsheet"),
+        ("a.zip", None, _ZIP + b"word/", "application/zip"),
+        (None, "application/x-zip-compressed", _ZIP, "application/zip"),
+        ("a.rtf", None, b"{\\rtf1 hello}", "application/rtf"),
+        ("a.rtf", "text/plain", b"{\\rtf1 hello}", "application/rtf"),
+        ("upload", None, b"{\\rtf1 hello}", "application/rtf"),
+        ("a.eml", "text/plain", b"From: a@example.org\n\nhello", "message/rfc822"),
+        ("mail", "message/rfc822", b"From: a@example.org\n\nhello", "message/rfc822"),
+        ("page.mhtml", None, b"From: <Saved by Blink>\n", "message/rfc822"),
+        ("a.json", "text/plain", b'{"a": 1}', "application/json"),
+        ("a.jsonl", "application/json", b'{"a": 1}\n', "application/x-ndjson"),
+        ("a.xml", None, b"<?xml version='1.0'?><a/>", "application/xml"),
+        ("a.xml", "text/xml", b"<a/>", "application/xml"),
+        ("data", None, b"<?xml version='1.0'?><a/>", "application/xml"),
+        ("a.svg", "image/svg+xml", b"<svg/>", "application/xml"),
     ],
 )
 def test_a_supported_file_has_its_type(name: str | None, declared: str | None, head: bytes, expected: str) -> None:
@@ -58,21 +80,12 @@ def test_a_supported_file_has_its_type(name: str | None, declared: str | None, h
 @pytest.mark.parametrize(
     ("name", "declared", "head"),
     [
-        ("a.doc", None, _OLE),
-        ("a.doc", "application/msword", _OLE),
-        ("a.pptx", None, _ZIP),
-        ("a.odt", "application/vnd.oasis.opendocument.text", _ZIP),
-        ("a.zip", None, _ZIP + b"word/"),
-        ("a.rtf", None, b"{\\rtf1 hello}"),
-        ("a.rtf", "text/plain", b"{\\rtf1 hello}"),
         ("a.txt", "text/plain", b"{\\rtf1 hello}"),
-        ("a.eml", None, b"From: a@example.org\nSubject: x\n\nhello"),
-        ("a.eml", "text/plain", b"From: a@example.org\n\nhello"),
-        ("mail", "message/rfc822", b"From: a@example.org\n\nhello"),
-        ("a.xml", None, b"<?xml version='1.0'?><a/>"),
-        ("a.xml", "text/xml", b"<a/>"),
-        ("data", None, b"<?xml version='1.0'?><a/>"),
-        ("a.svg", "image/svg+xml", b"<svg/>"),
+        ("mail.mbox", None, b"From a@example.org Sat Nov 21\nFrom: a@example.org\n\nhello"),
+        ("a.odt", None, _OLE[:4]),
+        ("a.epub", None, b"%PDF-1.4"),
+        ("a.json", None, _ZIP),
+        ("a.rtf", None, b"no rtf"),
         ("a.png", "image/png", _PNG),
         ("a.txt", "text/plain", _PNG),
         ("a.txt", None, _ZIP),
@@ -91,3 +104,25 @@ def test_anything_else_is_refused_with_a_list(name: str, declared: str | None, h
     assert caught.value.code == "document.unsupported_type"
     assert caught.value.values["supported"] == list(SUPPORTED)
     assert ".docx" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "head"),
+    [
+        ("a.doc", None, _OLE),
+        ("a.doc", "application/msword", _OLE),
+        ("a.XLS", "application/vnd.ms-excel", _OLE),
+        ("a.ppt", None, _OLE),
+        ("mail.msg", None, _OLE),
+        ("a.doc", None, b"{\\rtf1 hello}"),
+        ("unnamed", None, _OLE),
+        ("a.txt", "text/plain", _OLE),
+        ("a.odt", None, _OLE),
+    ],
+)
+def test_old_binary_office_files_are_refused_with_what_to_do(name: str, declared: str | None, head: bytes) -> None:
+    with pytest.raises(Invalid) as caught:
+        media_type_of(name, declared, head)
+
+    assert caught.value.code == "document.legacy_office"
+    assert "save it as" in (caught.value.hint or "")

@@ -7,18 +7,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from drystone.adapters.parsing.formats import SUPPORTED, Format, media_type_of
-from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Parsed
+from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED, Format, media_type_of
+from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Member, Parsed
 
 if TYPE_CHECKING:
-    from drystone.adapters.parsing.sandbox import Parser, ParserDied
+    from drystone.adapters.parsing.sandbox import Archive, Parser, ParserDied
 
-__all__ = ["PARSER_VERSION", "SUPPORTED", "Format", "Heading", "Parsed", "Parser", "ParserDied", "media_type_of"]
+__all__ = [
+    "ARCHIVE",
+    "PARSER_VERSION",
+    "SUPPORTED",
+    "Archive",
+    "Format",
+    "Heading",
+    "Member",
+    "Parsed",
+    "Parser",
+    "ParserDied",
+    "media_type_of",
+]
 
 
 def __getattr__(name: str) -> Any:
     # The child imports this package too; without asyncio it is half the size, and a fork costs half the time.
-    if name in ("Parser", "ParserDied"):
+    if name in ("Archive", "Parser", "ParserDied"):
         from drystone.adapters.parsing import sandbox
 
         return getattr(sandbox, name)

@@ -18,11 +18,12 @@ MAX_MEMBERS = 2_000
 MAX_INFLATED_BYTES = 200 * 1024 * 1024
 MAX_RATIO = 100
 # Deflate reaches 1000:1 on blank cells; a member smaller than this harms nobody.
-_RATIO_FROM_BYTES = 4 * 1024 * 1024
+RATIO_FROM_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 1 << 20
 _OLE_MARK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # As it stands in UTF-8 and in both byte orders of UTF-16.
 _DTD = re.compile(rb"<!(DOCTYPE|ENTITY)|<\0!\0(D\0O\0C\0T|E\0N\0T\0I)|\0<\0!\0(D\0O\0C\0T|E\0N\0T\0I)", re.IGNORECASE)
+_ENTITY = re.compile(rb"<!ENTITY|<\0!\0E\0N\0T\0I|\0<\0!\0E\0N\0T\0I", re.IGNORECASE)
 _NESTED = re.compile(r"\.(zip|jar|7z|rar|gz|tgz|bz2|xz)$", re.IGNORECASE)
 # Charts and embedded objects are Office files within Office files; they are kept shut.
 _OFFICE = re.compile(r"\.(doc|xls|ppt|sld|vsd|pot|dot|xlt)[xmb]$|\.od[tspgf]$|\.glox$|\.thmx$", re.IGNORECASE)
@@ -35,9 +36,11 @@ class Container:
 
     Raises what is wrong with it: `document.encrypted`, `document.wrong_type`, `document.corrupt` or
     `document.unsafe_archive`.
+    allows_doctype: whether its XML may name its document type, as pages of books do; entities may never be declared.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, *, allows_doctype: bool = False) -> None:
+        self._forbidden = _ENTITY if allows_doctype else _DTD
         if body.startswith(_OLE_MARK):
             raise _judge_ole(body)
         try:
@@ -88,12 +91,19 @@ class Container:
                 total += len(block)
                 if total > MAX_INFLATED_BYTES:
                     raise failure("document.unsafe_archive", "The file inflates to more than 200 MB.")
-                if size > _RATIO_FROM_BYTES and size > MAX_RATIO * max(1, info.compress_size):
+                if size > RATIO_FROM_BYTES and size > MAX_RATIO * max(1, info.compress_size):
                     raise failure(
                         "document.unsafe_archive", f"A part of the file inflates to over {MAX_RATIO} times its size."
                     )
                 if _is_xml(info.filename):
-                    tail = _refuse_dtd(tail + block)
+                    tail = self._refuse_dtd(tail + block)
+
+    def _refuse_dtd(self, data: bytes) -> bytes:
+        if self._forbidden.search(data):
+            raise failure(
+                "document.unsafe_archive", "The file declares an XML document type, which Office files never do."
+            )
+        return data[-32:]  # a declaration may lie across two blocks
 
     def _inflate(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
         try:
@@ -109,13 +119,7 @@ def _nested() -> Exception:
 
 
 def _is_xml(name: str) -> bool:
-    return name.lower().endswith((".xml", ".rels", ".vml", ".xhtml"))
-
-
-def _refuse_dtd(data: bytes) -> bytes:
-    if _DTD.search(data):
-        raise failure("document.unsafe_archive", "The file declares an XML document type, which Office files never do.")
-    return data[-32:]  # a declaration may lie across two blocks
+    return name.lower().endswith((".xml", ".rels", ".vml", ".xhtml", ".opf", ".ncx"))
 
 
 def _judge_ole(body: bytes) -> Exception:

@@ -39,6 +39,27 @@ _REASONS: dict[str, _Reason] = {
         "The file is an archive that expands beyond what is accepted, or holds what an Office file never does.",
         "open it in the program that made it and save it again",
     ),
+    "document.unsafe_xml": _Reason(
+        "The file declares XML entities, which are never resolved.", "export it without a document type declaration"
+    ),
+    "document.nested_archive": _Reason(
+        "The file is an archive within an archive, which is not opened.", "unpack it and upload what is in it"
+    ),
+    "document.unsafe_path": _Reason(
+        "The file has a path that leads out of its archive.", "make the archive anew from within the folder"
+    ),
+    "document.no_file": _Reason(
+        "It is a link or a device, not a file.", "put the file itself into the archive instead of a link to it"
+    ),
+    "document.empty": _Reason("The file is empty.", "send a file with content"),
+    "document.too_large": _Reason("The file is larger than is accepted.", "split it, or raise MAX_UPLOAD_BYTES"),
+    "document.unsupported_type": _Reason(
+        "The file is of a type that cannot be read.", "save it in a supported format, or leave it where it is"
+    ),
+    "document.legacy_office": _Reason(
+        "The file is in a binary format of old Office programs, which is not read.",
+        "open it in the program that made it, or in LibreOffice, and save it as .docx, .xlsx or .pptx",
+    ),
     "parse.timeout": _Reason("Reading the file took too long.", "split the file, or raise PARSE_WALL_S"),
     "parse.cpu_limit": _Reason(
         "Reading the file took more computing time than is allowed.", "split the file, or raise PARSE_CPU_S"

@@ -11,11 +11,15 @@ from typing import Literal
 
 from drystone.core.errors import Invalid
 
-Family = Literal["text", "pdf", "office"]
+Family = Literal["text", "pdf", "rtf", "zip", "office"]
 Sniffed = Literal["empty", "text", "html", "xml", "rtf", "pdf", "zip", "ole", "binary"]
 
 _WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_POWERPOINT = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+_OPEN = "application/vnd.oasis.opendocument."
+# An archive is no document of its own: each of its members is one.
+ARCHIVE = "application/zip"
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,46 @@ _FORMATS = (
         shares_child=True,
     ),
     Format("application/pdf", (".pdf",), "pdf", ("read_pdf", "read_pdf_again"), ("application/x-pdf",)),
-    Format(_WORD, (".docx",), "office", ("read_docx",)),
-    Format(_EXCEL, (".xlsx",), "office", ("read_xlsx",)),
+    Format(_WORD, (".docx", ".docm", ".dotx"), "office", ("read_docx",)),
+    Format(_EXCEL, (".xlsx", ".xlsm", ".xltx"), "office", ("read_xlsx",)),
+    Format(_POWERPOINT, (".pptx", ".pptm", ".ppsx", ".potx"), "office", ("read_pptx",)),
+    Format(f"{_OPEN}text", (".odt", ".ott"), "zip", ("read_odf",), (f"{_OPEN}text-template",)),
+    Format(f"{_OPEN}spreadsheet", (".ods", ".ots"), "zip", ("read_odf",), (f"{_OPEN}spreadsheet-template",)),
+    Format(f"{_OPEN}presentation", (".odp", ".otp"), "zip", ("read_odf",), (f"{_OPEN}presentation-template",)),
+    Format(f"{_OPEN}text-flat-xml", (".fodt", ".fods", ".fodp"), "text", ("read_odf",)),
+    Format("application/epub+zip", (".epub",), "zip", ("read_epub",)),
+    Format("application/rtf", (".rtf",), "rtf", ("read_rtf",), ("text/rtf", "text/richtext", "application/x-rtf")),
+    Format(
+        "message/rfc822",
+        (".eml", ".mht", ".mhtml"),
+        "text",
+        ("read_eml",),
+        ("multipart/related", "application/x-mimearchive"),
+    ),
+    Format(
+        "application/json",
+        (".json", ".geojson"),
+        "text",
+        ("read_json",),
+        ("text/json", "application/geo+json", "application/ld+json"),
+        shares_child=True,
+    ),
+    Format(
+        "application/x-ndjson",
+        (".jsonl", ".ndjson"),
+        "text",
+        ("read_json",),
+        ("application/jsonl", "application/x-jsonlines", "application/jsonlines", "application/ndjson"),
+        shares_child=True,
+    ),
+    Format(
+        "application/xml",
+        (".xml", ".rss", ".atom", ".svg", ".dbk", ".kml", ".gpx"),
+        "text",
+        ("read_xml",),
+        ("text/xml", "application/rss+xml", "application/atom+xml", "image/svg+xml"),
+    ),
+    Format(ARCHIVE, (".zip",), "zip", ("read_zip",), ("application/x-zip-compressed", "application/x-zip")),
 )
 
 SUPPORTED: Mapping[str, Format] = MappingProxyType({f.media_type: f for f in _FORMATS})
@@ -59,39 +101,24 @@ SUPPORTED: Mapping[str, Format] = MappingProxyType({f.media_type: f for f in _FO
 _BY_NAME = {name: f for f in _FORMATS for name in (f.media_type, *f.aliases)}
 _BY_SUFFIX = {suffix: f for f in _FORMATS for suffix in f.suffixes}
 _FAMILY_OF: dict[Sniffed, frozenset[Family]] = {
-    "empty": frozenset(("text", "pdf", "office")),
+    "empty": frozenset(("text", "pdf", "rtf", "zip", "office")),
     "text": frozenset(("text",)),
     "html": frozenset(("text",)),
     "xml": frozenset(("text",)),
-    "rtf": frozenset(),
+    "rtf": frozenset(("rtf",)),
     "pdf": frozenset(("pdf",)),
-    "zip": frozenset(("office",)),
-    # Word and Excel wrap an encrypted .docx or .xlsx in an old binary container; the reader says which it is.
+    "zip": frozenset(("zip", "office")),
+    # Word, Excel and PowerPoint wrap an encrypted file in an old binary container; the reader says which it is.
     "ole": frozenset(("office",)),
     "binary": frozenset(),
 }
+# Before Office 2007, and messages of Outlook: OLE containers, which no library reads well and small.
+_LEGACY_SUFFIXES = {
+    ".doc": ".docx", ".dot": ".docx", ".xls": ".xlsx", ".xlt": ".xlsx", ".xlsb": ".xlsx", ".ppt": ".pptx",
+    ".pps": ".pptx", ".pot": ".pptx", ".msg": ".eml", ".vsd": ".pdf", ".pub": ".pdf",
+}  # fmt: skip
 # Text by its bytes, but of a kind whose words are not its lines. Refused until a reader exists.
-_REFUSED_SUFFIXES = frozenset(
-    [
-        ".eml",
-        ".mht",
-        ".mhtml",
-        ".mbox",
-        ".msg",
-        ".rtf",
-        ".xml",
-        ".xsl",
-        ".xslt",
-        ".xsd",
-        ".rss",
-        ".atom",
-        ".svg",
-        ".fodt",
-        ".fods",
-        ".ps",
-        ".eps",
-    ]
-)
+_REFUSED_SUFFIXES = frozenset((".mbox", ".xsl", ".xslt", ".xsd", ".ps", ".eps"))
 _REFUSED_TYPE = re.compile(
     r"(image|audio|video|font|model|message|multipart)/|(application|text)/(xml|rtf|richtext)$|.*\+xml$"
     r"|application/(msword|zip|gzip|vnd\.|epub|x-(?!www-form|empty|sh|python|yaml|tex|javascript|httpd|ndjson))"
@@ -107,14 +134,17 @@ def media_type_of(name: str | None, declared: str | None, head: bytes) -> str:
     """The media type in `SUPPORTED` that a file has.
 
     declared: the caller's Content-Type, if any; head: the first 4 kB or so.
-    Raises Invalid("document.unsupported_type") for every other file.
+    Raises Invalid("document.legacy_office") for binary Office files, and Invalid("document.unsupported_type") for
+    every other file that cannot be read.
     """
     declared = (declared or "").partition(";")[0].strip().lower()
     suffix = PurePosixPath((name or "").replace("\\", "/")).suffix.lower()
     sniffed = sniff(head)
+    if suffix in _LEGACY_SUFFIXES and sniffed in ("ole", "rtf", "zip", "empty"):
+        raise _legacy(name, declared, suffix)
     found = _expected(declared, suffix) or _from_bytes(declared, suffix, sniffed, head)
     if found is None or found.family not in _FAMILY_OF[sniffed]:
-        raise _unsupported(name, declared, sniffed)
+        raise _legacy(name, declared, suffix) if sniffed == "ole" else _unsupported(name, declared, sniffed)
     return found.media_type
 
 
@@ -168,14 +198,18 @@ def looks_like_utf16(data: bytes) -> Literal["utf-16-le", "utf-16-be"] | None:
 def _expected(declared: str, suffix: str) -> Format | None:
     """The format that declared type and suffix name; within text the suffix is the more exact of the two."""
     by_type, by_suffix = _BY_NAME.get(declared), _BY_SUFFIX.get(suffix)
+    if declared in _LOOSE and by_suffix is not None:
+        return by_suffix
     if by_type is None:
         is_open = declared in _GENERIC or declared in _LOOSE or not _REFUSED_TYPE.match(declared)
         return by_suffix if is_open else None
     if declared == "text/plain":
         if suffix in _REFUSED_SUFFIXES:
             return None
-        if by_suffix is not None and by_suffix.family == "text":
+        if by_suffix is not None and by_suffix.family in ("text", "rtf"):
             return by_suffix
+    if by_suffix is not None and by_suffix.readers == by_type.readers:
+        return by_suffix
     return by_type
 
 
@@ -183,10 +217,40 @@ def _from_bytes(declared: str, suffix: str, sniffed: Sniffed, head: bytes) -> Fo
     """The format of a file that neither its type nor its suffix names."""
     if suffix in _REFUSED_SUFFIXES or _REFUSED_TYPE.match(declared) or suffix in _BY_SUFFIX:
         return None
-    if sniffed == "zip" and not suffix:
-        return _BY_NAME[_WORD] if b"word/" in head else _BY_NAME[_EXCEL] if b"xl/" in head else None
-    by_bytes = {"pdf": "application/pdf", "html": "text/html", "text": "text/plain", "empty": "text/plain"}
+    if sniffed == "zip":
+        return None if suffix else _zip_format(head)
+    by_bytes = {
+        "pdf": "application/pdf",
+        "html": "text/html",
+        "xml": "application/xml",
+        "rtf": "application/rtf",
+        "text": "text/plain",
+        "empty": "text/plain",
+    }
     return _BY_NAME.get(by_bytes.get(sniffed, ""))
+
+
+def _zip_format(head: bytes) -> Format:
+    """What a zip is by its first members: EPUB and OpenDocument begin with their type, Office files with their parts."""
+    stated = re.search(rb"mimetype(application/[a-z0-9.+-]{1,80})", head[:200])
+    if stated and (found := _BY_NAME.get(stated[1].decode())):
+        return found
+    for folder, media_type in ((b"word/", _WORD), (b"xl/", _EXCEL), (b"ppt/", _POWERPOINT)):
+        if folder in head:
+            return _BY_NAME[media_type]
+    return _BY_NAME[ARCHIVE]
+
+
+def _legacy(name: str | None, declared: str, suffix: str) -> Invalid:
+    target = _LEGACY_SUFFIXES.get(suffix, ".docx, .xlsx or .pptx")
+    return Invalid(
+        "document.legacy_office",
+        "The file is in a binary format of old Office programs, which is not read.",
+        hint=f"open it in the program that made it, or in LibreOffice, save it as {target} and upload that",
+        name=name,
+        declared=declared or None,
+        supported=list(SUPPORTED),
+    )
 
 
 def _unsupported(name: str | None, declared: str, sniffed: Sniffed) -> Invalid:

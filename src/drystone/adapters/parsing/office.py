@@ -1,6 +1,9 @@
-"""What Word and Excel files share: XML read without entities or network, names without namespaces, the title."""
+"""What Office files share: XML read without entities or network, names without namespaces, relations, the title."""
 
 from __future__ import annotations
+
+import posixpath
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -35,6 +38,43 @@ def attribute(element: etree._Element, name: str) -> str | None:
         if key == name or key.endswith("}" + name):
             return str(value)
     return None
+
+
+class Relation(NamedTuple):
+    """What a part refers to: target is a path within the file, kind the last word of its type."""
+
+    id: str
+    kind: str
+    target: str
+
+
+def relations(container: Container, part: str) -> list[Relation]:
+    """What a part refers to within the file; `part` is empty for the file itself."""
+    folder, name = posixpath.split(part)
+    path = posixpath.join(folder, "_rels", f"{name}.rels")
+    if path not in container:
+        return []
+    found = []
+    for element in parse_xml(container.read(path)):
+        target = attribute(element, "Target") or ""
+        if attribute(element, "TargetMode") != "External":
+            path = target.lstrip("/") if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
+            kind = (attribute(element, "Type") or "").rpartition("/")[2]
+            found.append(Relation(attribute(element, "Id") or "", kind, path))
+    return found
+
+
+def main_part(container: Container, default: str, program: str) -> str:
+    """The path of the document within the file. Raises `document.wrong_type` when it is another program's."""
+    folder = posixpath.dirname(default) + "/"
+    for relation in relations(container, ""):
+        if relation.kind == "officeDocument" and relation.target in container:
+            if relation.target.startswith(("word/", "xl/", "ppt/")) and not relation.target.startswith(folder):
+                raise failure("document.wrong_type", f"The file is an Office document, but not of {program}.")
+            return relation.target
+    if default in container:
+        return default
+    raise failure("document.wrong_type", f"The file is an archive, but no document of {program}.")
 
 
 def core_title(container: Container) -> str | None:

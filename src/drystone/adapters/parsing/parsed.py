@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drystone.core.errors import DrystoneError
+
 # Stored with every version; raise it when the same bytes would give another text.
 PARSER_VERSION = "1"
 
@@ -24,6 +26,7 @@ class Parsed:
 
     page_starts: where each page begins, empty if the format has no pages. An empty page begins where the next one does.
     parser: the reader and its version, such as "pdfium-1".
+    language: of the text, as a BCP 47 tag such as "de"; None when nobody can be sure.
     """
 
     text: str
@@ -31,3 +34,18 @@ class Parsed:
     headings: tuple[Heading, ...]
     title: str | None
     parser: str
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive. index: its place there. sha256: of its bytes, as the child says.
+
+    refused: why it cannot be taken, if so; then it must not be asked for.
+    """
+
+    index: int
+    path: str
+    size_bytes: int
+    sha256: bytes
+    refused: DrystoneError | None

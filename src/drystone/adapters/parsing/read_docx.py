@@ -18,10 +18,9 @@ from lxml import etree
 from drystone.adapters.parsing import tables
 from drystone.adapters.parsing.containers import Container
 from drystone.adapters.parsing.decoding import decode
-from drystone.adapters.parsing.failures import failure
 from drystone.adapters.parsing.normalising import Builder, squeeze
 from drystone.adapters.parsing.numbering import Numbering
-from drystone.adapters.parsing.office import attribute, core_title, local_name, parse_xml
+from drystone.adapters.parsing.office import attribute, core_title, local_name, main_part, parse_xml, relations
 from drystone.adapters.parsing.parsed import Parsed
 from drystone.adapters.parsing.titles import sensible_title
 from drystone.core.errors import Invalid
@@ -53,43 +52,8 @@ _MAX_CELL_CHARS = 1_000
 def read(body: bytes, max_bytes: int) -> Parsed:
     """The document's body; headers, footers, comments and deleted text are left out."""
     container = Container(body)
-    main = _main_part(container)
+    main = main_part(container, "word/document.xml", "Word")
     return _Document(container, main, max_bytes).read()
-
-
-def _main_part(container: Container) -> str:
-    for relation in _relations(container, ""):
-        if relation.kind == "officeDocument" and relation.target in container:
-            if relation.target.startswith(("xl/", "ppt/")):
-                raise failure(
-                    "document.wrong_type", "The file is an Excel or PowerPoint document, not a Word document."
-                )
-            return relation.target
-    if "word/document.xml" in container:
-        return "word/document.xml"
-    raise failure("document.wrong_type", "The file is an archive, but no Word document.")
-
-
-class _Relation(NamedTuple):
-    id: str
-    kind: str
-    target: str
-
-
-def _relations(container: Container, part: str) -> list[_Relation]:
-    """What a part refers to within the file; `part` is empty for the file itself."""
-    folder, name = posixpath.split(part)
-    path = posixpath.join(folder, "_rels", f"{name}.rels")
-    if path not in container:
-        return []
-    found = []
-    for element in parse_xml(container.read(path)):
-        target = attribute(element, "Target") or ""
-        if attribute(element, "TargetMode") != "External":
-            path = target.lstrip("/") if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
-            kind = (attribute(element, "Type") or "").rpartition("/")[2]
-            found.append(_Relation(attribute(element, "Id") or "", kind, path))
-    return found
 
 
 class _Document:
@@ -100,7 +64,7 @@ class _Document:
         self._main = main
         self._max_bytes = max_bytes
         self._builder = Builder(max_bytes)
-        self._relations = _relations(container, main)
+        self._relations = relations(container, main)
         self._styles = _Styles(self._part("styles"))
         self._numbering = Numbering(self._part("numbering"))
         self._notes = {kind: _notes(self._part(kind)) for kind in ("footnotes", "endnotes")}

@@ -139,20 +139,35 @@ _HIDDEN = '[hidden], [style*="display:none" i], [style*="display: none" i], [sty
 
 def read(body: bytes, max_bytes: int) -> Parsed:
     """The page's text without scripts, styles and navigation; headings from h1 to h6, tables as rows."""
-    source = _with_ends(decode(body, _declared_charset(body)))
-    _refuse_deep_nesting(source)
-    page = LexborHTMLParser(source)
-    title_node = page.css_first("head title") or page.css_first("title")
-    title = title_node.text() if title_node else None
+    page = _parse(decode(body, declared_charset(body)))
     try:
-        return _Writer(max_bytes, keeps_noise=False).write(page, title)
+        return _whole(page, max_bytes, keeps_noise=False)
     except Invalid as exc:
         if exc.code != "document.no_text":
             raise
-        return _Writer(max_bytes, keeps_noise=True).write(page, title)  # a page that is all navigation
+        return _whole(page, max_bytes, keeps_noise=True)  # a page that is all navigation
 
 
-def _declared_charset(body: bytes) -> str | None:
+def add(builder: Builder, source: str) -> None:
+    """Add a page, or a piece of one, to a document that holds more."""
+    _Writer(builder, keeps_noise=True).write(_parse(source))
+
+
+def _whole(page: LexborHTMLParser, max_bytes: int, *, keeps_noise: bool) -> Parsed:
+    builder = Builder(max_bytes)
+    top_heading = _Writer(builder, keeps_noise=keeps_noise).write(page)
+    title_node = page.css_first("head title") or page.css_first("title")
+    return builder.done("lexbor", (title_node.text() if title_node else None) or top_heading)
+
+
+def _parse(source: str) -> LexborHTMLParser:
+    source = _with_ends(source)
+    _refuse_deep_nesting(source)
+    return LexborHTMLParser(source)
+
+
+def declared_charset(body: bytes) -> str | None:
+    """The encoding that a page or an XML file says it is in."""
     found = _CHARSET.search(body[:_DECLARED_IN_BYTES])
     return (found[1] or found[2]).decode("ascii", "replace") if found else None
 
@@ -222,8 +237,8 @@ def _walk(top: LexborNode, is_whole: Callable[[LexborNode, str], bool]) -> Itera
 class _Writer:
     """Turns a tree into blocks of text."""
 
-    def __init__(self, max_bytes: int, *, keeps_noise: bool) -> None:
-        self._builder = Builder(max_bytes)
+    def __init__(self, builder: Builder, *, keeps_noise: bool) -> None:
+        self._builder = builder
         self._keeps_noise = keeps_noise
         self._has_main = False
         self._hidden: set[int] = set()
@@ -236,7 +251,8 @@ class _Writer:
         self._is_tight = False
         self._top_heading: str | None = None
 
-    def write(self, page: LexborHTMLParser, title: str | None) -> Parsed:
+    def write(self, page: LexborHTMLParser) -> str | None:
+        """Write the page; the first of its highest headings, if any."""
         root = page.root
         if root is not None:
             self._has_main = page.css_first("main, article, [role=main]") is not None
@@ -246,7 +262,7 @@ class _Writer:
             for event in _walk(root, self._is_whole):
                 self._take(event)
         self._flush()
-        return self._builder.done("lexbor", title or self._top_heading)
+        return self._top_heading
 
     def _is_whole(self, node: LexborNode, tag: str) -> bool:
         if tag in _SKIPPED or node.mem_id in self._hidden or (tag == "table" and node.mem_id in self._tables):

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from drystone.adapters.parsing.containers import MAX_MEMBERS
 from drystone.adapters.parsing.failures import failure, is_known
-from drystone.adapters.parsing.formats import SUPPORTED
-from drystone.adapters.parsing.parsed import Heading, Parsed
+from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED
+from drystone.adapters.parsing.parsed import Heading, Member, Parsed
 from drystone.adapters.parsing.zygote import HEAD, MAX_MESSAGE_BYTES
 from drystone.core import crash_points
 from drystone.core.errors import DrystoneError, Unavailable
@@ -40,6 +42,10 @@ _ZYGOTE_GRACE_S = 5.0
 _MAX_HEAD_BYTES = 32 * 1024 * 1024
 # A child that had this share of its memory in use when a library aborted it died of the limit.
 _MEMORY_SHARE = 0.6
+# As much as an upload may hold by default; a member comes over the pipe and is held in memory once.
+MAX_MEMBER_BYTES = 100 * 1024 * 1024
+_TAG = re.compile(r"[a-z]{2,3}")
+_Ask = Callable[[int], Awaitable[tuple[dict[str, Any], bytes]]]
 _ABORTS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE)
 
 
@@ -81,15 +87,29 @@ class Parser:
         Raises Invalid when the file cannot be read, now or later: what is wrong with it, or the limit it met;
         ParserDied when a child died of something else; Unavailable when no child can be started.
         """
+        if media_type == ARCHIVE:
+            raise failure("document.no_text", "An archive has no text of its own; what is in it has.")
         async with self._turn:
             deadline = time.monotonic() + self._limits.wall_s * _ALL_TRIES
             kind = SUPPORTED[media_type]
-            for reader in kind.readers:
-                wall_s = max(0.0, min(float(self._limits.wall_s), deadline - time.monotonic()))
-                end = await self._run(body, reader, shares_child=kind.shares_child, wall_s=wall_s)
-                if end.signal not in _ABORTS or self._met_limit(end) or reader == kind.readers[-1]:
-                    break
-            return self._judge(end)
+            with _as_file(body) as document:
+                for reader in kind.readers:
+                    wall_s = max(0.0, min(float(self._limits.wall_s), deadline - time.monotonic()))
+                    end = await self._run(document, reader, shares_child=kind.shares_child, wall_s=wall_s)
+                    if end.signal not in _ABORTS or self._met_limit(end) or reader == kind.readers[-1]:
+                        break
+            return _parsed(*self._judge(end))
+
+    @contextlib.asynccontextmanager
+    async def archive(self, body: bytes) -> AsyncIterator[Archive]:
+        """A ZIP of documents, opened: its members, and the bytes of each for the asking.
+
+        Raises like `parse`. Other documents are read between two questions.
+        """
+        with _as_file(body) as document:
+            del body  # the file is the one copy that stays
+            head, _ = await self._ask(document, None)
+            yield Archive(tuple(_members(head)), functools.partial(self._ask, document))
 
     async def aclose(self) -> None:
         """End the zygote and whatever it runs."""
@@ -97,16 +117,25 @@ class Parser:
             self._zygote.end()
             self._zygote = None
 
-    async def _run(self, body: bytes, reader: str, *, shares_child: bool, wall_s: float) -> _End:
+    async def _ask(self, document: int, member: int | None) -> tuple[dict[str, Any], bytes]:
+        async with self._turn:
+            wall_s = float(self._limits.wall_s)
+            end = await self._run(document, "read_zip", shares_child=False, wall_s=wall_s, member=member)
+            return self._judge(end, MAX_MEMBER_BYTES)
+
+    async def _run(
+        self, document: int, reader: str, *, shares_child: bool, wall_s: float, member: int | None = None
+    ) -> _End:
         request = {
             "reader": f"{_PACKAGE}.{reader}",
             "shares_child": shares_child,
+            "member": member,
             "max_text_bytes": self._limits.max_text_bytes,
             "memory_bytes": self._limits.memory_bytes,
             "cpu_s": self._limits.cpu_s,
             "wall_s": wall_s,
         }
-        max_bytes = self._limits.max_text_bytes + _MAX_HEAD_BYTES
+        max_bytes = (self._limits.max_text_bytes if member is None else MAX_MEMBER_BYTES) + _MAX_HEAD_BYTES
         for _ in range(2):  # a zygote that was killed while idle costs nobody a try
             if self._zygote is not None and not self._zygote.is_alive:
                 self._end_zygote()
@@ -114,7 +143,7 @@ class Parser:
                 self._zygote = _Zygote()
             try:
                 async with asyncio.timeout(wall_s + _ZYGOTE_GRACE_S):
-                    return await self._zygote.run(request, body, max_bytes)
+                    return await self._zygote.run(request, document, max_bytes)
             except _ZygoteGone:
                 self._end_zygote()
             except TimeoutError:
@@ -141,7 +170,7 @@ class Parser:
             return "parse.memory_limit"
         return None
 
-    def _judge(self, end: _End) -> Parsed:
+    def _judge(self, end: _End, max_bytes: int | None = None) -> tuple[dict[str, Any], bytes]:
         if code := self._met_limit(end):
             raise failure(code)
         if end.signal is not None or end.exit_code != 0:
@@ -152,7 +181,20 @@ class Parser:
                 signal=end.signal,
                 exit_code=end.exit_code,
             )
-        return _believe(end.output, self._limits.max_text_bytes)
+        return _believe(end.output, max_bytes or self._limits.max_text_bytes)
+
+
+class Archive:
+    """An archive that is open: its members, and the bytes of one at a time."""
+
+    def __init__(self, members: tuple[Member, ...], ask: _Ask) -> None:
+        self.members = members
+        self._ask = ask
+
+    async def read(self, member: Member) -> bytes:
+        """A member's bytes. Raises Invalid when it cannot be read after all, ParserDied when a child died of it."""
+        _, body = await self._ask(member.index)
+        return body
 
 
 class _Zygote:
@@ -178,18 +220,17 @@ class _Zygote:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    async def run(self, request: dict[str, Any], body: bytes, max_bytes: int) -> _End:
-        """Have a child read `body`. Raises _ZygoteGone when no child was started."""
+    async def run(self, request: dict[str, Any], document: int, max_bytes: int) -> _End:
+        """Have a child read the file with this descriptor. Raises _ZygoteGone when no child was started."""
         outcome, write_fd = os.pipe()
         try:
-            with _as_file(body) as document:
-                try:
-                    message = json.dumps(request).encode() + b"\n"
-                    socket.send_fds(self._control, [message], [document, write_fd])
-                except OSError as exc:
-                    raise _ZygoteGone from exc
-                finally:
-                    os.close(write_fd)
+            try:
+                message = json.dumps(request).encode() + b"\n"
+                socket.send_fds(self._control, [message], [document, write_fd])
+            except OSError as exc:
+                raise _ZygoteGone from exc
+            finally:
+                os.close(write_fd)
             started = await self._reply()
             if started is None:
                 raise _ZygoteGone
@@ -276,8 +317,8 @@ async def _readable(source: int) -> None:
         loop.remove_reader(source)
 
 
-def _believe(output: bytes, max_text_bytes: int) -> Parsed:
-    """The document a child told of; ParserDied when it did not keep to the form."""
+def _believe(output: bytes, max_bytes: int) -> tuple[dict[str, Any], bytes]:
+    """The head and the bytes a child told; ParserDied when it did not keep to the form."""
     try:
         if len(output) < HEAD.size:
             raise ValueError("no outcome")
@@ -286,18 +327,31 @@ def _believe(output: bytes, max_text_bytes: int) -> Parsed:
         if is_known(head.get("failure")):
             message = head.get("message")
             raise failure(head["failure"], str(message)[:300] if message else None, **_detail(head))
-        if len(output) - HEAD.size - head_length > max_text_bytes:
+        if len(output) - HEAD.size - head_length > max_bytes:
             raise failure("document.text_too_large")
-        return _parsed(head, output[HEAD.size + head_length :].decode())
+        if not isinstance(head, dict):
+            raise TypeError("no head")
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise ParserDied("parse.died", "The process that read the file gave no proper outcome.") from exc
+        raise _no_outcome() from exc
+    return head, output[HEAD.size + head_length :]
+
+
+def _no_outcome() -> ParserDied:
+    return ParserDied("parse.died", "The process that read the file gave no proper outcome.")
 
 
 def _detail(head: dict[str, Any]) -> dict[str, str]:
     return {"detail": str(head["detail"])[:300]} if head.get("detail") else {}
 
 
-def _parsed(head: dict[str, Any], text: str) -> Parsed:
+def _parsed(head: dict[str, Any], text: bytes) -> Parsed:
+    try:
+        return _parsed_of(head, text.decode())
+    except (ValueError, KeyError, TypeError) as exc:
+        raise _no_outcome() from exc
+
+
+def _parsed_of(head: dict[str, Any], text: str) -> Parsed:
     headings = tuple(Heading(int(a), int(b), int(level), str(title)) for a, b, level, title in head["headings"])
     page_starts = tuple(int(start) for start in head["page_starts"])
     spots = [spot for h in headings for spot in (h.start, h.end)]
@@ -305,8 +359,33 @@ def _parsed(head: dict[str, Any], text: str) -> Parsed:
         raise ValueError("offsets are not in order")
     if any(not 0 <= spot <= len(text) for spot in (*spots[:1], *spots[-1:], *page_starts[:1], *page_starts[-1:])):
         raise ValueError("offsets are outside the text")
-    title = head["title"]
-    return Parsed(text, page_starts, headings, None if title is None else str(title)[:300], str(head["parser"])[:100])
+    title, language = head["title"], head["language"]
+    if language is not None and not (isinstance(language, str) and _TAG.fullmatch(language)):
+        raise ValueError("the language is no tag")
+    title = None if title is None else str(title)[:300]
+    return Parsed(text, page_starts, headings, title, str(head["parser"])[:100], language)
+
+
+def _members(head: dict[str, Any]) -> Iterator[Member]:
+    try:
+        told = head["members"]
+        if len({member["path"] for member in told}) != len(told) or len(told) > MAX_MEMBERS:
+            raise ValueError("members are not told once each")
+        yield from [_member(member) for member in told]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise _no_outcome() from exc
+
+
+def _member(told: dict[str, Any]) -> Member:
+    path, code, message = told["path"], told["refused"], told["message"]
+    if not isinstance(path, str) or not path.isprintable() or not 0 < len(path.encode()) <= 4_000:
+        raise ValueError("a path that cannot be shown")
+    refused = None
+    if code is not None:
+        refused = failure(code, str(message)[:300] if message else None)
+    elif int(told["size"]) > MAX_MEMBER_BYTES:
+        refused = failure("document.too_large")
+    return Member(int(told["index"]), path, int(told["size"]), bytes.fromhex(told["sha256"]), refused)
 
 
 @functools.cache

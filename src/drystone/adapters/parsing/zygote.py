@@ -5,9 +5,9 @@ time, and says how the child ended. The child reads the document from one descri
 For readers written in Python alone one child serves many small documents, which spares them most of a fork's cost; any
 other child serves one. End of file on the control socket ends everything.
 
-Request, a line of JSON with two descriptors (document, outcome): {"reader", "shares_child", "max_text_bytes",
-"memory_bytes", "cpu_s", "wall_s"}. Replies, a line each: {"pid"}, then {"signal", "exit_code", "timed_out", "cpu_s",
-"max_rss_bytes"}. Outcome: four bytes length of a JSON head, the head, the text in UTF-8.
+Request, a line of JSON with two descriptors (document, outcome): {"reader", "shares_child", "member", "max_text_bytes",
+"memory_bytes", "cpu_s", "wall_s"}; member: of an archive, null for the list of them. Replies, a line each: {"pid"}, then {"signal", "exit_code", "timed_out", "cpu_s",
+"max_rss_bytes"}. Outcome: four bytes length of a JSON head, the head, then the text in UTF-8 or the member's bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import time
 from typing import Any, NamedTuple, NoReturn
 
-from drystone.adapters.parsing import hardening
+from drystone.adapters.parsing import hardening, language
 from drystone.adapters.parsing.parsed import Parsed
 from drystone.core.errors import Invalid
 
@@ -232,12 +232,16 @@ def _outcome(request: dict[str, Any], document: int) -> tuple[dict[str, Any], by
     """What to tell of the document: a head, and its text. Any fault of a reader means a damaged file."""
     try:
         reader = importlib.import_module(request["reader"])
+        if hasattr(reader, "answer"):
+            answer: tuple[dict[str, Any], bytes] = reader.answer(document, request["member"])
+            return answer
         parsed: Parsed = reader.read(_read(document), request["max_text_bytes"])
         head = {
             "page_starts": parsed.page_starts,
             "headings": [(h.start, h.end, h.level, h.title) for h in parsed.headings],
             "title": parsed.title,
             "parser": parsed.parser,
+            "language": language.detect(parsed.text),
         }
         return head, parsed.text.encode()
     except Invalid as exc:
