@@ -154,7 +154,7 @@ async def test_a_refusal_is_not_remembered(client: httpx.AsyncClient, collection
         await client.post("/api/v1/collections", json={"name": "a b"}, headers=headers),
         await client.post("/api/v1/collections", json={"nome": "a"}, headers=headers),
         await send(client, collection, b"", headers=headers),
-        await send(client, collection, b"PK\x03\x04 rest", name="slides.pptx", headers=headers),
+        await send(client, collection, b"PK\x03\x04 rest", name="drawing.vsdx", headers=headers),
         await client.patch("/api/v1/collections/none", json={"description": "x"}, headers=headers),
     ]
 
