@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.access.service import Principal
 from drystone.adapters.objects import Objects, StoredObject
-from drystone.core.clock import utc_now
 from drystone.core.db import Sessions, transaction
-from drystone.documents import blobs
+from drystone.documents import blobs, queries
 
 
-class _Aged(Objects):
-    """A store whose blobs all look two hours old: a real one cannot be told to forget when it wrote something."""
+class _Between(Objects):
+    """A store that lets something happen after it has listed its blobs, and before it removes one."""
+
+    after_listing: Callable[[], Awaitable[None]] | None = None
+    before_removing: Callable[[], Awaitable[None]] | None = None
 
     async def list(self, first_byte: int | None = None) -> AsyncGenerator[StoredObject]:
-        async for sha256, size, _ in super().list(first_byte):
-            yield StoredObject(sha256, size, utc_now() - timedelta(hours=2))
+        found = [each async for each in super().list(first_byte)]
+        if self.after_listing is not None:
+            await self.after_listing()
+        for each in found:
+            yield each
+
+    async def delete(self, sha256: bytes) -> None:
+        if self.before_removing is not None:
+            await self.before_removing()
+        await super().delete(sha256)
 
 
 @pytest.fixture
-def aged(tmp_path: Path) -> Objects:
-    return _Aged.open_folder(tmp_path)
+def objects(tmp_path: Path) -> _Between:
+    opened = _Between.open_folder(tmp_path)
+    assert isinstance(opened, _Between)
+    return opened
+
+
+def _age(folder: Path) -> None:
+    """Let two hours pass for every blob there is."""
+    then = time.time() - 7200
+    for path in folder.rglob("*"):
+        os.utime(path, (then, then))
 
 
 async def _put(objects: Objects, body: bytes) -> bytes:
@@ -37,24 +61,29 @@ async def _put(objects: Objects, body: bytes) -> bytes:
     return sha256
 
 
-async def test_an_old_orphan_is_removed_and_a_young_one_kept(sessions: Sessions, aged: Objects, tmp_path: Path) -> None:
-    orphan = await _put(aged, b"nobody wants me")
-    young = Objects.open_folder(tmp_path)
+async def test_an_old_orphan_is_removed_and_a_young_one_kept(
+    sessions: Sessions, objects: Objects, tmp_path: Path
+) -> None:
+    orphan = await _put(objects, b"nobody wants me")
 
-    assert await blobs.sweep(sessions, young, grace_s=3600) == 0
-    assert await blobs.sweep(sessions, aged, grace_s=3600) == 1
-    assert not await aged.exists(orphan)
+    assert await blobs.sweep(sessions, objects, grace_s=3600) == 0
+    _age(tmp_path)
+    assert await blobs.sweep(sessions, objects, grace_s=3600) == 1
+    assert not await objects.exists(orphan)
 
 
-async def test_a_blob_that_stood_already_is_spared_once_somebody_wants_it(sessions: Sessions, aged: Objects) -> None:
+async def test_a_blob_that_stood_already_is_spared_once_somebody_wants_it(
+    sessions: Sessions, objects: Objects, tmp_path: Path
+) -> None:
     body = b"here before"
-    sha256 = await _put(aged, body)
-    await blobs.keep(sessions, aged, sha256, BytesIO(body))
+    sha256 = await _put(objects, body)
+    _age(tmp_path)
+    await blobs.keep(sessions, objects, sha256, BytesIO(body))
 
-    assert await blobs.sweep(sessions, aged, grace_s=3600) == 0
+    assert await blobs.sweep(sessions, objects, grace_s=3600) == 0
     async with transaction(sessions) as session:
         await session.execute(text("update blob_intents set until = now() - interval '1 s'"))
-    assert await blobs.sweep(sessions, aged, grace_s=3600) == 1
+    assert await blobs.sweep(sessions, objects, grace_s=3600) == 1
 
 
 async def test_files_and_texts_of_live_documents_are_never_removed_and_those_of_deleted_ones_are(
@@ -62,19 +91,120 @@ async def test_files_and_texts_of_live_documents_are_never_removed_and_those_of_
     work: Callable[[], Awaitable[None]],
     sessions: Sessions,
     collection: str,
-    aged: Objects,
+    objects: Objects,
+    tmp_path: Path,
 ) -> None:
     body = b"The heron stands.\r\n"
     sent = await client.post("/api/v1/documents", files={"file": ("a.txt", body)}, data={"collection": collection})
     await work()
-    both = {await _put(aged, body), await _put(aged, b"The heron stands.")}
+    both = {await _put(objects, body), await _put(objects, b"The heron stands.")}
+    _age(tmp_path)
 
-    while_alive = await blobs.sweep(sessions, aged, grace_s=3600)
+    while_alive = await blobs.sweep(sessions, objects, grace_s=3600)
     await client.delete(sent.headers["location"])
     await work()
     async with transaction(sessions) as session:
         await session.execute(text("update files set created_at = now() - interval '2 hours'"))
         await session.execute(text("delete from blob_intents"))
-    after = await blobs.sweep(sessions, aged, grace_s=3600)
+    after = await blobs.sweep(sessions, objects, grace_s=3600)
 
     assert (while_alive, after) == (0, len(both))
+
+
+async def test_an_upload_of_the_bytes_that_are_being_removed_waits_and_puts_them_there_again(
+    sessions: Sessions, objects: _Between, tmp_path: Path
+) -> None:
+    body = b"removed and wanted"
+    sha256 = await _put(objects, body)
+    _age(tmp_path)
+    uploads: list[asyncio.Task[None]] = []
+
+    async def upload_meanwhile() -> None:
+        uploads.append(asyncio.create_task(blobs.keep(sessions, objects, sha256, BytesIO(body))))
+        await _until_waiting(sessions)
+
+    objects.before_removing = upload_meanwhile
+    removed = await blobs.sweep(sessions, objects, grace_s=3600)
+    await uploads[0]
+
+    assert removed == 1
+    assert await objects.get(sha256) == body
+
+
+async def test_a_blob_put_anew_since_the_listing_is_not_taken_for_the_old_one(
+    sessions: Sessions, objects: _Between, tmp_path: Path
+) -> None:
+    body = b"removed by another sweep, then uploaded"
+    sha256 = await _put(objects, body)
+    _age(tmp_path)
+
+    async def another_sweep_and_an_upload() -> None:
+        assert await blobs.sweep(sessions, Objects.open_folder(tmp_path), grace_s=3600) == 1
+        await blobs.keep(sessions, objects, sha256, BytesIO(body))
+
+    objects.after_listing = another_sweep_and_an_upload
+    removed = await blobs.sweep(sessions, objects, grace_s=3600)
+
+    assert removed == 0
+    assert await objects.get(sha256) == body
+
+
+async def test_a_damaged_blob_written_again_is_wanted_like_one_that_stood(
+    sessions: Sessions, objects: _Between, tmp_path: Path
+) -> None:
+    body = b"once only half of it was there"
+    sha256 = hashlib.sha256(body).digest()
+    await objects.put(sha256, body[:10])
+    await blobs.keep(sessions, objects, sha256, BytesIO(body))
+    _age(tmp_path)
+
+    assert await blobs.sweep(sessions, objects, grace_s=3600) == 0
+    assert await objects.get(sha256) == body
+
+
+async def test_two_sweeps_at_once_remove_each_orphan_once_and_nothing_else(
+    sessions: Sessions, objects: Objects, tmp_path: Path
+) -> None:
+    for number in range(30):
+        await _put(objects, f"orphan {number}".encode())
+    wanted = await _put(objects, b"wanted")
+    _age(tmp_path)
+    await blobs.keep(sessions, objects, wanted, b"wanted")
+    stores = [Objects.open_folder(tmp_path) for _ in range(2)]
+    removed = await asyncio.gather(*(blobs.sweep(sessions, store, grace_s=3600) for store in stores))
+
+    assert sum(removed) == 30
+    assert [each.sha256 async for each in objects.list()] == [wanted]
+
+
+async def test_an_unused_file_that_an_upload_refers_to_again_is_not_removed_under_it(
+    sessions: Sessions, objects: Objects, principal: Principal
+) -> None:
+    async def refer(session: AsyncSession) -> UUID:
+        return await queries.file_id(
+            session, principal.workspace_id, sha256=b"\1" * 32, size_bytes=1, media_type="text/plain"
+        )
+
+    async with transaction(sessions) as session:
+        file_id = await refer(session)
+        await session.execute(text("update files set created_at = now() - interval '2 hours'"))
+    async with transaction(sessions) as upload:
+        assert await refer(upload) == file_id
+        sweeping = asyncio.create_task(blobs.sweep(sessions, objects, grace_s=3600))
+        await _until_waiting(sessions)
+    await sweeping
+
+    async with transaction(sessions) as session:
+        assert await session.scalar(text("select id from files")) == file_id
+
+
+async def _until_waiting(sessions: Sessions) -> None:
+    """Until somebody waits for a lock of this database."""
+    waits = (
+        "select exists (select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+    )
+    async with asyncio.timeout(30):
+        while True:
+            async with transaction(sessions) as session:
+                if await session.scalar(text(waits)):
+                    return

@@ -90,7 +90,7 @@ class Objects:
         """Keep body under its hash; True if it was not there before.
 
         The caller vouches for the hash. A path or file is read from its start and never held in memory whole when it is
-        large. What is there already with another size was damaged, and is written again.
+        large. What is there already with another size was damaged, and is written again: it was there before.
         """
         key = _key(sha256)
         size = await asyncio.to_thread(_size_of, body)
@@ -104,7 +104,7 @@ class Objects:
             if there is not None:
                 log.warning("objects.damaged", key=key, size_bytes=there, expected_bytes=size, action="written again")
             await self._overwrite(key, body, size)
-            return True
+            return there is None
 
     async def get(self, sha256: bytes) -> bytes:
         """The whole blob, its hash checked. Raises NotFound, or Unavailable("objects.corrupt") for wrong bytes."""
@@ -151,6 +151,14 @@ class Objects:
         if (size := await self._find(_key(sha256))) is None:
             raise _not_found(_key(sha256))
         return size
+
+    async def modified_at(self, sha256: bytes) -> datetime | None:
+        """When the blob was last written, by the store's clock; None when it is not there."""
+        async with self._calling():
+            try:
+                return (await obstore.head_async(self._store, _key(sha256)))["last_modified"]
+            except FileNotFoundError:
+                return None
 
     async def delete(self, sha256: bytes) -> None:
         """Remove the blob; nothing happens when it is not there."""

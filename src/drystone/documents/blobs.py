@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from sqlalchemy import text
@@ -42,7 +42,7 @@ async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int) -> int:
     oldest = utc_now() - timedelta(seconds=grace_s)
     async for sha256, _size, modified in objects.list():
         if modified < oldest:
-            removed += await _remove_if_orphan(sessions, objects, sha256)
+            removed += await _remove_if_orphan(sessions, objects, sha256, oldest)
     if removed:
         log.info("blobs.removed", count=removed)
     return removed
@@ -54,12 +54,16 @@ async def is_wanted(sessions: Sessions, sha256: bytes) -> bool:
         return bool(await session.scalar(_IS_WANTED, {"sha256": sha256}))
 
 
-async def _remove_if_orphan(sessions: Sessions, objects: Objects, sha256: bytes) -> bool:
+async def _remove_if_orphan(sessions: Sessions, objects: Objects, sha256: bytes, oldest: datetime) -> bool:
     async with transaction(sessions) as session:
         if await session.scalar(_IS_WANTED, {"sha256": sha256}):
             return False
         await session.execute(_LOCK, {"sha256": sha256})
         if await session.scalar(_IS_WANTED, {"sha256": sha256}):
+            return False
+        # Since the listing another sweep may have removed it, and an upload put it there anew.
+        modified = await objects.modified_at(sha256)
+        if modified is None or modified >= oldest:
             return False
         # The deletion happens under the lock, on purpose: an upload that finds this blob waits for it here.
         crash_points.reach("before_blob_delete")

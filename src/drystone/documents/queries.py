@@ -309,14 +309,21 @@ async def tombstone(
     request_id: str | None,
     details: dict[str, Any] | None = None,
 ) -> dict[UUID, tuple[UUID, int]]:
-    """Delete the live documents for which `condition` holds, and the members of archives among them, in one statement.
+    """Delete the live documents for which `condition` holds, and the members of archives among them.
 
     Each gets its tombstone, a note that outlives its rows, an audit row and an event. condition: SQL over `documents`.
     Gives what was touched: collection id -> (workspace id, how many).
     """
+    ids = list((await session.scalars(text(_LOCK_LIVE.format(condition=condition)), parameters)).all())
+    members = await session.scalars(text(_LOCK_LIVE.format(condition="parent_id = any(:ids)")), {"ids": ids})
     rows = await session.execute(
-        text(_TOMBSTONE.format(condition=condition)),
-        {**parameters, "actor": actor, "request_id": request_id, "details": json.dumps(details or {})},
+        _TOMBSTONE,
+        {
+            "ids": [*ids, *members.all()],
+            "actor": actor,
+            "request_id": request_id,
+            "details": json.dumps(details or {}),
+        },
     )
     return {row.collection_id: (row.workspace_id, row.documents) for row in rows}
 
@@ -388,17 +395,14 @@ from unnest(cast(:ordinals as int[]), cast(:starts as int[]), cast(:ends as int[
 returning id, ordinal
 """)
 
-# Rows are locked in the order of their ids: two deletes that overlap wait for each other instead of for ever.
-_TOMBSTONE = """
-with chosen as materialized (
-    select id from documents where deleted_at is null and {condition} order by id for update
-), member as materialized (
-    select id from documents
-    where deleted_at is null and parent_id in (select id from chosen) and id not in (select id from chosen)
-    order by id for update
-), gone as (
+# Rows are locked in the order of their ids: two deletes that overlap wait for each other instead of for ever. In a
+# statement of its own: one that both locks and updates passes over rows that somebody changed while it waited.
+_LOCK_LIVE = "select id from documents where deleted_at is null and {condition} order by id for update"
+
+_TOMBSTONE = text("""
+with gone as (
     update documents set deleted_at = now(), updated_at = now(), revision = revision + 1
-    where deleted_at is null and id in (select id from chosen union all select id from member)
+    where id = any(:ids) and deleted_at is null
     returning workspace_id, collection_id, id, external_id, sha256
 ), noted as (
     insert into deletions (workspace_id, subject_kind, subject_id, external_id, sha256, actor)
@@ -412,7 +416,7 @@ with chosen as materialized (
     select workspace_id, 'document.deleted', 'document', id, collection_id from gone order by id
 )
 select collection_id, workspace_id, count(*) as documents from gone group by collection_id, workspace_id
-"""
+""")
 
 _FIND_LIVE = """
 with chosen as materialized (
