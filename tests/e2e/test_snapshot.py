@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.conftest import Stack
 
 
+def hits(up: Stack, question: str) -> list[dict[str, Any]]:
+    """What a search finds."""
+    answer: list[dict[str, Any]] = json.loads(up.run("search", "--json", question).stdout)["hits"]
+    return answer
+
+
 def found(up: Stack, question: str) -> list[str]:
-    """The titles or names of the documents a search finds."""
-    return [hit["quote"] for hit in json.loads(up.run("search", "--json", question).stdout)["hits"]]
+    """The passages a search finds."""
+    return [hit["quote"] for hit in hits(up, question)]
 
 
 def test_a_snapshot_of_the_working_stack_brings_back_documents_and_search(up: Stack, tmp_path: Path) -> None:
@@ -44,3 +51,28 @@ def test_a_snapshot_of_the_working_stack_brings_back_documents_and_search(up: St
     assert up.run("snapshot", "list").stdout.split("\t")[0] == "first"
     up.run("snapshot", "rm", "first")
     assert json.loads(up.run("snapshot", "list", "--json").stdout) == []
+
+
+def test_what_was_deleted_after_a_snapshot_stays_deleted_unless_it_is_wanted_back(up: Stack, tmp_path: Path) -> None:
+    (tmp_path / "regretted.md").write_text("# Regretted\n\nThe cellist of Bergen hid her diary in a violin case.\n")
+    up.run("up", "--detach")
+    up.run("add", "--json", str(tmp_path / "regretted.md"))
+    (hit,) = [hit for hit in hits(up, "cellist diary violin") if "cellist" in hit["quote"]]
+    up.run("snapshot", "save", "regrets")
+    log = up.settings.general.data_dir / "deletions.jsonl"
+    log.unlink(missing_ok=True)
+    log.mkdir()  # nothing can be written there
+    up.run("documents", "delete", hit["document"]["id"])
+    up.run("down")
+    log.rmdir()
+
+    up.run("snapshot", "restore", "regrets", "--yes")
+    assert hit["document"]["id"] in log.read_text(), "asked of the old database before it was replaced"
+    up.run("up", "--detach")
+    assert not any("cellist" in text for text in found(up, "cellist diary violin"))
+
+    up.run("down")
+    up.run("snapshot", "restore", "regrets", "--yes", "--undelete")
+    up.run("up", "--detach")
+    assert any("cellist" in text for text in found(up, "cellist diary violin"))
+    up.run("snapshot", "rm", "regrets")

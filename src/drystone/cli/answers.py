@@ -32,6 +32,7 @@ class Document(TypedDict):
     state: DocumentState
     error: Failure | None
     version: int
+    serving_version: int | None
     is_searchable: bool
     chunks: int | None
     pages: int | None
@@ -45,6 +46,24 @@ class Documents(TypedDict):
 
     items: list[Document]
     next_cursor: str | None
+
+
+class SampledDocument(TypedDict):
+    """A document in few words."""
+
+    id: str
+    collection: str
+    external_id: str | None
+    title: str | None
+
+
+class DeletedDocuments(TypedDict):
+    """What was deleted, or would be; sample: the first few, of a dry run."""
+
+    dry_run: bool
+    count: int
+    sample: list[SampledDocument]
+    missing: list[str]
 
 
 class Received(TypedDict):

@@ -12,11 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, cast
+from uuid import uuid4
 
 import httpx
 
 from drystone import __version__
-from drystone.cli.answers import Answer, Document, Documents, DocumentState, Job, Jobs, JobState, Received
+from drystone.cli.answers import (
+    Answer,
+    DeletedDocuments,
+    Document,
+    Documents,
+    DocumentState,
+    Job,
+    Jobs,
+    JobState,
+    Received,
+)
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
 PAGE_LIMIT = 1000  # the most that the API gives at once
@@ -117,8 +128,16 @@ class Client:
         """The extracted text that quotes and offsets refer to."""
         return self._patiently(lambda: self._http.get(f"/documents/{document_id}/text")).content.decode()
 
-    def delete_document(self, document_id: str) -> None:
-        self._once(lambda: self._http.delete(f"/documents/{document_id}"))
+    def delete_documents(
+        self, selection: Mapping[str, Any], *, dry_run: bool = False, expect: int | None = None
+    ) -> DeletedDocuments:
+        """selection: `ids`, or `collection` with `filter` and `state` if wanted. expect: delete none unless so many."""
+        body = dict(selection) | {"dry_run": dry_run, "expect": expect}
+        headers = {"Idempotency-Key": uuid4().hex}
+        return cast(
+            DeletedDocuments,
+            self._json(self._patiently(lambda: self._http.post("/documents/delete", json=body, headers=headers))),
+        )
 
     def pending_count(self, collection: str) -> int:
         """How many documents of a collection are still being worked on."""

@@ -226,16 +226,34 @@ def show_text(document_id: Annotated[str, typer.Argument(metavar="ID")]) -> None
 
 
 @documents.command("delete")
-def delete_documents(document_ids: Annotated[list[str], typer.Argument(metavar="ID…")]) -> None:
-    """Delete documents: out of search at once, off the disk soon after. There is no way back."""
-    from drystone.cli import terminal
+def delete_documents(
+    document_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID…]")] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", help="Instead of ids: all of this collection, or those that …")
+    ] = None,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", "-f", metavar="JSON", help="… pass this filter over their attributes.")
+    ] = None,
+    state: Annotated[DocumentState | None, typer.Option("--state", "-s", help="… are in this state.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete documents with all their versions: out of search at once, off the disk soon after. There is no way back.
+
+    [bold]Examples[/bold]
+    drystone documents delete ID
+    drystone documents delete -c papers --state failed --dry-run
+    drystone documents delete -c papers --filter '{"type": "lt", "key": "year", "value": 1950}'
+    """
+    from drystone.cli import removing
     from drystone.cli.client import open_client
 
-    ids = [_id(document_id) for document_id in document_ids]
+    selection: dict[str, Any] = {"ids": [_id(each) for each in document_ids]} if document_ids else {}
+    given = {"collection": collection, "filter": _json_object(filter_) if filter_ else None, "state": state}
+    selection |= {name: value for name, value in given.items() if value is not None}
     with open_client() as client:
-        for document_id in ids:
-            client.delete_document(document_id)
-            terminal.say(f"deleted {document_id}")
+        removing.remove(client, selection, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @jobs.command("list")

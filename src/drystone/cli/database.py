@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from drystone.core.settings import Settings
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema, and the PostgreSQL that made it.")
 model = typer.Typer(no_args_is_help=True, help="The bundled embedding model.")
@@ -17,7 +20,10 @@ def migrate(
         bool, typer.Option("--held", help="Load everything, then wait for the end of standard input.", hidden=True)
     ] = False,
 ) -> None:
-    """Bring the schema to the newest revision. Harmless when it is there; one at a time by an advisory lock."""
+    """Bring the schema to the newest revision. Harmless when it is there; one at a time by an advisory lock.
+
+    Then what the deletion log says is deleted again, should a restored database still have it.
+    """
     import asyncio
     import sys
 
@@ -31,6 +37,19 @@ def migrate(
         sys.stdin.read()
     asyncio.run(schema.migrate(settings, folder))
     typer.echo(f"schema at {schema.HEAD}", err=True)
+    _replay_deletions(settings)
+
+
+def _replay_deletions(settings: Settings) -> None:
+    log = settings.general.data_dir / "deletions.jsonl"
+    if not log.exists():  # nothing of documents is loaded then
+        return
+    import asyncio
+
+    from drystone.cli.deletions import replayed
+
+    if count := asyncio.run(replayed(settings, log)):
+        typer.echo(f"deleted again, as the deletion log says: {count}", err=True)
 
 
 @db.command("upgrade")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from drystone import __version__
-from drystone.cli import data, database, doctor, environment, export, snapshot, stack, verify
+from drystone.cli import data, database, deletions, doctor, environment, export, snapshot, stack, verify
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
 _EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
@@ -44,6 +44,7 @@ app.add_typer(export.export, name="export", rich_help_panel=_CARE)
 app.command("serve", hidden=True)(export.serve)
 app.command("wait", hidden=True)(export.wait)
 app.add_typer(snapshot.snapshot, name="snapshot", rich_help_panel=_CARE)
+app.add_typer(deletions.deletions, name="deletions", rich_help_panel=_CARE)
 app.command("reset", rich_help_panel=_CARE)(snapshot.reset)
 
 

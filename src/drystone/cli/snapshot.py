@@ -43,13 +43,18 @@ def save(name: Name) -> None:
 def restore(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    undelete: Annotated[
+        bool, typer.Option("--undelete", help="Bring back, too, what was deleted after the snapshot was made.")
+    ] = False,
 ) -> None:
     """Put a snapshot in the place of the present data, which is gone afterwards. The stack must be down.
 
     All of it is checked first; an interruption leaves either the present data or the snapshot's. Passwords follow
-    `.env` at the next `up`.
+    `.env` at the next `up`. What was deleted since stays deleted: the deletion log is no part of a snapshot, and the
+    next start applies it.
     """
     from drystone import schema
+    from drystone.documents import deletions
     from drystone.stack import root
     from drystone.stack.data import rest
     from drystone.stack.data import snapshot as stack
@@ -59,8 +64,15 @@ def restore(
     rest.check(settings, "Restoring a snapshot")
     _ask(f"Replace the present data by {_told(found)} of {found.created_at}?", yes)
     began = time.monotonic()
-    stack.restore(settings, name, schemas=schema.revisions(root.find()))
-    typer.echo(f"restored {_told(found)} in {time.monotonic() - began:.1f} s\nhint: run ./drystone up", err=True)
+    stack.restore(settings, name, schemas=schema.revisions(root.find()), before_swap=lambda: _keep_deletions(settings))
+    if undelete:
+        deletions.undo(deletions.path_of(settings), since=found.created_at)
+    stays = "comes back, too" if undelete else "is deleted again"
+    typer.echo(
+        f"restored {_told(found)} in {time.monotonic() - began:.1f} s; what was deleted since {stays} at the next start"
+        "\nhint: run ./drystone up",
+        err=True,
+    )
 
 
 @snapshot.command("list")
@@ -114,6 +126,21 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
         return
     _ask(f"Remove {', '.join(names)} in {settings.general.data_dir} for ever?", yes)
     typer.echo(f"removed {', '.join(stack.reset(settings))}", err=True)
+
+
+def _keep_deletions(settings: Settings) -> None:
+    """Add to the deletion log what the present database has not yet written there; without one that can be read, go on."""
+    from drystone.core.errors import DrystoneError
+    from drystone.documents import deletions
+    from drystone.stack.data import snapshot as stack
+
+    try:
+        lines = stack.ask_present(settings, deletions.UNEXPORTED)
+    except DrystoneError as exc:
+        typer.echo(f"the last deletions of the present data, if any, are not in the log: {exc.message}", err=True)
+        return
+    if lines:
+        deletions.append(deletions.path_of(settings), [bytes.fromhex(line).decode() for line in lines])
 
 
 def _settings() -> Settings:

@@ -231,6 +231,12 @@ async def lock_collection(session: AsyncSession, collection_id: UUID) -> None:
     await session.execute(select(Collection.id).where(Collection.id == collection_id).with_for_update())
 
 
+async def lock_collections(session: AsyncSession, collection_ids: Sequence[UUID]) -> list[Collection]:
+    """Those of these collections that are not deleted, their rows locked."""
+    query = select(Collection).where(Collection.id.in_(collection_ids), Collection.deleted_at.is_(None))
+    return list((await session.scalars(query.order_by(Collection.id).with_for_update())).all())
+
+
 async def lock_document(session: AsyncSession, document_id: UUID) -> Document | None:
     """The document if it is not deleted, its row locked."""
     query = select(Document).where(Document.id == document_id, Document.deleted_at.is_(None)).with_for_update()

@@ -87,14 +87,17 @@ async def _release(settings: Settings) -> None:
     """Give back what processes of this worker still held: they are gone by now."""
     from drystone.core.db import make_engine, make_sessions, transaction
     from drystone.core.errors import Unavailable
+    from drystone.documents import deletions
     from drystone.worker.sweep import release_of_the_dead
 
     await _forget_the_dead(settings)
     engine = make_engine(settings.database.url.get_secret_value(), pool_size=1, application_name="drystone-release")
     try:
-        async with transaction(make_sessions(engine)) as session:
+        sessions = make_sessions(engine)
+        async with transaction(sessions) as session:
             await release_of_the_dead(session, vanished=False)
+        await deletions.export(sessions, deletions.path_of(settings))
     except Unavailable:
-        pass  # PostgreSQL is down too: the leases end by themselves
+        pass  # PostgreSQL is down too: the leases end by themselves; deletions are exported later
     finally:
         await engine.dispose()

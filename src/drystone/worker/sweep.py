@@ -22,7 +22,7 @@ from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
-from drystone.documents import blobs
+from drystone.documents import blobs, deletions
 from drystone.index import queries as index
 from drystone.jobs import presence, queries
 from drystone.jobs import service as jobs
@@ -81,11 +81,18 @@ class Sweep:
             nudger.nudge(job_id)
         async with transaction(sessions) as session:
             await index.fold_statistics(session)
+        await self._export_deletions(sessions)
         if time.monotonic() > self._blobs_at:
             self._blobs_at = time.monotonic() + self._blobs_every_s
             async with transaction(sessions) as session:
                 await idempotency.forget_expired(session)
             await blobs.sweep(sessions, Objects.open_s3(self._settings.s3), grace_s=self._settings.worker.blob_grace_s)
+
+    async def _export_deletions(self, sessions: Sessions) -> None:
+        try:
+            await deletions.export(sessions, deletions.path_of(self._settings))
+        except Unavailable as exc:  # the rest of the sweep must not wait for a full disk
+            log.warning("sweep.deletions_not_exported", code=exc.code)
 
     async def _redis_forgot(self) -> bool:
         """Whether Redis started anew since the last look, or its queue is empty."""

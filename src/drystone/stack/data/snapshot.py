@@ -13,7 +13,7 @@ import shutil
 import struct
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,10 +63,17 @@ def save(settings: Settings, name: str) -> Manifest:
     return made
 
 
-def restore(settings: Settings, name: str, *, schemas: Collection[str] = ()) -> Manifest:
+def restore(
+    settings: Settings,
+    name: str,
+    *,
+    schemas: Collection[str] = (),
+    before_swap: Callable[[], None] = lambda: None,
+) -> Manifest:
     """Put a snapshot in the place of the present data, which is gone afterwards. The stack must be down.
 
     schemas: the revisions that this version of the code knows; a snapshot with another one is refused.
+    before_swap: called when all is checked, while the present data is still there: the last chance to ask it.
     All is checked before anything is touched; an interruption at any point leaves the present data or the snapshot's.
     """
     folder = _folder(settings, name)
@@ -90,8 +97,23 @@ def restore(settings: Settings, name: str, *, schemas: Collection[str] = ()) -> 
             found.check_fits({"objects": _made_by(_with_data_in(settings, stage), "objects")}, settings)
             _hand_over(settings, stage / "postgres")
             trees.sync(stage)
+            before_swap()
             swap.commit(data_dir)
     return found
+
+
+def ask_present(settings: Settings, query: str) -> list[str]:
+    """The one column `line` of a query, from the database of a stack that is down; its values hold no quotes.
+
+    Empty where there is no database yet, or not that table. Raises Unavailable when it cannot be read.
+    """
+    if not (settings.general.data_dir / "postgres" / "PG_VERSION").exists():
+        return []
+    launch = POSTGRES.launch(settings, settings.general.data_dir, durable=True)
+    if _postgres_that_made_it(settings).version != launch.program.version:
+        raise Unavailable("snapshot.other_postgres", "The present data was made by another major of PostgreSQL.")
+    answer = _ask_alone(settings, query)
+    return re.findall(r'line = "([^"]*)"', answer)
 
 
 def read(settings: Settings, name: str) -> Manifest:
@@ -270,15 +292,20 @@ def _schema_alone(settings: Settings) -> str | None:
     launch = POSTGRES.launch(settings, settings.general.data_dir, durable=True)
     if _postgres_that_made_it(settings).version != launch.program.version:
         return None  # made by another major: it can be copied, not asked
-    answer = services.ask_alone(launch, settings.database.parts.database, "SELECT version_num FROM alembic_version")
+    found = re.search(r'version_num = "([^"]*)"', _ask_alone(settings, "SELECT version_num FROM alembic_version"))
+    return found[1] if found else None
+
+
+def _ask_alone(settings: Settings, query: str) -> str:
+    launch = POSTGRES.launch(settings, settings.general.data_dir, durable=True)
+    answer = services.ask_alone(launch, settings.database.parts.database, query)
     if "FATAL" in answer.stderr or answer.returncode not in (0, 1):
         raise Unavailable(
             "snapshot.postgres_unreadable",
             f"PostgreSQL cannot read {launch.folder}: {services.last_words(answer.stderr)}",
             hint="does ./drystone up work? its log: ./drystone logs postgres",
         )
-    found = re.search(r'version_num = "([^"]*)"', answer.stdout)
-    return found[1] if found else None
+    return answer.stdout
 
 
 def _schema_asked(settings: Settings) -> str | None:

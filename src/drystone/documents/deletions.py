@@ -1,0 +1,197 @@
+"""The deletion log: what was deleted, in a file that no snapshot holds, so that nothing deleted comes back with one.
+
+A line of JSON for each deletion, appended and synced. It is replayed before web and worker serve: by the id of the
+document, so what was sent anew later, under an id of its own, stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from drystone.access.service import Principal
+from drystone.core.db import Sessions, transaction
+from drystone.core.errors import Unavailable
+from drystone.core.logging import get_logger
+from drystone.core.settings import Settings
+from drystone.documents import collections, queries
+from drystone.jobs.broker import Nudger
+
+ACTOR = "deletion-log"
+_BATCH = 1000
+
+log = get_logger("documents.deletions")
+
+# One row of `deletions` as a line of the log.
+_LINE = """
+json_build_object('id', id, 'workspace_id', workspace_id, 'kind', subject_kind, 'subject_id', subject_id,
+                  'external_id', external_id, 'sha256', encode(sha256, 'hex'), 'actor', actor, 'at', at)
+""".replace("\n", " ")
+
+# What the log lacks of a database that is down: hexadecimal, since its server then prints values without escaping them.
+UNEXPORTED = (
+    f"SELECT encode(convert_to(({_LINE})::text, 'UTF8'), 'hex') AS line FROM deletions"
+    " WHERE exported_at IS NULL ORDER BY id"
+)
+
+
+def path_of(settings: Settings) -> Path:
+    """Where the log is: beside the servers' folders, not in them."""
+    return settings.general.data_dir / "deletions.jsonl"
+
+
+async def export(sessions: Sessions, path: Path) -> int:
+    """Append what the log lacks; how many lines. A crash in between may write a line twice, which does no harm.
+
+    Raises Unavailable when the log cannot be written; then nothing is marked as if it had been.
+    """
+    total = 0
+    while True:
+        async with transaction(sessions) as session:
+            rows = (await session.execute(_TAKE, {"limit": _BATCH})).all()
+            if not rows:
+                return total
+            # Within the transaction, on purpose: marked as exported is only what is on disk.
+            await _append(path, [row.line for row in rows])
+            await session.execute(_MARK, {"ids": [row.id for row in rows]})
+        total += len(rows)
+
+
+async def every(sessions: Sessions) -> AsyncIterator[str]:
+    """All deletions that the database knows, as lines of the log."""
+    after = 0
+    while True:
+        async with transaction(sessions) as session:
+            rows = (await session.execute(_PAGE, {"after": after, "limit": _BATCH})).all()
+        for row in rows:
+            yield row.line
+        if not rows:
+            return
+        after = rows[-1].id
+
+
+def append(path: Path, lines: Iterable[str]) -> None:
+    """Add lines and wait until the disk has them. A line that a crash left half written is ended first."""
+    fresh = not path.exists()
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        size = os.fstat(handle).st_size
+        ends_well = size == 0 or os.pread(handle, 1, size - 1) == b"\n"
+        body = ("" if ends_well else "\n") + "".join(f"{line}\n" for line in lines)
+        _write_all(handle, body.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    if fresh:
+        _sync_folder(path.parent)
+
+
+def undo(path: Path, *, since: str) -> None:
+    """Take back, for every replay to come, the deletions noted until now that were made since then (ISO 8601).
+
+    The log stays append-only: what is taken back can still be read in it.
+    """
+    append(path, [json.dumps({"undone_since": since, "at": datetime.now(UTC).isoformat()})])
+
+
+async def replay(sessions: Sessions, nudger: Nudger, path: Path) -> int:
+    """Delete again what the log says and the database still has; how many documents and collections.
+
+    Harmless when done before. Each deletion has its audit row, by `deletion-log`.
+    """
+    total = 0
+    lines = read(path)
+    while batch := list(islice(lines, _BATCH)):
+        total += await _delete(sessions, nudger, batch)
+    if total:
+        log.warning("deletions.replayed", count=total)
+    return total
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The deletions that hold, in order; what was taken back is left out, and so is a line that cannot be read."""
+    undone = [(number, _time(line["undone_since"])) for number, line in _parsed(path) if "undone_since" in line]
+    for number, line in _parsed(path):
+        is_undone = any(number < later and _time(line["at"]) >= since for later, since in undone)
+        if "subject_id" in line and not is_undone:
+            yield line
+
+
+async def _append(path: Path, lines: list[str]) -> None:
+    try:
+        await asyncio.to_thread(append, path, lines)
+    except OSError as exc:
+        raise Unavailable(
+            "deletions.log_not_written",
+            f"The deletion log {path} cannot be written: {exc.strerror}.",
+            hint="make room on its disk, or make the folder writable",
+        ) from exc
+
+
+async def _delete(sessions: Sessions, nudger: Nudger, batch: list[dict[str, Any]]) -> int:
+    documents = [UUID(line["subject_id"]) for line in batch if line["kind"] == "document"]
+    homes = [UUID(line["subject_id"]) for line in batch if line["kind"] == "collection"]
+    async with transaction(sessions) as session:
+        touched = await queries.tombstone(session, "id = any(:gone)", {"gone": documents}, actor=ACTOR, request_id=None)
+        for collection_id, (workspace_id, _) in touched.items():
+            await collections.purge_later(session, nudger, workspace_id, collection_id)
+        found = await queries.lock_collections(session, homes)
+        for collection in found:
+            principal = Principal(collection.workspace_id, ACTOR, frozenset({"admin"}))
+            await collections.remove(session, nudger, principal, collection)
+    return sum(count for _, count in touched.values()) + len(found)
+
+
+def _parsed(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                value = json.loads(line)
+                _time(value["at"])
+            except (ValueError, KeyError, TypeError):
+                if line.strip():
+                    log.warning("deletions.unreadable_line", path=str(path), line=number)
+                continue
+            yield number, value
+
+
+def _time(value: str) -> datetime:
+    found = datetime.fromisoformat(value)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _write_all(handle: int, body: bytes) -> None:
+    while body:
+        body = body[os.write(handle, body) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# One exporter at a time has a row; another passes over it.
+_TAKE = text(f"""
+select id, cast({_LINE} as text) as line
+from deletions
+where exported_at is null
+order by id limit :limit for update skip locked
+""")
+
+_MARK = text("update deletions set exported_at = clock_timestamp() where id = any(:ids)")
+
+_PAGE = text(f"select id, cast({_LINE} as text) as line from deletions where id > :after order by id limit :limit")
