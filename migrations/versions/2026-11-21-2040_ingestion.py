@@ -41,10 +41,15 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("expected", sa.Integer(), nullable=True),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name="fk_batches_workspace_id_workspaces"),
         sa.PrimaryKeyConstraint("id", name="pk_batches"),
+    )
+    op.create_index(
+        "ix_batches_open", "batches", ["created_at"], unique=False, postgresql_where=sa.text("done_at is null")
     )
     op.create_table(
         "direct_uploads",
@@ -78,6 +83,8 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("previous_secret", sa.Text(), nullable=True),
+        sa.Column("previous_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("kinds", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("collection_id", sa.Uuid(), nullable=True),
         sa.Column("cursor_xid", Xid8(), nullable=False),
@@ -172,10 +179,24 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'failed'"),
     )
+    op.create_index(
+        "ix_jobs_finished_at",
+        "jobs",
+        ["workspace_id", "finished_at"],
+        unique=False,
+        postgresql_where=sa.text("finished_at is not null"),
+    )
     op.add_column("versions", sa.Column("batch_id", sa.Uuid(), nullable=True))
     op.add_column("versions", sa.Column("detected_language", sa.Text(), nullable=True))
     op.create_index(
         "ix_versions_batch_id", "versions", ["batch_id"], unique=False, postgresql_where=sa.text("batch_id is not null")
+    )
+    op.create_index(
+        "ix_versions_batch_pending",
+        "versions",
+        ["batch_id"],
+        unique=False,
+        postgresql_where=sa.text("batch_id is not null and state = 'pending'"),
     )
     op.create_foreign_key("fk_versions_batch_id_batches", "versions", "batches", ["batch_id"], ["id"])
     op.drop_index("uq_documents_collection_id_sha256", table_name="documents")
@@ -199,9 +220,15 @@ def downgrade() -> None:
         postgresql_where=sa.text("deleted_at is null and external_id is null"),
     )
     op.drop_constraint("fk_versions_batch_id_batches", "versions", type_="foreignkey")
+    op.drop_index(
+        "ix_versions_batch_pending",
+        table_name="versions",
+        postgresql_where=sa.text("batch_id is not null and state = 'pending'"),
+    )
     op.drop_index("ix_versions_batch_id", table_name="versions", postgresql_where=sa.text("batch_id is not null"))
     op.drop_column("versions", "detected_language")
     op.drop_column("versions", "batch_id")
+    op.drop_index("ix_jobs_finished_at", table_name="jobs", postgresql_where=sa.text("finished_at is not null"))
     op.drop_index("ix_jobs_failed", table_name="jobs", postgresql_where=sa.text("state = 'failed'"))
     op.drop_column("jobs", "collection_id")
     op.drop_constraint("uq_idempotency_keys_workspace_id_actor_key", "idempotency_keys", type_="unique")
@@ -239,6 +266,7 @@ def downgrade() -> None:
     op.drop_table("upload_usage")
     op.drop_index("ix_direct_uploads_expires_at", table_name="direct_uploads")
     op.drop_table("direct_uploads")
+    op.drop_index("ix_batches_open", table_name="batches", postgresql_where=sa.text("done_at is null"))
     op.drop_table("batches")
     op.drop_index("ix_blob_checks_problem", table_name="blob_checks", postgresql_where=sa.text("problem is not null"))
     op.drop_index("ix_blob_checks_checked_at", table_name="blob_checks")

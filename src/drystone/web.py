@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from drystone import __version__
-from drystone.api import collections, documents, early, health, jobs, problems, search
+from drystone.api import batches, collections, documents, early, events, health, jobs, problems, search
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
 from drystone.core.settings import Settings, load
+from drystone.jobs.feed import Feed
 from drystone.resources import open_resources
 
 _DESCRIPTION = """Documents in, kept safe, answered with passages you can check.
@@ -30,7 +31,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_resources(given, name="web") as resources:
             app.state.resources = resources
+            app.state.feed = Feed(resources.sessions)
             yield
+            await app.state.feed.aclose()
 
     app = FastAPI(
         title="Drystone",
@@ -41,6 +44,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=[
             {"name": "collections", "description": "Documents that are searched together."},
             {"name": "documents", "description": "Upload, look up, read, delete."},
+            {"name": "batches", "description": "Uploads that are watched together."},
+            {"name": "events", "description": "What happens, as Server-Sent Events."},
             {"name": "search", "description": "A question to ranked passages."},
             {"name": "jobs", "description": "The ledger of work."},
             {"name": "health", "description": "Without a key."},
@@ -48,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
     v1 = APIRouter(prefix="/api/v1")
-    for module in (collections, documents, search, jobs):
+    for module in (collections, documents, batches, events, search, jobs):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ async def _routes(client: httpx.AsyncClient) -> list[tuple[str, str]]:
 
 def _filled(path: str) -> str:
     path = path.replace("{collection}", "none").replace("{number}", "1")
-    return path.replace("{document_id}", str(uuid4())).replace("{job_id}", str(uuid4()))
+    return re.sub(r"\{\w+_id\}", str(uuid4()), path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.core.db import transaction
 from drystone.core.errors import Denied
+from drystone.jobs.feed import Feed
 from drystone.resources import Resources
 
 bearer = HTTPBearer(auto_error=False, description="The API key; the first one is DRYSTONE_API_KEY in .env.")
@@ -23,6 +24,13 @@ def get_resources(request: Request) -> Resources:
 
 
 ResourcesOf = Annotated[Resources, Depends(get_resources)]
+
+
+def get_feed(request: Request) -> Feed:
+    return cast(Feed, request.app.state.feed)
+
+
+FeedOf = Annotated[Feed, Depends(get_feed)]
 
 
 async def get_principal(

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.api import idempotency, upload
+from drystone.api import idempotency, upload, waiting
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, ResourcesOf, Session
+from drystone.api.dependencies import Caller, FeedOf, ResourcesOf, Session
 from drystone.api.idempotency import Key, Once
 from drystone.api.problems import responses
 from drystone.api.schemas import (
@@ -60,6 +60,7 @@ _FORM: dict[str, Any] = {
                         "external_id": {"type": "string", "maxLength": 512, "description": "Your own id for it."},
                         "title": {"type": "string"},
                         "attributes": {"type": "string", "description": "A JSON object, for filters."},
+                        "batch": {"type": "string", "format": "uuid", "description": "A batch that it belongs to."},
                     },
                 }
             }
@@ -80,6 +81,7 @@ _VERSION_FORM: dict[str, Any] = {
                         "file": {"type": "string", "format": "binary"},
                         "title": {"type": "string", "description": "Left out: as before."},
                         "attributes": {"type": "string", "description": "A JSON object; left out: as before."},
+                        "batch": {"type": "string", "format": "uuid", "description": "A batch that it belongs to."},
                     },
                 }
             }
@@ -88,7 +90,8 @@ _VERSION_FORM: dict[str, Any] = {
 }
 
 _RECEIVED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "These bytes were there already", "model": ReceivedDocument}
+    200: {"description": "These bytes were there already", "model": ReceivedDocument},
+    201: {"description": "With `Prefer: wait=N`: it is ready or has failed", "model": ReceivedDocument},
 }
 
 
@@ -98,6 +101,21 @@ def _tell(response: Response, view: DocumentView, job_id: UUID | None) -> Receiv
     response.headers["ETag"] = view.etag
     response.status_code = 200 if job_id is None else 202
     return ReceivedDocument.of(view, job_id)
+
+
+async def _wait(
+    response: Response, caller: Caller, resources: ResourcesOf, feed: FeedOf, prefer: waiting.Prefer, received: Received
+) -> ReceivedDocument:
+    """The answer at once or, where `Prefer: wait=N` says so, when the document has ended."""
+    answer = _tell(response, received.document, received.job_id)
+    if (wait_s := waiting.wanted_s(prefer)) is None:
+        return answer
+    view = await waiting.until_ended(feed, resources.sessions, caller, received.document, wait_s)
+    answer = _tell(response, view, received.job_id)
+    response.headers["Preference-Applied"] = f"wait={wait_s}"
+    if received.job_id is not None and view.document.state != "pending":
+        response.status_code = 201
+    return answer
 
 
 @router.post(
@@ -112,8 +130,10 @@ async def upload_(
     response: Response,
     caller: Caller,
     resources: ResourcesOf,
+    feed: FeedOf,
     condition: ConditionOf,
     key: Key = None,
+    prefer: waiting.Prefer = None,
 ) -> ReceivedDocument:
     """Keep a file and have it made searchable. 202: it is kept, and will end ready or failed with a reason.
 
@@ -138,10 +158,11 @@ async def upload_(
             external_id=form.external_id,
             title=form.title,
             attributes=form.attributes,
+            batch_id=form.batch_id,
             condition=condition,
             before_commit=remember,
         )
-    return _tell(response, received.document, received.job_id)
+    return await _wait(response, caller, resources, feed, prefer, received)
 
 
 @router.put(
@@ -157,8 +178,10 @@ async def put_content(
     response: Response,
     caller: Caller,
     resources: ResourcesOf,
+    feed: FeedOf,
     condition: ConditionOf,
     key: Key = None,
+    prefer: waiting.Prefer = None,
 ) -> ReceivedDocument:
     """Give a document other bytes. The version before serves until the new one is ready, and goes on if that fails."""
     async with (
@@ -185,10 +208,11 @@ async def put_content(
             document_id,
             title=form.title,
             attributes=form.attributes,
+            batch_id=form.batch_id,
             condition=condition,
             before_commit=remember,
         )
-    return _tell(response, received.document, received.job_id)
+    return await _wait(response, caller, resources, feed, prefer, received)
 
 
 @router.post(

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any, BinaryIO
+from uuid import UUID
 
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
@@ -36,6 +37,7 @@ class Form:
     external_id: str | None
     title: str | None
     attributes: dict[str, Any] | None
+    batch_id: UUID | None
 
 
 @asynccontextmanager
@@ -118,6 +120,7 @@ async def _form_of(form: FormData, max_bytes: int) -> Form:
         external_id=_text(form, "external_id"),
         title=_text(form, "title"),
         attributes=_attributes(_text(form, "attributes")),
+        batch_id=_batch_id(_text(form, "batch")),
     )
 
 
@@ -142,6 +145,15 @@ def _text(form: FormData, name: str) -> str | None:
     if value is not None and not is_storable(value):
         raise Invalid("request.nul", f"The field {name} holds a NUL character.", pointer=f"/{name}")
     return value or None
+
+
+def _batch_id(value: str | None) -> UUID | None:
+    try:
+        return None if value is None else UUID(value)
+    except ValueError as exc:
+        raise Invalid(
+            "batch.bad_id", "The field batch is not an id.", hint="POST /api/v1/batches gives one", pointer="/batch"
+        ) from exc
 
 
 def _attributes(value: str | None) -> dict[str, Any] | None:

@@ -141,6 +141,11 @@ class Version(Base):
         Index("ix_versions_text_sha256", "text_sha256"),
         Index("ix_versions_file_id", "file_id"),
         Index("ix_versions_batch_id", "batch_id", postgresql_where=text("batch_id is not null")),
+        Index(
+            "ix_versions_batch_pending",
+            "batch_id",
+            postgresql_where=text("batch_id is not null and state = 'pending'"),
+        ),
     )
 
     id: Mapped[Id]
@@ -202,15 +207,21 @@ class BlobIntent(Base):
 
 
 class Batch(Base):
-    """Uploads that somebody wants to watch together."""
+    """Uploads that somebody wants to watch together.
+
+    expected: how many there will be, where that was said. done_at: when all of them had ended; unset by a later upload.
+    """
 
     __tablename__ = "batches"
+    __table_args__ = (Index("ix_batches_open", "created_at", postgresql_where=text("done_at is null")),)
 
     id: Mapped[Id]
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     name: Mapped[str | None] = mapped_column(Text)
+    expected: Mapped[int | None]
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[CreatedAt]
+    done_at: Mapped[Time | None]
 
 
 class DirectUpload(Base):

@@ -19,7 +19,7 @@ from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.ids import new_id
-from drystone.documents import blobs, collections, queries, service, versions
+from drystone.documents import batches, blobs, collections, queries, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.models import FAILED, Collection, Document
 from drystone.documents.service import DocumentView
@@ -65,6 +65,7 @@ async def receive(
     external_id: str | None = None,
     title: str | None = None,
     attributes: dict[str, Any] | None = None,
+    batch_id: UUID | None = None,
     condition: Condition = NO_CONDITION,
     before_commit: BeforeCommit | None = None,
 ) -> Received:
@@ -72,7 +73,7 @@ async def receive(
 
     The collection is made where it is missing. Identity is (collection, external_id) when one is given, otherwise
     (collection, SHA-256): the same bytes again change nothing; other bytes under one external_id are a new version.
-    condition: about the document of that identity. before_commit: is given what came of it, in the same transaction.
+    batch_id: the batch that what is new belongs to. condition: about the document of that identity. before_commit: is given what came of it, in the same transaction.
     Raises Invalid `document.unsupported_type` before anything is kept.
     """
     principal.require("write")
@@ -81,6 +82,7 @@ async def receive(
     await blobs.keep(sessions, objects, upload.sha256, upload.body)
     crash_points.reach("after_put")
     async with transaction(sessions) as session:
+        await _check_batch(session, principal, batch_id)
         home = await collections.get_or_create(session, principal, space, collection)
         received = await _admit(
             session,
@@ -92,6 +94,7 @@ async def receive(
             external_id=external_id,
             title=title,
             attributes=attributes,
+            batch_id=batch_id,
             condition=condition,
         )
         if before_commit is not None:
@@ -111,6 +114,7 @@ async def replace(
     *,
     title: str | None = None,
     attributes: dict[str, Any] | None = None,
+    batch_id: UUID | None = None,
     condition: Condition = NO_CONDITION,
     before_commit: BeforeCommit | None = None,
 ) -> Received:
@@ -126,8 +130,9 @@ async def replace(
     await blobs.keep(sessions, objects, upload.sha256, upload.body)
     async with transaction(sessions) as session:
         file_id = await _file_id(session, principal, upload, media_type)  # first, as `receive` does: no deadlock
+        await _check_batch(session, principal, batch_id)
         document = await service.lock_for_change(session, principal, document_id, condition)
-        received = await _replace(session, nudger, principal, document, upload, file_id, title, attributes)
+        received = await _replace(session, nudger, principal, document, upload, file_id, title, attributes, batch_id)
         if before_commit is not None:
             await before_commit(session, received)
     return received
@@ -153,6 +158,7 @@ async def _admit(
     external_id: str | None,
     title: str | None,
     attributes: dict[str, Any] | None,
+    batch_id: UUID | None,
     condition: Condition,
 ) -> Received:
     file_id = await _file_id(session, principal, upload, media_type)
@@ -177,7 +183,7 @@ async def _admit(
         if document is None:
             raise Conflict("document.changing", "The document is being deleted at this moment.", hint="send it again")
         condition.check(service.etag(document))
-        return await _replace(session, nudger, principal, document, upload, file_id, title, attributes)
+        return await _replace(session, nudger, principal, document, upload, file_id, title, attributes, batch_id)
     condition.check(None)
     await access.record(
         session, principal, "document.create", "document", document_id, after_sha256=upload.sha256, before_sha256=None
@@ -191,6 +197,7 @@ async def _admit(
         collection_id=collection.id,
         number=1,
         file_id=file_id,
+        batch_id=batch_id,
     )
     document_view = await service.get_document(session, principal, document_id)
     return Received(document=document_view, job_id=job_id, is_new_document=True)
@@ -205,6 +212,7 @@ async def _replace(
     file_id: UUID,
     title: str | None,
     attributes: dict[str, Any] | None,
+    batch_id: UUID | None,
 ) -> Received:
     """A new version of a document whose row is locked, or nothing but its description when these bytes are its newest."""
     version, file = await queries.newest_version(session, document.id)
@@ -221,9 +229,15 @@ async def _replace(
             file_id=file_id,
             sha256=upload.sha256,
             changes={name: value for name, value in given.items() if value is not None},
+            batch_id=batch_id,
         )
     document_view = await service.get_document(session, principal, document.id)
     return Received(document=document_view, job_id=job_id, is_new_document=False)
+
+
+async def _check_batch(session: AsyncSession, principal: Principal, batch_id: UUID | None) -> None:
+    if batch_id is not None:
+        await batches.check(session, principal, batch_id)
 
 
 async def _file_id(session: AsyncSession, principal: Principal, upload: Upload, media_type: str) -> UUID:

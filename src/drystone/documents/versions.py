@@ -15,7 +15,7 @@ from drystone.adapters.objects import Objects
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, NotFound
 from drystone.core.ids import new_id
-from drystone.documents import queries, service
+from drystone.documents import batches, queries, service
 from drystone.documents.models import FAILED, INGEST, PENDING, Document, File, Version
 from drystone.documents.service import DocumentView
 from drystone.jobs import events
@@ -171,6 +171,8 @@ async def begin(
             "batch_id": batch_id,
         },
     )
+    if batch_id is not None:
+        await batches.reopen(session, batch_id)
     job_id = await jobs.enqueue(
         session,
         nudger,

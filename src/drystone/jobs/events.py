@@ -1,9 +1,17 @@
-"""Events: what happened, in an order that no reader can skip a row of."""
+"""Events: what happened, in an order that no reader can skip a row of.
+
+Two ways to read. `read_after` stays below the oldest running transaction: simple, and as late as that transaction.
+`changes` gives what one snapshot sees and an earlier one did not: exact, and no transaction delays another's events.
+"""
 
 from __future__ import annotations
 
+import base64
+import re
+import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import text
@@ -12,6 +20,13 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.jobs.models import Event
+
+# How long events are kept; who was away for longer begins anew.
+KEPT_S = 7 * 24 * 3600
+_SWEEP_AT_ONCE = 5000
+
+_SNAPSHOT = re.compile(r"(\d{1,19}):(\d{1,19}):(\d{1,19}(?:,\d{1,19})*)?")
+_MAX_TOKEN = 8192
 
 
 async def emit(
@@ -24,10 +39,11 @@ async def emit(
     collection_id: UUID | None = None,
     batch_id: UUID | None = None,
     **data: Any,
-) -> None:
-    """Add an event to the transaction of what it tells. collection_id, batch_id: whose streams show it, too."""
-    await session.execute(
-        insert(Event).values(
+) -> int:
+    """Add an event to the transaction of what it tells; its id. collection_id, batch_id: whose streams show it, too."""
+    event_id: int | None = await session.scalar(
+        insert(Event)
+        .values(
             workspace_id=workspace_id,
             kind=kind,
             subject_kind=subject_kind,
@@ -36,7 +52,21 @@ async def emit(
             batch_id=batch_id,
             data=data,
         )
+        .returning(Event.id)
     )
+    assert event_id is not None
+    return event_id
+
+
+def message(row: Row[Any]) -> dict[str, Any]:
+    """An event as streams and webhooks tell it: type, timestamp, data."""
+    about = {
+        f"{row.subject_kind}_id": str(row.subject_id),
+        "collection_id": row.collection_id and str(row.collection_id),
+        "batch_id": row.batch_id and str(row.batch_id),
+    }
+    known = {name: value for name, value in about.items() if value is not None}
+    return {"type": row.kind, "timestamp": row.at.isoformat(), "data": known | row.data}
 
 
 async def read_after(
@@ -53,8 +83,104 @@ async def read_after(
     ).all()
 
 
-_READ = text("""
-select cast(cast(xid as text) as bigint) as xid, id, at, kind, subject_kind, subject_id, data
+@dataclass(frozen=True)
+class Scope:
+    """Whose events: of one document (subject), of a batch, or of a collection."""
+
+    column: Literal["subject_id", "batch_id", "collection_id"]
+    id: UUID
+
+    def covers(self, row: Row[Any]) -> bool:
+        """Whether the event belongs to it."""
+        return bool(getattr(row, self.column) == self.id)
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a reader has come: all that the snapshot `before` saw and, of what `now` saw beyond it, up to (xid, id).
+
+    Snapshots are PostgreSQL's, as text: `xmin:xmax:xip,…`. at: when it was handed out, in Unix seconds.
+    """
+
+    before: str
+    now: str
+    xid: int = 0
+    id: int = 0
+    at: int = 0
+
+    def token(self) -> str:
+        """As clients keep it; it means nothing to them."""
+        before = "" if self.before == self.now else self.before
+        plain = f"{self.now};{before};{self.xid};{self.id};{self.at or int(time.time())}"
+        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, token: str) -> Position | None:
+        """The position in a token; None when it is none of ours."""
+        if len(token) > _MAX_TOKEN:
+            return None
+        try:
+            plain = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+            now, before, xid, event_id, at = plain.split(";")
+            found = cls(before or now, now, int(xid), int(event_id), int(at))
+        except ValueError:
+            return None
+        is_sane = min(found.xid, found.id, found.at) >= 0 and max(found.xid, found.id) < 2**63
+        return found if is_sane and _is_snapshot(found.before) and _is_snapshot(found.now) else None
+
+    def is_expired(self) -> bool:
+        """Whether events after it may have been swept by now."""
+        return self.at < time.time() - KEPT_S
+
+
+async def snapshot(session: AsyncSession) -> str:
+    """What a reader sees at this moment, as text."""
+    return str(await session.scalar(text("select cast(pg_current_snapshot() as text)")))
+
+
+async def is_ahead(session: AsyncSession, position: Position) -> bool:
+    """Whether the position is of another database: one that has come further than this one."""
+    seen = await session.scalar(
+        text(
+            "select pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax(cast(cast(:now as text) as pg_snapshot))"
+        ),
+        {"now": position.now},
+    )
+    return bool(seen)
+
+
+async def changes(
+    session: AsyncSession, scope: Scope | Sequence[UUID], position: Position, *, limit: int
+) -> Sequence[Row[Any]]:
+    """Events after the position that its `now` sees, in the order of (xid, id); at most `limit`.
+
+    scope: or ids of workspaces, for all of their events.
+    """
+    column, value = ("workspace_id", list(scope)) if not isinstance(scope, Scope) else (scope.column, scope.id)
+    _, xmax, running = position.before.split(":")
+    given = {
+        "value": value,
+        "xmax": xmax,
+        "running": running.split(",") if running else [],
+        "now": position.now,
+        "xid": str(position.xid),
+        "id": position.id,
+        "limit": limit,
+    }
+    return (await session.execute(_CHANGES[column], given)).all()
+
+
+async def sweep(session: AsyncSession) -> int:
+    """Remove the oldest events, a few thousand at most, if they are older than KEPT_S; how many."""
+    gone = await session.execute(_SWEEP, {"kept_s": KEPT_S, "limit": _SWEEP_AT_ONCE})
+    return len(gone.all())
+
+
+_COLUMNS = """cast(cast(xid as text) as bigint) as xid, id, at, kind, subject_kind, subject_id, collection_id, batch_id,
+       workspace_id, data"""
+
+_READ = text(f"""
+select {_COLUMNS}
 from events
 where workspace_id = :workspace_id
   and (xid, id) > (cast(cast(:xid as text) as xid8), cast(:id as bigint))
@@ -62,3 +188,43 @@ where workspace_id = :workspace_id
 order by xid, id
 limit :limit
 """)
+
+
+def _changes(which: str) -> Any:
+    # What a snapshot did not see: everything from its xmax on, and what was running then. Each is a range of an index.
+    rest = f"""from events where {which} and pg_visible_in_snapshot(xid, cast(cast(:now as text) as pg_snapshot))
+       and (xid, id) > (cast(cast(:xid as text) as xid8), cast(:id as bigint))"""
+    return text(f"""
+select {_COLUMNS} from (
+    select * {rest} and xid >= cast(cast(:xmax as text) as xid8)
+    union all
+    select * {rest} and xid = any(cast(cast(:running as text[]) as xid8[]))
+) as seen
+order by seen.xid, seen.id
+limit :limit
+""")
+
+
+_CHANGES = {
+    "workspace_id": _changes("workspace_id = any(:value)"),
+    "subject_id": _changes("subject_id = :value"),
+    "batch_id": _changes("batch_id = :value"),
+    "collection_id": _changes("collection_id = :value"),
+}
+
+_SWEEP = text("""
+delete from events
+where id in (select id from events order by id limit :limit) and at < now() - make_interval(secs => :kept_s)
+returning id
+""")
+
+
+def _is_snapshot(given: str) -> bool:
+    """Whether PostgreSQL would take it: xmin <= what was running, in order, < xmax."""
+    if not (match := _SNAPSHOT.fullmatch(given)):
+        return False
+    xmin, xmax = int(match[1]), int(match[2])
+    running = [int(xid) for xid in (match[3] or "").split(",") if xid]
+    if not (xmin & 0xFFFFFFFF and xmax & 0xFFFFFFFF):  # in each epoch the id 0 is none
+        return False
+    return xmin <= xmax < 2**63 and running == sorted(set(running)) and all(xmin <= xid < xmax for xid in running)

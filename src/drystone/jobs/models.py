@@ -44,6 +44,7 @@ class Job(Base):
         Index("ix_jobs_workspace_id_id", "workspace_id", "id"),
         Index("ix_jobs_failed", "workspace_id", "error_code", "id", postgresql_where=text("state = 'failed'")),
         Index("ix_jobs_subject_id", "subject_id"),
+        Index("ix_jobs_finished_at", "workspace_id", "finished_at", postgresql_where=text("finished_at is not null")),
     )
 
     id: Mapped[Id]

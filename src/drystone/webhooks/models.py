@@ -29,6 +29,9 @@ class Webhook(Base):
     url: Mapped[str] = mapped_column(Text)
     # The signing secret is needed in clear for every call: nobody is ever shown it again.
     secret: Mapped[str] = mapped_column(Text)
+    # The one before, with which calls are signed too until then.
+    previous_secret: Mapped[str | None] = mapped_column(Text)
+    previous_until: Mapped[Time | None]
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     collection_id: Mapped[UUID | None]
     cursor_xid: Mapped[int] = mapped_column(Xid8)

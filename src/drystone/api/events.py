@@ -1,0 +1,133 @@
+"""…/events: what happens to a document, a batch or a collection, as it happens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query
+from fastapi.encoders import jsonable_encoder
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.api.batches import Batch
+from drystone.api.dependencies import Caller, FeedOf, ResourcesOf
+from drystone.api.problems import responses
+from drystone.api.schemas import Collection, Document
+from drystone.api.streams import MEDIA_TYPE, EventStream, Subject, open_stream
+from drystone.core.db import transaction
+from drystone.core.text import Text
+from drystone.documents import batches, collections, service
+from drystone.jobs.events import Scope
+
+router = APIRouter(tags=["events"])
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-Sent Events: `snapshot`, then events as they happen; comments each 15 s.",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+    },
+    **responses(404),
+}
+
+LastId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="The id of the last event seen: nothing after it is left out."),
+]
+LastIdQuery = Annotated[Text | None, Query(alias="last_event_id", description="The same, where no header can be sent.")]
+Follow = Annotated[bool, Query(description="Stay after the last event instead of closing with `end`.")]
+
+
+@router.get(
+    "/documents/{document_id}/events",
+    status_code=200,
+    summary="Watch a document",
+    response_class=EventStream,
+    responses=_STREAM,
+)
+async def of_document(
+    document_id: UUID,
+    caller: Caller,
+    resources: ResourcesOf,
+    feed: FeedOf,
+    last_event_id: LastId = None,
+    last_event_id_query: LastIdQuery = None,
+    follow: Follow = False,
+) -> EventStream:
+    """What happens to a document; ends when it is ready, has failed or is deleted, unless `follow` is true."""
+
+    async def state(session: AsyncSession) -> tuple[dict[str, Any], bool]:
+        view = await service.get_document(session, caller, document_id)
+        return {"document": jsonable_encoder(Document.of(view))}, view.document.state != "pending"
+
+    async with transaction(resources.sessions) as session:
+        await state(session)
+    subject = Subject(
+        Scope("subject_id", document_id), state, finals=("document.ready", "document.failed", "document.deleted")
+    )
+    return await open_stream(
+        feed, resources.sessions, caller, subject, last_id=last_event_id or last_event_id_query, follow=follow
+    )
+
+
+@router.get(
+    "/batches/{batch_id}/events",
+    status_code=200,
+    summary="Watch a batch",
+    response_class=EventStream,
+    responses=_STREAM,
+)
+async def of_batch(
+    batch_id: UUID,
+    caller: Caller,
+    resources: ResourcesOf,
+    feed: FeedOf,
+    last_event_id: LastId = None,
+    last_event_id_query: LastIdQuery = None,
+    follow: Follow = False,
+) -> EventStream:
+    """What happens to a batch's documents; ends with `batch.done`, unless `follow` is true."""
+
+    async def state(session: AsyncSession) -> tuple[dict[str, Any], bool]:
+        await batches.settle(session, batch_id)
+        view = await batches.get(session, caller, batch_id)
+        return {"batch": jsonable_encoder(Batch.of(view))}, view.batch.done_at is not None
+
+    async def settle(session: AsyncSession) -> None:
+        await batches.settle(session, batch_id)
+
+    async with transaction(resources.sessions) as session:
+        await batches.get(session, caller, batch_id)
+    subject = Subject(Scope("batch_id", batch_id), state, finals=("batch.done",), tick=settle)
+    return await open_stream(
+        feed, resources.sessions, caller, subject, last_id=last_event_id or last_event_id_query, follow=follow
+    )
+
+
+@router.get(
+    "/collections/{collection}/events",
+    status_code=200,
+    summary="Watch a collection",
+    response_class=EventStream,
+    responses=_STREAM,
+)
+async def of_collection(
+    collection: Text,
+    caller: Caller,
+    resources: ResourcesOf,
+    feed: FeedOf,
+    last_event_id: LastId = None,
+    last_event_id_query: LastIdQuery = None,
+) -> EventStream:
+    """What happens to the documents of a collection, until the client leaves or the collection is deleted."""
+
+    async def state(session: AsyncSession) -> tuple[dict[str, Any], bool]:
+        found = await collections.get(session, caller, collection)
+        counts = await collections.states(session, caller, [found])
+        return {"collection": jsonable_encoder(Collection.of(found, counts[found.id]))}, False
+
+    async with transaction(resources.sessions) as session:
+        found = await collections.get(session, caller, collection)
+    subject = Subject(Scope("collection_id", found.id), state, finals=("collection.deleted",))
+    return await open_stream(
+        feed, resources.sessions, caller, subject, last_id=last_event_id or last_event_id_query, follow=False
+    )
