@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -139,3 +140,22 @@ async def record(
             details=details,
         )
     )
+
+
+async def record_all(
+    session: AsyncSession, principal: Principal, action: str, subject_kind: str, subject_ids: Sequence[UUID]
+) -> None:
+    """Add an audit row for each subject of one change to many."""
+    rows = [
+        {
+            "workspace_id": principal.workspace_id,
+            "actor": principal.actor,
+            "action": action,
+            "subject_kind": subject_kind,
+            "subject_id": subject_id,
+            "request_id": principal.request_id,
+        }
+        for subject_id in subject_ids
+    ]
+    if rows:
+        await session.execute(insert(AuditEntry), rows)

@@ -16,12 +16,10 @@ from drystone.documents.models import Collection as CollectionRow
 from drystone.documents.models import Version as VersionRow
 from drystone.documents.service import DocumentView
 from drystone.documents.versions import VersionView
-from drystone.jobs.models import Job as JobRow
 from drystone.search.schemas import Answer, Mode
 from drystone.search.schemas import Hit as FoundHit
 
 DocumentState = Literal["pending", "ready", "failed"]
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 class NewCollection(BaseModel):
@@ -392,50 +390,6 @@ class SearchResponse(BaseModel):
             truncated=answer.truncated,
             took_ms=answer.took_ms,
         )
-
-
-class Job(BaseModel):
-    """One piece of work, as the ledger has it."""
-
-    id: UUID
-    kind: str = Field(examples=["documents.ingest"])
-    subject_id: UUID
-    state: JobState
-    attempt: int
-    tries: dict[str, int] = Field(
-        description="Failed tries: poison (broke its parser), lost (the worker vanished), transient (a server was away)."
-    )
-    error: Failure | None
-    created_at: datetime
-    run_after: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-    @classmethod
-    def of(cls, row: JobRow) -> Job:
-        failure = None
-        if row.error_code is not None and row.state != "done":
-            failure = Failure(code=row.error_code, message=row.error_message or "", hint=row.error_hint)
-        return cls(
-            id=row.id,
-            kind=row.kind,
-            subject_id=row.subject_id,
-            state=row.state,
-            attempt=row.attempt,
-            tries={"poison": row.poison_tries, "lost": row.lost_tries, "transient": row.transient_tries},
-            error=failure,
-            created_at=row.created_at,
-            run_after=row.run_after,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-        )
-
-
-class Jobs(BaseModel):
-    """One page of jobs, newest first."""
-
-    items: list[Job]
-    next_cursor: str | None
 
 
 class CheckResult(BaseModel):

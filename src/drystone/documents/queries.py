@@ -248,6 +248,35 @@ async def version_number(session: AsyncSession, version_id: UUID) -> int:
     return (await session.scalars(select(Version.number).where(Version.id == version_id))).one()
 
 
+async def job_documents(session: AsyncSession, subject_ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
+    """For each id of a version or document, which is what jobs of this room are about: its document, named."""
+    title = func.coalesce(Document.title, Version.title, Document.name)
+    columns = (Document.id, Document.name, title.label("title"))
+    by_version = (
+        select(Version.id.label("subject_id"), *columns)
+        .join(Document, Document.id == Version.document_id)
+        .where(Version.id.in_(subject_ids))
+    )
+    by_document = (
+        select(Document.id.label("subject_id"), *columns)
+        .outerjoin(Version, Version.id == Document.latest_version_id)
+        .where(Document.id.in_(subject_ids))
+    )
+    rows: Any = await session.execute(by_version.union_all(by_document))
+    return {row.subject_id: row for row in rows}
+
+
+async def collection_names(session: AsyncSession, collection_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The names of collections, deleted ones too."""
+    rows = await session.execute(select(Collection.id, Collection.name).where(Collection.id.in_(collection_ids)))
+    return {row.id: row.name for row in rows}
+
+
+async def version_ids(session: AsyncSession, document_id: UUID) -> list[UUID]:
+    """The versions of a document."""
+    return list((await session.scalars(select(Version.id).where(Version.document_id == document_id))).all())
+
+
 async def remove_chunks(session: AsyncSession, document_id: UUID) -> None:
     """Remove all chunks of a document; their vectors go with them."""
     await session.execute(delete(Chunk).where(Chunk.document_id == document_id))

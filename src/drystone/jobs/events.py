@@ -58,6 +58,12 @@ async def emit(
     return event_id
 
 
+async def emit_all(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """Add many events at once; each with the columns of an event."""
+    if rows:
+        await session.execute(insert(Event), list(rows))
+
+
 def message(row: Row[Any]) -> dict[str, Any]:
     """An event as streams and webhooks tell it: type, timestamp, data."""
     about = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core import crash_points
 from drystone.core.db import after_commit
-from drystone.core.errors import DrystoneError, NotFound
+from drystone.core.errors import DrystoneError
 from drystone.core.ids import new_id
 from drystone.jobs import queries
 from drystone.jobs.broker import Nudger
@@ -69,26 +69,6 @@ async def fail(session: AsyncSession, claim: queries.Claim, error: DrystoneError
         error_hint=error.hint,
     ):
         raise LostLease(claim.job_id)
-
-
-async def get(session: AsyncSession, workspace_id: UUID, job_id: UUID) -> Job:
-    """One job of the workspace. Raises NotFound."""
-    job = await session.scalar(select(Job).where(Job.id == job_id, Job.workspace_id == workspace_id))
-    if job is None:
-        raise NotFound("job.not_found", f"There is no job {job_id}.", job_id=str(job_id))
-    return job
-
-
-async def page(
-    session: AsyncSession, workspace_id: UUID, *, state: str | None, before: UUID | None, limit: int
-) -> list[Job]:
-    """Jobs of the workspace, newest first; those older than `before`."""
-    query = select(Job).where(Job.workspace_id == workspace_id).order_by(Job.id.desc()).limit(limit)
-    if state is not None:
-        query = query.where(Job.state == state)
-    if before is not None:
-        query = query.where(Job.id < before)
-    return list((await session.scalars(query)).all())
 
 
 async def release_of_worker(
