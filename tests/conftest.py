@@ -162,7 +162,9 @@ async def client(app_client: httpx.AsyncClient, sessions: Sessions) -> httpx.Asy
 
 @pytest.fixture(scope="session")
 def opened_process(settings: Settings) -> Iterator[Process]:
-    process = Process(settings)
+    """A worker process that works when it is told to: it does not look by itself while a test runs."""
+    patient = settings.worker.model_copy(update={"sweep_s": 3600})
+    process = Process(settings.model_copy(update={"worker": patient}))
     process.start()
     yield process
     process.stop()
