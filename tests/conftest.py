@@ -59,7 +59,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="drystone-test-"))
     environment = dotenv.make_environment(
-        data_dir=folder, model_dir=ROOT / ".drystone" / "models", ENVIRONMENT="test", LOG_LEVEL="WARNING"
+        data_dir=folder,
+        model_dir=ROOT / ".drystone" / "models",
+        ENVIRONMENT="test",
+        LOG_LEVEL="WARNING",
+        WEBHOOK_ALLOW_PRIVATE="true",
     )
     settings = core_settings.parse(environment)
     servers = Servers(settings, ROOT, durable=False)
@@ -213,7 +217,10 @@ truncate audit, idempotency_keys, upload_usage, jobs, events, webhooks, webhook_
 """
 
 _IS_WORK_DUE = """
-select exists (select 1 from jobs where state = 'running' or state = 'queued' and run_after <= clock_timestamp())
+select exists (
+    select 1 from jobs
+    where (state = 'running' or state = 'queued' and run_after <= clock_timestamp()) and kind not like 'webhooks.%'
+)
 """
 
 if os.environ.get("DRYSTONE_ROOT"):

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.api.dependencies import Caller, Session
+from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.core.text import Text
 from drystone.documents import batches
@@ -77,13 +78,15 @@ class Batch(BaseModel):
         )
 
 
-@router.post("", status_code=201, summary="Create a batch", responses=responses())
-async def create(caller: Caller, session: Session, response: Response, body: NewBatch | None = None) -> Batch:
+@router.post("", status_code=201, summary="Create a batch", responses=responses(409))
+async def create(
+    caller: Caller, once: Once, session: Session, response: Response, body: NewBatch | None = None
+) -> Batch:
     """Make an empty batch; uploads join it by the form field `batch`."""
     given = body or NewBatch()
     view = await batches.create(session, caller, name=given.name, expected=given.expected)
     response.headers["Location"] = f"/api/v1/batches/{view.batch.id}"
-    return Batch.of(view)
+    return await once.remember(session, response, Batch.of(view))
 
 
 @router.get("/{batch_id}", summary="Get a batch", responses=responses(404))

@@ -25,9 +25,11 @@ from drystone.documents.models import INGEST
 from drystone.jobs import ledger
 from drystone.jobs.ledger import Chosen, JobView, Outcome
 from drystone.jobs.models import CANCELLED, DONE, QUEUED, RUNNING
+from drystone.webhooks import service as webhooks
+from drystone.webhooks.models import DELIVER
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-_STEERING = {INGEST: retrying.STEERING}
+_STEERING = {INGEST: retrying.STEERING, DELIVER: webhooks.STEERING}
 _AGE = re.compile(r"(\d{1,6})(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -271,6 +271,14 @@ class WorkerSettings(_Group):
     )
 
 
+class WebhookSettings(_Group):
+    allow_private: bool = Field(
+        False,
+        alias="WEBHOOK_ALLOW_PRIVATE",
+        description="true: webhooks may also call this machine and private networks. Leave it false where users are strangers.",
+    )
+
+
 class EmbeddingSettings(_Group):
     provider: Literal["bundled", "openai"] = Field(
         "bundled",
@@ -349,6 +357,7 @@ class Settings(BaseSettings):
     redis: RedisSettings
     s3: S3Settings
     worker: WorkerSettings
+    webhooks: WebhookSettings
     embedding: EmbeddingSettings
     parsing: ParsingSettings
     stack: StackSettings

@@ -36,7 +36,8 @@ async def claim(session: AsyncSession, job_id: UUID, *, worker: str, lease_s: in
 async def claim_next(session: AsyncSession, *, worker: str, lease_s: int) -> Claim | None:
     """Take the job that has been due for longest, passing over those others are taking.
 
-    Kinds named `checks.…` are left to their message: they prove that the broker delivers.
+    Kinds named `checks.…` are left to their message: they prove that the broker delivers. `webhooks.…` have a sender of
+    their own, so that a slow server of somebody else never keeps a document waiting.
     """
     return _claim_of((await session.execute(_CLAIM_NEXT, {"worker": worker, "lease_s": lease_s})).one_or_none())
 
@@ -135,7 +136,7 @@ _COLUMNS = "id, workspace_id, kind, subject_id, attempt, poison_tries, lost_trie
 _CLAIM_ONE = text(f"""
 update jobs set state = 'running', attempt = attempt + 1, worker = :worker,
        started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => :lease_s)
-where id = :id and state = 'queued' and run_after <= clock_timestamp()
+where id = :id and state = 'queued' and run_after <= clock_timestamp() and kind not like 'webhooks.%'
 returning {_COLUMNS}
 """)
 
@@ -143,7 +144,8 @@ _CLAIM_NEXT = text(f"""
 update jobs set state = 'running', attempt = attempt + 1, worker = :worker,
        started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => :lease_s)
 where id = (
-    select id from jobs where state = 'queued' and run_after <= clock_timestamp() and kind not like 'checks.%'
+    select id from jobs where state = 'queued' and run_after <= clock_timestamp()
+      and kind not like 'checks.%' and kind not like 'webhooks.%'
     order by run_after, id limit 1 for update skip locked
 )
 returning {_COLUMNS}
@@ -186,7 +188,7 @@ update jobs set offered_at = clock_timestamp()
 where id in (
     select id from jobs
     where state = 'queued' and run_after <= clock_timestamp()
-      and offered_at < clock_timestamp() - make_interval(secs => :older_than_s)
+      and offered_at < clock_timestamp() - make_interval(secs => :older_than_s) and kind not like 'webhooks.%'
     order by run_after, id limit :limit for update skip locked
 )
 returning id
@@ -194,7 +196,8 @@ returning id
 
 _DUE_FOR_LONG = text("""
 select count(*) from jobs
-where state = 'queued' and run_after < clock_timestamp() - make_interval(secs => :idle_s) and kind not like 'checks.%'
+where state = 'queued' and run_after < clock_timestamp() - make_interval(secs => :idle_s)
+  and kind not like 'checks.%' and kind not like 'webhooks.%'
 """)
 
 _MOVES = text("""

@@ -1,1 +1,1 @@
-"""Webhooks: events told to somebody else's server, signed, in order, until it has heard them."""
+"""Webhooks: events told to somebody else's server, signed, until it has heard them or three days have passed."""

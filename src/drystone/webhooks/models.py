@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from drystone.core.orm import Base, CreatedAt, Id, Time
 from drystone.jobs.models import Xid8
 
+# The kind of the jobs of this room. The worker's own sender takes them; nobody is nudged for them.
+DELIVER = "webhooks.deliver"
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 STATES = (PENDING, DELIVERED, FAILED)
 

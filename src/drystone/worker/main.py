@@ -1,6 +1,6 @@
-"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep beside it.
+"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep and the webhooks' sender beside it.
 
-What the sweep needs is imported when it is first due, not before the pool is spawned: a start waits for the pool.
+What these need is imported when it is first due, not before the pool is spawned: a start waits for the pool.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def run(settings: Settings) -> int:
     stop = threading.Event()
     sweeping = threading.Thread(target=_sweep, args=(settings, stop), name="sweep", daemon=True)
     sweeping.start()
+    calling = threading.Thread(target=_call_webhooks, args=(settings, stop), name="webhooks", daemon=True)
+    calling.start()
     try:
         app.worker_main(
             [
@@ -64,6 +66,7 @@ def run(settings: Settings) -> int:
     finally:
         stop.set()
         sweeping.join(timeout=3)
+        calling.join(timeout=2)
         asyncio.run(_release(settings))
     return 0
 
@@ -73,6 +76,13 @@ def _sweep(settings: Settings, stop: threading.Event) -> None:
         from drystone.worker.sweep import Sweep
 
         Sweep(settings, stop).run()
+
+
+def _call_webhooks(settings: Settings, stop: threading.Event) -> None:
+    if not stop.wait(settings.worker.sweep_s):
+        from drystone.worker.webhooks import WebhookLane
+
+        WebhookLane(settings, stop).run()
 
 
 async def _forget_the_dead(settings: Settings) -> None:

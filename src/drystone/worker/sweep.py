@@ -22,11 +22,12 @@ from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
-from drystone.documents import blobs, deletions
+from drystone.documents import batches, blobs, deletions
 from drystone.index import queries as index
-from drystone.jobs import presence, queries
+from drystone.jobs import events, presence, queries
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import QUEUE, Nudger
+from drystone.webhooks import sending
 
 # A due job that was offered and not taken for this long is offered again; at once when Redis has forgotten its queue.
 OFFER_AGAIN_S = 30.0
@@ -81,11 +82,13 @@ class Sweep:
             nudger.nudge(job_id)
         async with transaction(sessions) as session:
             await index.fold_statistics(session)
+            await batches.settle_all(session)
         await self._export_deletions(sessions)
         if time.monotonic() > self._blobs_at:
             self._blobs_at = time.monotonic() + self._blobs_every_s
             async with transaction(sessions) as session:
                 await idempotency.forget_expired(session)
+            await _forget_the_old(sessions)
             await blobs.sweep(sessions, Objects.open_s3(self._settings.s3), grace_s=self._settings.worker.blob_grace_s)
 
     async def _export_deletions(self, sessions: Sessions) -> None:
@@ -108,6 +111,15 @@ class Sweep:
         is_new = self._redis_run_id not in (None, run_id)
         self._redis_run_id = run_id
         return is_new or is_empty
+
+
+async def _forget_the_old(sessions: Sessions) -> None:
+    """Remove events and deliveries that nobody comes back for, some thousands at a time."""
+    for sweep in (events.sweep, sending.sweep):
+        more = True
+        while more:
+            async with transaction(sessions) as session:
+                more = await sweep(session) > 0
 
 
 async def release_of_the_dead(session: AsyncSession, *, vanished: bool = True) -> None:
