@@ -241,12 +241,20 @@ async def list_(
     collection: Text | None = None,
     state: DocumentState | None = None,
     external_id: Text | None = None,
+    archive: Annotated[UUID | None, Query(description="The documents that came in this archive.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     cursor: Annotated[UUID | None, Query(description="next_cursor of the page before.")] = None,
 ) -> Documents:
     """Documents in the order they were made."""
     found = await service.page_documents(
-        session, caller, collection=collection, state=state, external_id=external_id, after=cursor, limit=limit + 1
+        session,
+        caller,
+        collection=collection,
+        state=state,
+        external_id=external_id,
+        archive=archive,
+        after=cursor,
+        limit=limit + 1,
     )
     more = len(found) > limit
     return Documents(

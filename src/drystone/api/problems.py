@@ -18,7 +18,11 @@ log = get_logger("api.problems")
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS = ((NotFound, 404), (Conflict, 409), (Invalid, 422), (Denied, 403), (Unavailable, 503))
-_STATUS_OF_CODE = {"document.unsupported_type": 415, "document.legacy_office": 415, "document.too_large": 413}
+_STATUS_OF_CODE = {
+    "document.unsupported_type": 415,
+    "document.legacy_office": 415,
+    "document.too_large": 413,
+}
 _TITLES = {
     400: "Bad request",
     401: "Not authenticated",

@@ -13,6 +13,7 @@ from drystone.core.text import Text
 from drystone.documents.deleting import MAX_IDS, Found
 from drystone.documents.filters import Filter
 from drystone.documents.models import Collection as CollectionRow
+from drystone.documents.models import Document as DocumentRow
 from drystone.documents.models import Version as VersionRow
 from drystone.documents.service import DocumentView
 from drystone.documents.versions import VersionView
@@ -95,6 +96,13 @@ def _failure(row: VersionRow) -> Failure | None:
     return Failure(code=row.error_code, message=row.error_message or "", hint=row.error_hint)
 
 
+class InArchive(BaseModel):
+    """Where a document came from that was in an archive."""
+
+    id: UUID = Field(description="The archive's document.")
+    path: str
+
+
 class Document(BaseModel):
     """A document and its newest version."""
 
@@ -117,6 +125,8 @@ class Document(BaseModel):
     chunks: int | None
     pages: int | None
     characters: int | None = Field(description="Length of the extracted text, in code points.")
+    language: str | None = Field(description="Of the text, as a BCP 47 tag; null when unsure.", examples=["de"])
+    archive: InArchive | None = Field(description="The archive it came in, and its path there.")
     created_at: datetime
     updated_at: datetime
 
@@ -141,9 +151,17 @@ class Document(BaseModel):
             chunks=version.chunk_count,
             pages=len(version.page_starts) if version.page_starts else None,
             characters=version.text_length,
+            language=version.detected_language,
+            archive=_archive(document),
             created_at=document.created_at,
             updated_at=document.updated_at,
         )
+
+
+def _archive(document: DocumentRow) -> InArchive | None:
+    if document.parent_id is None or document.member_path is None:
+        return None
+    return InArchive(id=document.parent_id, path=document.member_path)
 
 
 class DocumentPatch(BaseModel):

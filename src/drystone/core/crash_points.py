@@ -20,6 +20,7 @@ POINTS = (
     "mid_parse",
     "after_parse",
     "mid_embed",
+    "mid_unpack",
     "before_publish",
     "mid_publish",
     "after_publish",

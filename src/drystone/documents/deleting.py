@@ -117,8 +117,19 @@ async def purge_document(session: AsyncSession, document_id: UUID) -> None:
     ).one_or_none()
     if row is None:
         return
+    await _purge_late_members(session, document_id)
     await index.remove_document(session, document_id, config=row.language, collection_id=row.collection_id)
     await queries.purge(session, document_id)
+
+
+async def _purge_late_members(session: AsyncSession, archive_id: UUID) -> None:
+    """Delete members that an archive got while the statement that deleted it was already running."""
+    late = await queries.live_ids(session, "parent_id = :id", {"id": archive_id})
+    if late:
+        condition, parameters = "parent_id = :id", {"id": archive_id}
+        await queries.tombstone(session, condition, parameters, actor="system", request_id=None)
+    for member_id in late:
+        await purge_document(session, member_id)
 
 
 async def _tombstone(

@@ -13,18 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.embedding import Embedder
 from drystone.adapters.objects import Objects
-from drystone.adapters.parsing import Parsed, Parser
+from drystone.adapters.parsing import ARCHIVE, Parsed, Parser
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Invalid
 from drystone.core.logging import get_logger
-from drystone.documents import blobs, chunking, queries
+from drystone.documents import archives, blobs, chunking, queries
 from drystone.documents.chunking import Chunk
 from drystone.documents.models import FAILED, READY, Version
 from drystone.documents.queries import Pending
 from drystone.index import queries as index
 from drystone.jobs import events
 from drystone.jobs import service as jobs
+from drystone.jobs.broker import Nudger
 from drystone.jobs.queries import Claim, lock_held
 
 # Chunks embedded between two notes of progress: about a second of work on one core.
@@ -41,6 +42,7 @@ log = get_logger("documents.ingest")
 class Tools:
     """What ingestion works with; made once for each worker process.
 
+    nudger: tells workers of the jobs that unpacking an archive makes.
     cpu: held while the model runs, so that jobs side by side in one process share its core.
     """
 
@@ -48,6 +50,7 @@ class Tools:
     objects: Objects
     embedder: Embedder
     parser: Parser
+    nudger: Nudger
     cpu: asyncio.Lock
 
 
@@ -66,12 +69,15 @@ class Prepared:
 
 
 async def run(tools: Tools, claim: Claim) -> None:
-    """Make the claimed version searchable. Raises what stands in the way: Invalid is final, Unavailable passes."""
+    """Make the claimed version searchable; an archive by making its members documents. Raises what stands in the way: Invalid is final, Unavailable passes."""
     async with transaction(tools.sessions) as session:
         pending = await queries.pending_version(session, claim.subject_id)
         if pending is None:
             await jobs.finish(session, claim)
             return
+    if pending.media_type == ARCHIVE:
+        await archives.unpack(tools, claim, pending)
+        return
     async with asyncio.timeout(DEADLINE_S):
         parsed = await parse(tools, pending)
         text_sha256 = await _keep_text(tools, parsed.text)
@@ -80,7 +86,7 @@ async def run(tools: Tools, claim: Claim) -> None:
     async with asyncio.timeout(DEADLINE_S + DEADLINE_PER_CHUNK_S * len(prepared.passages)):
         vectors = await embed(tools, pending.space_id, prepared)
     crash_points.reach("before_publish")
-    await publish(tools.sessions, claim, pending, parsed, text_sha256, prepared, vectors)
+    await publish(tools, claim, pending, parsed, text_sha256, prepared, vectors)
     crash_points.reach("after_publish")
 
 
@@ -133,7 +139,7 @@ async def embed(tools: Tools, space_id: int, prepared: Prepared) -> np.ndarray:
 
 
 async def publish(
-    sessions: Sessions,
+    tools: Tools,
     claim: Claim,
     pending: Pending,
     parsed: Parsed,
@@ -145,7 +151,7 @@ async def publish(
 
     Raises LostLease when another attempt has taken over; then nothing is written.
     """
-    async with transaction(sessions) as session:
+    async with transaction(tools.sessions) as session:
         if not await lock_held(session, claim.job_id, claim.attempt):
             raise jobs.LostLease(claim.job_id)
         document = await queries.lock_document(session, pending.document_id)
@@ -154,6 +160,7 @@ async def publish(
             return
         if document.current_version_id is not None:
             await _make_room(session, pending, document.current_version_id)
+            await archives.delete_members(session, tools.nudger, archives.owner(document), document)
         ids = await queries.add_chunks(session, pending, prepared.passages, prepared.hashes, prepared.lengths)
         crash_points.reach("mid_publish")
         await index.add(
@@ -178,6 +185,7 @@ async def publish(
             page_starts=list(parsed.page_starts),
             title=parsed.title,
             language=pending.config,
+            detected_language=parsed.language,
             parser_version=parsed.parser,
             chunker_version=chunking.CHUNKER_VERSION,
             chunk_count=len(ids),

@@ -176,6 +176,7 @@ class Pending:
     workspace_id: UUID
     batch_id: UUID | None
     title: str | None
+    attributes: dict[str, Any]
     sha256: bytes
     media_type: str
     config: str
@@ -193,6 +194,7 @@ async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | 
                 Document.collection_id,
                 Document.workspace_id,
                 Document.title,
+                Document.attributes,
                 File.sha256,
                 File.media_type,
                 Collection.language,
@@ -219,6 +221,7 @@ async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | 
         workspace_id=row.workspace_id,
         batch_id=row.batch_id,
         title=row.title,
+        attributes=row.attributes,
         sha256=row.sha256,
         media_type=row.media_type,
         config=row.language,
@@ -241,6 +244,53 @@ async def lock_document(session: AsyncSession, document_id: UUID) -> Document | 
     """The document if it is not deleted, its row locked."""
     query = select(Document).where(Document.id == document_id, Document.deleted_at.is_(None)).with_for_update()
     return (await session.scalars(query)).one_or_none()
+
+
+@dataclass(frozen=True)
+class KnownMember:
+    """A member of an archive as it is now: its newest version. is_of_this_unpacking: made for the archive's newest."""
+
+    sha256: bytes
+    state: str
+    error_code: str | None
+    attributes: dict[str, Any]
+    is_of_this_unpacking: bool
+
+
+async def members(session: AsyncSession, parent_id: UUID) -> dict[str, KnownMember]:
+    """The live members of an archive by their paths."""
+    rows = await session.execute(_MEMBERS, {"parent_id": parent_id})
+    return {
+        row.member_path: KnownMember(row.sha256, row.state, row.error_code, row.attributes, row.is_of_this_unpacking)
+        for row in rows
+    }
+
+
+async def lock_member(session: AsyncSession, parent_id: UUID, path: str) -> Document | None:
+    """The live member at a path of an archive, its row locked."""
+    query = select(Document).where(
+        Document.parent_id == parent_id, Document.member_path == path, Document.deleted_at.is_(None)
+    )
+    return (await session.scalars(query.with_for_update())).one_or_none()
+
+
+async def add_member(session: AsyncSession, values: dict[str, Any]) -> None:
+    """Add a document of an archive; the caller holds the archive's row."""
+    await session.execute(insert(Document).values(**values))
+
+
+async def share_collection(session: AsyncSession, collection_id: UUID) -> bool:
+    """Keep a live collection from being deleted until the transaction ends; False when it is deleted."""
+    query = select(Collection.id).where(Collection.id == collection_id, Collection.deleted_at.is_(None))
+    return await session.scalar(query.with_for_update(read=True)) is not None
+
+
+async def has_newer_version(session: AsyncSession, document_id: UUID, number: int) -> bool:
+    """Whether a later version of a document is ready or on its way."""
+    query = select(Version.id).where(
+        Version.document_id == document_id, Version.number > number, Version.state != FAILED
+    )
+    return await session.scalar(query.limit(1)) is not None
 
 
 async def version_number(session: AsyncSession, version_id: UUID) -> int:
@@ -428,6 +478,16 @@ from unnest(cast(:ordinals as int[]), cast(:starts as int[]), cast(:ends as int[
             cast(:paths as text[]), cast(:hashes as bytea[]), cast(:lengths as int[]), cast(:texts as text[]))
      as c (ordinal, start_offset, end_offset, page, path, content_hash, length, words)
 returning id, ordinal
+""")
+
+_MEMBERS = text("""
+select d.member_path, f.sha256, v.state, v.error_code, d.attributes, v.created_at >= a.created_at as is_of_this_unpacking
+from documents d
+join versions v on v.id = d.latest_version_id
+join files f on f.id = v.file_id
+join documents p on p.id = d.parent_id
+join versions a on a.id = p.latest_version_id
+where d.parent_id = :parent_id and d.deleted_at is null
 """)
 
 # Rows are locked in the order of their ids: two deletes that overlap wait for each other instead of for ever. In a

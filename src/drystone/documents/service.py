@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
+from drystone.adapters.parsing import ARCHIVE
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.documents import collections, queries
@@ -65,6 +66,7 @@ async def page_documents(
     collection: str | None = None,
     state: str | None = None,
     external_id: str | None = None,
+    archive: UUID | None = None,
     after: UUID | None = None,
     limit: int = 50,
 ) -> list[DocumentView]:
@@ -81,6 +83,8 @@ async def page_documents(
         query = query.where(Document.state == state)
     if external_id is not None:
         query = query.where(Document.external_id == external_id)
+    if archive is not None:
+        query = query.where(Document.parent_id == archive)
     if after is not None:
         query = query.where(Document.id > after)
     return [_view(row) for row in await session.execute(query.order_by(Document.id).limit(limit))]
@@ -91,6 +95,12 @@ async def read_text(session: AsyncSession, objects: Objects, principal: Principa
     view = await get_document(session, principal, document_id)
     version_id = view.document.current_version_id
     version = None if version_id is None else await session.get(Version, version_id)
+    if view.file.media_type == ARCHIVE:
+        raise Conflict(
+            "document.is_archive",
+            "An archive has no text of its own; the documents in it have.",
+            hint=f"GET /api/v1/documents?archive={document_id} lists them",
+        )
     if version is None or version.text_sha256 is None:
         raise Conflict(
             "document.not_ready",

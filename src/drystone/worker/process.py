@@ -95,6 +95,7 @@ class Process:
                 objects=resources.objects,
                 embedder=resources.embedder,
                 parser=parser,
+                nudger=resources.nudger,
                 cpu=asyncio.Lock(),
             )
             self._started.set_result(None)
