@@ -13,6 +13,7 @@ from drystone.adapters.embedding import Embedder, open_embedder
 from drystone.adapters.objects import Objects
 from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.settings import Settings
+from drystone.documents.admission import Admission
 from drystone.index import spaces
 from drystone.index.spaces import Space
 from drystone.jobs.broker import Nudger
@@ -34,6 +35,7 @@ class Resources:
     embedder: Embedder
     nudger: Nudger
     space: Space
+    admission: Admission
 
 
 @asynccontextmanager
@@ -51,15 +53,17 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
     nudger = Nudger(settings.redis)
+    sessions = make_sessions(engine)
     try:
         yield Resources(
             settings=settings,
             engine=engine,
-            sessions=make_sessions(engine),
+            sessions=sessions,
             objects=Objects.open_s3(settings.s3),
             embedder=embedder,
             nudger=nudger,
             space=Space(spaces.model_of(settings.embedding), settings.embedding.dimension),
+            admission=Admission(settings.receiving, settings.general.data_dir, sessions),
         )
     finally:
         nudger.close()

@@ -52,4 +52,5 @@ def _with_fakes(app: FastAPI, folder: Path) -> Resources:
         embedder=FakeEmbedder(),
         nudger=opened.nudger,
         space=opened.space,
+        admission=opened.admission,
     )

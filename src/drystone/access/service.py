@@ -22,6 +22,14 @@ SCOPES = ("read", "write", "admin")
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a key may upload between two midnights UTC; None: no limit."""
+
+    documents_per_day: int | None = None
+    bytes_per_day: int | None = None
+
+
+@dataclass(frozen=True)
 class Principal:
     """Who asks. Every service function takes one.
 
@@ -33,6 +41,11 @@ class Principal:
     scopes: frozenset[str]
     collection_ids: frozenset[UUID] | None = None
     request_id: str | None = None
+    limits: Limits = Limits()
+
+    @property
+    def has_limits(self) -> bool:
+        return self.limits != Limits()
 
     def require(self, scope: str) -> None:
         """Raise Denied unless the scope, or `admin`, was granted."""
@@ -49,8 +62,13 @@ class Principal:
         return self.collection_ids is None or collection_id in self.collection_ids
 
 
-async def authenticate(session: AsyncSession, token: str, *, request_id: str | None = None) -> Principal:
-    """The principal behind a bearer token. Unknown, expired and revoked look alike. Raises Denied."""
+async def authenticate(
+    session: AsyncSession, token: str, *, request_id: str | None = None, limits: Limits = Limits()
+) -> Principal:
+    """The principal behind a bearer token. Unknown, expired and revoked look alike. Raises Denied.
+
+    limits: of keys that have none of their own.
+    """
     prefix, _, secret = token.partition(".")
     row = (
         await session.execute(
@@ -60,6 +78,8 @@ async def authenticate(session: AsyncSession, token: str, *, request_id: str | N
                 ApiKey.secret_sha256,
                 ApiKey.scopes,
                 ApiKey.collection_ids,
+                ApiKey.documents_per_day,
+                ApiKey.bytes_per_day,
             ).where(
                 ApiKey.prefix == prefix,
                 ApiKey.revoked_at.is_(None),
@@ -81,6 +101,10 @@ async def authenticate(session: AsyncSession, token: str, *, request_id: str | N
         scopes=frozenset(row.scopes),
         collection_ids=None if row.collection_ids is None else frozenset(row.collection_ids),
         request_id=request_id,
+        limits=Limits(
+            limits.documents_per_day if row.documents_per_day is None else row.documents_per_day,
+            limits.bytes_per_day if row.bytes_per_day is None else row.bytes_per_day,
+        ),
     )
 
 

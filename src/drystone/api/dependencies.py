@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
-from drystone.access.service import Principal
+from drystone.access.service import Limits, Principal
 from drystone.core.db import transaction
 from drystone.core.errors import Denied
 from drystone.jobs.feed import Feed
@@ -46,8 +46,16 @@ async def get_principal(
             hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
             status=401,
         )
+    receiving = resources.settings.receiving
     async with transaction(resources.sessions) as session:
-        return await access.authenticate(session, credentials.credentials, request_id=request.state.request_id)
+        principal = await access.authenticate(
+            session,
+            credentials.credentials,
+            request_id=request.state.request_id,
+            limits=Limits(receiving.documents_per_day or None, receiving.bytes_per_day or None),
+        )
+    request.state.principal = principal
+    return principal
 
 
 Caller = Annotated[Principal, Depends(get_principal)]

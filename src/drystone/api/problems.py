@@ -29,13 +29,16 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     412: "Precondition failed",
     413: "Too large",
     415: "Unsupported media type",
     422: "Not acceptable",
+    429: "Too many",
     500: "Internal error",
     503: "Unavailable",
+    507: "No space",
 }
 
 
@@ -126,7 +129,7 @@ async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, DrystoneError)
     status = _STATUS_OF_CODE.get(exc.code) or next((s for kind, s in _STATUS if isinstance(exc, kind)), 500)
     status = int(exc.values.get("status", status))
-    headers = {}
+    headers = dict(exc.values.get("headers", {}))
     if status == 503 or "retry_after_s" in exc.values:
         headers["Retry-After"] = str(exc.values.get("retry_after_s", 2))
     if exc.values.get("etag"):

@@ -98,6 +98,14 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
             async with session.begin():
                 yield session
         except (TimeoutError, DBAPIError, PoolTimeoutError, OSError) as exc:
+            if is_full(exc):
+                raise Unavailable(
+                    "database.full",
+                    "PostgreSQL's disk is full: nothing was written.",
+                    hint="make room on the disk of PostgreSQL's data; everything goes on by itself then",
+                    status=507,
+                    retry_after_s=30,
+                ) from exc
             if is_connection_loss(exc):
                 raise Unavailable(
                     "database.unavailable",
@@ -116,6 +124,11 @@ def after_commit(session: AsyncSession, callback: AfterCommit) -> None:
     What it raises is logged, not passed on: the commit has happened and is the truth.
     """
     session.info.setdefault("after_commit", []).append(callback)
+
+
+def is_full(exc: BaseException) -> bool:
+    """Whether PostgreSQL refused because there is no space left (SQLSTATE 53100)."""
+    return getattr(getattr(exc, "orig", None), "sqlstate", None) == "53100"
 
 
 def is_connection_loss(exc: BaseException) -> bool:

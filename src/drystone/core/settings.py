@@ -166,7 +166,34 @@ class ApiSettings(_Group):
         examples=["dsk_local.change-me-api-key"],
     )
     max_upload_bytes: Annotated[int, Ge(1)] = Field(
-        104_857_600, alias="MAX_UPLOAD_BYTES", description="Largest file accepted, in bytes."
+        2_147_483_648, alias="MAX_UPLOAD_BYTES", description="Largest file accepted, in bytes."
+    )
+
+
+class ReceivingSettings(_Group):
+    queue_max_depth: Annotated[int, Ge(1)] = Field(
+        100_000,
+        alias="QUEUE_MAX_DEPTH",
+        description="Uploads are put off (503, Retry-After) while so many jobs are waiting.",
+    )
+    queue_max_age_s: Annotated[int, Ge(0)] = Field(
+        0, alias="QUEUE_MAX_AGE_S", description="And while the oldest due job waits for so many seconds; 0: never."
+    )
+    disk_min_free_bytes: Annotated[int, Ge(0)] = Field(
+        536_870_912,
+        alias="DISK_MIN_FREE_BYTES",
+        description="Uploads are refused (507) while DRYSTONE_DATA_DIR's disk has less space left, in bytes.",
+    )
+    documents_per_day: Annotated[int, Ge(0)] = Field(
+        0,
+        alias="UPLOAD_DOCUMENTS_PER_DAY",
+        description="Versions each API key may add between two midnights UTC; 0: no limit. A key's own limit goes first.",
+    )
+    bytes_per_day: Annotated[int, Ge(0)] = Field(0, alias="UPLOAD_BYTES_PER_DAY", description="The same for bytes.")
+    scrub_days: Annotated[int, Ge(0)] = Field(
+        30,
+        alias="SCRUB_DAYS",
+        description="Every blob is read and hashed again about once in so many days; 0: only when told to.",
     )
 
 
@@ -353,6 +380,7 @@ class Settings(BaseSettings):
 
     general: GeneralSettings
     api: ApiSettings
+    receiving: ReceivingSettings
     database: DatabaseSettings
     redis: RedisSettings
     s3: S3Settings

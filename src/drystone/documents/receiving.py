@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.access import quotas
 from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
@@ -199,6 +200,7 @@ async def _admit(
         file_id=file_id,
         batch_id=batch_id,
     )
+    await quotas.count(session, principal, upload.size_bytes)
     document_view = await service.get_document(session, principal, document_id)
     return Received(document=document_view, job_id=job_id, is_new_document=True)
 
@@ -231,6 +233,7 @@ async def _replace(
             changes={name: value for name, value in given.items() if value is not None},
             batch_id=batch_id,
         )
+        await quotas.count(session, principal, upload.size_bytes)
     document_view = await service.get_document(session, principal, document.id)
     return Received(document=document_view, job_id=job_id, is_new_document=False)
 

@@ -121,6 +121,20 @@ async def take_unoffered(session: AsyncSession, *, older_than_s: float, limit: i
     return [row.id for row in rows]
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """Work that waits. depth: how many jobs, counted up to a limit; age_s: for how long the oldest has been due."""
+
+    depth: int
+    age_s: float
+
+
+async def backlog(session: AsyncSession, *, up_to: int) -> Backlog:
+    """What is queued; no more than `up_to` entries of an index are read."""
+    row = (await session.execute(_BACKLOG, {"up_to": up_to})).one()
+    return Backlog(row.depth, float(row.age_s))
+
+
 async def stuck(session: AsyncSession, *, idle_s: float) -> int:
     """How many jobs have been due for idle_s while no worker took or held any; 0 when work moves.
 
@@ -192,6 +206,12 @@ where id in (
     order by run_after, id limit :limit for update skip locked
 )
 returning id
+""")
+
+_BACKLOG = text("""
+select (select count(*) from (select 1 from jobs where state = 'queued' limit :up_to) waiting) as depth,
+       coalesce((select greatest(0, extract(epoch from clock_timestamp() - run_after)) from jobs
+                 where state = 'queued' order by run_after, id limit 1), 0) as age_s
 """)
 
 _DUE_FOR_LONG = text("""

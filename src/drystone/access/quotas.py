@@ -1,0 +1,130 @@
+"""What each key may upload between two midnights UTC, counted in PostgreSQL in the upload's own transaction.
+
+Parallel uploads cannot exceed a limit together: the counting statement holds the row until the commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.access.service import Limits, Principal
+from drystone.core.clock import utc_now
+from drystone.core.errors import Denied, NotFound
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What was uploaded since midnight, what may be (None: no limit), and seconds until the count starts anew."""
+
+    documents: int
+    bytes: int
+    limits: Limits
+    resets_in_s: int
+
+
+async def usage(session: AsyncSession, principal: Principal) -> Usage:
+    """The caller's own."""
+    row = (await session.execute(_USED, _whose(principal))).one_or_none()
+    documents, size_bytes = (row.documents, row.bytes) if row else (0, 0)
+    return Usage(documents, size_bytes, principal.limits, _until_midnight_s(utc_now()))
+
+
+async def count(session: AsyncSession, principal: Principal, size_bytes: int) -> None:
+    """Add one version of this size to what the caller used today. Raises Denied `quota.exceeded`."""
+    limits = principal.limits
+    given = _whose(principal) | {
+        "bytes": size_bytes,
+        "max_documents": limits.documents_per_day,
+        "max_bytes": limits.bytes_per_day,
+    }
+    if (await session.execute(_COUNT, given)).first() is None:
+        raise exceeded(await usage(session, principal))
+
+
+async def check(session: AsyncSession, principal: Principal, size_bytes: int) -> None:
+    """Raise what `count` would, before anything is received. Where there is no limit nothing is asked."""
+    limits = principal.limits
+    if limits.documents_per_day is None and limits.bytes_per_day is None:
+        return
+    used = await usage(session, principal)
+    if _is_above(used.documents + 1, limits.documents_per_day) or _is_above(
+        used.bytes + size_bytes, limits.bytes_per_day
+    ):
+        raise exceeded(used)
+
+
+async def set_limits(session: AsyncSession, principal: Principal, prefix: str, limits: Limits) -> None:
+    """Give a key of the workspace limits of its own; None: those of the settings. Raises NotFound."""
+    principal.require("admin")
+    found = await session.execute(
+        text("""
+        update api_keys set documents_per_day = :documents, bytes_per_day = :bytes
+        where workspace_id = :workspace_id and prefix = :prefix returning id
+        """),
+        {
+            "workspace_id": principal.workspace_id,
+            "prefix": prefix,
+            "documents": limits.documents_per_day,
+            "bytes": limits.bytes_per_day,
+        },
+    )
+    if found.first() is None:
+        raise NotFound("key.not_found", f"There is no key {prefix!r}.", hint="the prefix is what stands before its dot")
+
+
+def exceeded(used: Usage) -> Denied:
+    """The refusal, with the header fields of draft-ietf-httpapi-ratelimit-headers."""
+    limits = used.limits
+    policies, states = [], []
+    for name, limit, now in (
+        ("documents", limits.documents_per_day, used.documents),
+        ("bytes", limits.bytes_per_day, used.bytes),
+    ):
+        if limit is not None:
+            unit = ';qu="content-bytes"' if name == "bytes" else ""
+            policies.append(f'"{name}";q={limit};w=86400{unit}')
+            states.append(f'"{name}";r={max(0, limit - now)};t={used.resets_in_s}')
+    return Denied(
+        "quota.exceeded",
+        f"This key's uploads of today are used up: {used.documents:,} documents and {used.bytes:,} bytes so far.",
+        hint="the count starts anew at midnight UTC; GET /api/v1/usage shows it, an admin may raise it",
+        status=429,
+        retry_after_s=used.resets_in_s,
+        headers={"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)},
+    )
+
+
+def _is_above(value: int, limit: int | None) -> bool:
+    return limit is not None and value > limit
+
+
+def _whose(principal: Principal) -> dict[str, Any]:
+    return {"workspace_id": principal.workspace_id, "actor": principal.actor}
+
+
+def _until_midnight_s(now: datetime) -> int:
+    midnight = (now + timedelta(days=1)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return max(1, int((midnight - now).total_seconds()))
+
+
+_USED = text("""
+select documents, bytes from upload_usage
+where workspace_id = :workspace_id and actor = :actor and day = cast(now() at time zone 'utc' as date)
+""")
+
+_COUNT = text("""
+insert into upload_usage as used (workspace_id, actor, day, documents, bytes)
+select :workspace_id, :actor, cast(now() at time zone 'utc' as date), 1, cast(:bytes as bigint)
+where 1 <= coalesce(cast(:max_documents as bigint), 1)
+  and cast(:bytes as bigint) <= coalesce(cast(:max_bytes as bigint), cast(:bytes as bigint))
+on conflict (workspace_id, actor, day) do update
+set documents = used.documents + 1, bytes = used.bytes + excluded.bytes
+where used.documents + 1 <= coalesce(cast(:max_documents as bigint), used.documents + 1)
+  and used.bytes + excluded.bytes <= coalesce(cast(:max_bytes as bigint), used.bytes + excluded.bytes)
+returning documents
+""")
