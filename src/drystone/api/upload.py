@@ -1,4 +1,7 @@
-"""Receives a multipart upload: counts while receiving, spools to disk above a megabyte, then hashes."""
+"""Receives an upload, as a form or as the body alone: counted, hashed and spooled while it comes.
+
+Memory stays the same whatever the size. Who sends too slowly is told so; who leaves midway leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,34 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import UUID
 
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
-from drystone.core.errors import Invalid
+from drystone.core.errors import Invalid, Unavailable
+from drystone.core.spool import Spool
 from drystone.core.text import is_storable
 from drystone.documents.receiving import Upload
+from drystone.resources import Resources
 
-_HEAD_BYTES = 8192
 _MAX_DEPTH = 16
 _CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 # Boundaries, headers and the other fields of the form, beside the file itself.
 _FORM_BYTES = 256 * 1024
+# Uploads in progress in one process; each holds up to two megabytes of memory and one descriptor.
+AT_ONCE = 128
+# Who sends nothing for so long, or less than this on average after as long, is cut off.
+IDLE_S = 30.0
+SLOWEST_BYTES_PER_S = 1000
 
 
 @dataclass(frozen=True)
@@ -42,16 +53,39 @@ class Form:
 
 @asynccontextmanager
 async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
-    """The form as received; its spooled file is gone when the block ends.
+    """The upload as received; its spool is gone when the block ends.
 
-    Raises Invalid: not multipart, no file, too large (while receiving, not after), attributes that are no JSON object.
+    A multipart form with a field named file, or, where the query names the file (`?name=`), a body that is the file
+    alone, its other fields in the query as well.
+    Raises Invalid: neither of them, too large or too slow (while receiving, not after), attributes that are no JSON
+    object; Unavailable: no room for it now; Denied: the key's quota is used up.
     """
+    resources: Resources = request.app.state.resources
+    is_form = _check_kind(request)
+    if (length := _content_length(request)) > max_bytes + _FORM_BYTES:
+        raise _too_large(max_bytes)
+    await resources.admission.check(length, principal=getattr(request.state, "principal", None))
+    with _one_more(request.app.state):
+        spool = Spool(resources.admission.spool_folder)
+        try:
+            limit = max_bytes + _FORM_BYTES if is_form else max_bytes
+            body = _counted(_unless_slow(request), limit, max_bytes)
+            form = await _read_form(request, body, spool) if is_form else await _read_alone(request, body, spool)
+            yield _form_of(form, spool, max_bytes)
+        finally:
+            spool.close()
+
+
+def _check_kind(request: Request) -> bool:
+    """Whether it is a form. Raises Invalid when it is neither that nor a file alone."""
     media_type, _, parameters = request.headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != "multipart/form-data":
+        if "name" in request.query_params:
+            return False
         raise Invalid(
             "request.not_multipart",
-            "An upload is a multipart form with a field named file.",
-            hint="curl -F file=@report.pdf -F collection=default …",
+            "An upload is a multipart form with a field named file, or the file alone with its name in the query.",
+            hint="curl -F file=@report.pdf … or curl -T report.pdf '…/documents?name=report.pdf' -X POST",
             status=415,
         )
     charset = _CHARSET.search(parameters)
@@ -59,24 +93,52 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
         raise Invalid(
             "request.bad_multipart", "The form's fields must be in UTF-8.", hint="leave charset out", status=400
         )
-    if int(request.headers.get("content-length") or 0) > max_bytes + _FORM_BYTES:
-        raise _too_large(max_bytes)
-    parser = MultiPartParser(
-        request.headers,
-        _counted(request.stream(), max_bytes + _FORM_BYTES, max_bytes),
-        max_files=1,
-        max_fields=10,
-        max_part_size=128 * 1024,
-    )
+    return True
+
+
+def _content_length(request: Request) -> int:
+    """What the head says; 0 where it says nothing. What it says is never relied on: the bytes are counted."""
     try:
-        form = await parser.parse()
-    except (MultiPartException, MultipartParseError, KeyError, UnicodeDecodeError) as exc:
-        said = str(exc).rstrip(".")
-        raise Invalid("request.bad_multipart", f"The form cannot be read: {said}.", status=400) from exc
+        return max(0, int(request.headers.get("content-length") or 0))
+    except ValueError as exc:
+        raise Invalid("request.bad_length", "The Content-Length is no number.", status=400) from exc
+
+
+@contextmanager
+def _one_more(state: Any) -> Iterator[None]:
+    """Count an upload in progress. Raises Unavailable when there are too many in this process."""
+    state.uploads = getattr(state, "uploads", 0) + 1
     try:
-        yield await _form_of(form, max_bytes)
+        if state.uploads > AT_ONCE:
+            raise Unavailable(
+                "uploads.too_many",
+                f"{AT_ONCE} uploads are in progress here; no more are taken at once.",
+                hint="send it again in a moment",
+                retry_after_s=2,
+            )
+        yield
     finally:
-        await form.close()
+        state.uploads -= 1
+
+
+async def _unless_slow(request: Request) -> AsyncIterator[bytes]:
+    stream = aiter(request.stream())
+    started, received = time.monotonic(), 0
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_S):
+                part = await anext(stream, None)
+        except TimeoutError as exc:
+            raise _too_slow(f"nothing came for {IDLE_S:.0f} s") from exc
+        except ClientDisconnect as exc:
+            raise Invalid("request.cut_off", "The connection ended within the upload.", status=400) from exc
+        if part is None:
+            return
+        received += len(part)
+        took_s = time.monotonic() - started
+        if took_s > IDLE_S and received / took_s < SLOWEST_BYTES_PER_S:
+            raise _too_slow(f"{received:,} bytes in {took_s:.0f} s")
+        yield part
 
 
 async def _counted(stream: AsyncIterator[bytes], limit: int, max_bytes: int) -> AsyncGenerator[bytes]:
@@ -88,7 +150,56 @@ async def _counted(stream: AsyncIterator[bytes], limit: int, max_bytes: int) -> 
         yield part
 
 
-async def _form_of(form: FormData, max_bytes: int) -> Form:
+class _SpooledFile(UploadFile):
+    """The form's file: what is written to it goes into the spool."""
+
+    def __init__(self, spool: Spool, filename: str | None, headers: Headers) -> None:
+        super().__init__(spool.body, filename=filename, headers=headers)
+        self._spool = spool
+
+    async def write(self, data: bytes) -> None:
+        await self._spool.write(data)
+
+    async def seek(self, offset: int) -> None:
+        """The parser's word for "this file is complete"."""
+
+
+class _FormParser(MultiPartParser):
+    """Starlette's parser, whose file goes into a spool instead of a file in the system's temporary folder."""
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes], spool: Spool) -> None:
+        super().__init__(headers, stream, max_files=1, max_fields=10, max_part_size=128 * 1024)
+        self._spool = spool
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is not None:
+            part.file.file.close()
+            part.file = _SpooledFile(self._spool, part.file.filename, part.file.headers)
+
+
+async def _read_form(request: Request, body: AsyncGenerator[bytes], spool: Spool) -> FormData:
+    try:
+        form = await _FormParser(request.headers, body, spool).parse()
+    except (MultiPartException, MultipartParseError, KeyError, UnicodeDecodeError) as exc:
+        said = str(exc).rstrip(".")
+        raise Invalid("request.bad_multipart", f"The form cannot be read: {said}.", status=400) from exc
+    await spool.finish()
+    return form
+
+
+async def _read_alone(request: Request, body: AsyncGenerator[bytes], spool: Spool) -> FormData:
+    """The body is the file. The query's fields stand where a form's would."""
+    async for part in body:
+        await spool.write(part)
+    await spool.finish()
+    query = request.query_params
+    headers = Headers({"content-type": request.headers.get("content-type", "")})
+    return FormData([*query.multi_items(), ("file", _SpooledFile(spool, query["name"], headers))])
+
+
+def _form_of(form: FormData, spool: Spool, max_bytes: int) -> Form:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise Invalid(
@@ -97,22 +208,14 @@ async def _form_of(form: FormData, max_bytes: int) -> Form:
             hint="curl -F file=@report.pdf …",
             pointer="/file",
         )
-    body = file.file
-    size_bytes = body.seek(0, 2)
-    if size_bytes > max_bytes:
+    if spool.size_bytes > max_bytes:
         raise _too_large(max_bytes)
-    body.seek(0)
-    small = size_bytes < 1024 * 1024
-    sha256 = _hash(body) if small else await asyncio.to_thread(_hash, body)
-    body.seek(0)
-    head = body.read(_HEAD_BYTES)
-    body.seek(0)
     return Form(
         upload=Upload(
-            body=body,
-            head=head,
-            size_bytes=size_bytes,
-            sha256=sha256,
+            body=spool.body,
+            head=spool.head,
+            size_bytes=spool.size_bytes,
+            sha256=spool.sha256,
             name=_clean_name(file.filename),
             declared_type=file.content_type,
         ),
@@ -129,13 +232,6 @@ def fingerprint(form: Form) -> bytes:
     said = {each.name: getattr(form, each.name) for each in fields(form) if each.name != "upload"}
     said["file"] = [form.upload.name, form.upload.declared_type, form.upload.sha256.hex()]
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).digest()
-
-
-def _hash(body: BinaryIO) -> bytes:
-    sha256 = hashlib.sha256()
-    while part := body.read(1024 * 1024):
-        sha256.update(part)
-    return sha256.digest()
 
 
 def _text(form: FormData, name: str) -> str | None:
@@ -207,4 +303,14 @@ def _too_large(max_bytes: int) -> Invalid:
         "document.too_large",
         f"A file may have up to {max_bytes:,} bytes.",
         hint="split it, or raise MAX_UPLOAD_BYTES",
+    )
+
+
+def _too_slow(what: str) -> Invalid:
+    return Invalid(
+        "request.too_slow",
+        f"The upload came too slowly: {what}.",
+        hint=f"send at least {SLOWEST_BYTES_PER_S} bytes a second, or send the file into the store directly (POST /api/v1/uploads)",
+        status=408,
+        headers={"Connection": "close"},
     )

@@ -62,8 +62,10 @@ async def unpack(tools: Tools, claim: Claim, pending: Pending) -> None:
 
     Raises Invalid when the archive cannot be opened, LostLease when another attempt has taken over.
     """
-    body = await tools.objects.get(pending.sha256)
-    async with tools.parser.archive(body) as archive:
+    async with (
+        blobs.opened(tools.objects, tools.spool_folder, pending.sha256, pending.size_bytes) as body,
+        tools.parser.archive(body) as archive,
+    ):
         del body
         async with transaction(tools.sessions) as session:
             known = await queries.members(session, pending.document_id)

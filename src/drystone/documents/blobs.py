@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import BinaryIO
 
 from sqlalchemy import text
@@ -12,6 +15,10 @@ from drystone.core import crash_points
 from drystone.core.clock import utc_now
 from drystone.core.db import Sessions, transaction
 from drystone.core.logging import get_logger
+from drystone.core.spool import nameless_file, telling_full_disk
+
+# Larger blobs are read from disk, not held in this process.
+_IN_MEMORY_BYTES = 16 * 1024 * 1024
 
 log = get_logger("documents.blobs")
 
@@ -26,6 +33,20 @@ async def keep(sessions: Sessions, objects: Objects, sha256: bytes, body: bytes 
     if not isinstance(body, bytes):
         body.seek(0)
     await objects.put(sha256, body)
+
+
+@asynccontextmanager
+async def opened(
+    objects: Objects, spool_folder: Path, sha256: bytes, size_bytes: int
+) -> AsyncIterator[bytes | BinaryIO]:
+    """A blob to be read: its bytes, or where it is large a nameless file with them, so that memory stays small."""
+    if size_bytes <= _IN_MEMORY_BYTES:
+        yield await objects.get(sha256)
+        return
+    with nameless_file(spool_folder) as file:
+        with telling_full_disk(spool_folder):
+            await objects.copy_to(sha256, file)
+        yield file
 
 
 async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int) -> int:

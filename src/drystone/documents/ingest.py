@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -34,6 +35,8 @@ BATCH = 128
 DEADLINE_S, DEADLINE_PER_CHUNK_S = 150.0, 1.0
 # Texts up to this many characters are cut on the event loop: a thread's hand-over would cost more.
 _LONG_TEXT = 20_000
+# What fetching a large file adds to the deadline: the slowest rate that still counts as working.
+_SLOWEST_BYTES_PER_S = 1_000_000
 
 log = get_logger("documents.ingest")
 
@@ -44,6 +47,7 @@ class Tools:
 
     nudger: tells workers of the jobs that unpacking an archive makes.
     cpu: held while the model runs, so that jobs side by side in one process share its core.
+    spool_folder: where large files lie while they are read.
     """
 
     sessions: Sessions
@@ -52,6 +56,7 @@ class Tools:
     parser: Parser
     nudger: Nudger
     cpu: asyncio.Lock
+    spool_folder: Path
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ async def run(tools: Tools, claim: Claim) -> None:
     if pending.media_type == ARCHIVE:
         await archives.unpack(tools, claim, pending)
         return
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(DEADLINE_S + pending.size_bytes / _SLOWEST_BYTES_PER_S):
         parsed = await parse(tools, pending)
         text_sha256 = await _keep_text(tools, parsed.text)
         crash_points.reach("after_parse")
@@ -92,8 +97,9 @@ async def run(tools: Tools, claim: Claim) -> None:
 
 async def parse(tools: Tools, pending: Pending) -> Parsed:
     """Bytes -> text, headings, pages; in a limited child process. Raises Invalid when there is no text in it."""
-    body = await tools.objects.get(pending.sha256)
-    return await tools.parser.parse(body, pending.media_type)
+    tools.parser.check_size(pending.size_bytes, pending.media_type)
+    async with blobs.opened(tools.objects, tools.spool_folder, pending.sha256, pending.size_bytes) as body:
+        return await tools.parser.parse(body, pending.media_type)
 
 
 async def chunk(embedder: Embedder, parsed: Parsed, title: str | None) -> Prepared:

@@ -178,6 +178,7 @@ class Pending:
     title: str | None
     attributes: dict[str, Any]
     sha256: bytes
+    size_bytes: int
     media_type: str
     config: str
     space_id: int
@@ -196,6 +197,7 @@ async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | 
                 Document.title,
                 Document.attributes,
                 File.sha256,
+                File.size_bytes,
                 File.media_type,
                 Collection.language,
                 Collection.space_id,
@@ -223,6 +225,7 @@ async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | 
         title=row.title,
         attributes=row.attributes,
         sha256=row.sha256,
+        size_bytes=row.size_bytes,
         media_type=row.media_type,
         config=row.language,
         space_id=row.space_id,

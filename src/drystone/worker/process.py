@@ -97,6 +97,7 @@ class Process:
                 parser=parser,
                 nudger=resources.nudger,
                 cpu=asyncio.Lock(),
+                spool_folder=resources.admission.spool_folder,
             )
             self._started.set_result(None)
             background = [

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from drystone.adapters.parsing.containers import MAX_MEMBERS
 from drystone.adapters.parsing.failures import failure, is_known
@@ -42,10 +42,11 @@ _ZYGOTE_GRACE_S = 5.0
 _MAX_HEAD_BYTES = 32 * 1024 * 1024
 # A child that had this share of its memory in use when a library aborted it died of the limit.
 _MEMORY_SHARE = 0.6
-# As much as an upload may hold by default; a member comes over the pipe and is held in memory once.
+# A member comes over the pipe and is held in memory once.
 MAX_MEMBER_BYTES = 100 * 1024 * 1024
 _TAG = re.compile(r"[a-z]{2,3}")
 _Ask = Callable[[int], Awaitable[tuple[dict[str, Any], bytes]]]
+_ITS_OWN_TEXT = frozenset({"text/plain", "text/markdown", "text/csv"})
 _ABORTS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE)
 
 
@@ -81,8 +82,16 @@ class Parser:
         self._zygote: _Zygote | None = None
         self._turn = asyncio.Lock()
 
-    async def parse(self, body: bytes, media_type: str) -> Parsed:
-        """The text of a document of a media type in `SUPPORTED`.
+    def check_size(self, size_bytes: int, media_type: str) -> None:
+        """Raise Invalid `document.text_too_large` when so many bytes of this type must be too much text, unread.
+
+        A file that is its text takes at most four bytes for one byte of UTF-8: as UTF-32.
+        """
+        if media_type in _ITS_OWN_TEXT and size_bytes > self._limits.max_text_bytes * 4:
+            raise failure("document.text_too_large")
+
+    async def parse(self, body: bytes | BinaryIO, media_type: str) -> Parsed:
+        """The text of a document of a media type in `SUPPORTED`. body: a file on disk where it is large.
 
         Raises Invalid when the file cannot be read, now or later: what is wrong with it, or the limit it met;
         ParserDied when a child died of something else; Unavailable when no child can be started.
@@ -101,7 +110,7 @@ class Parser:
             return _parsed(*self._judge(end))
 
     @contextlib.asynccontextmanager
-    async def archive(self, body: bytes) -> AsyncIterator[Archive]:
+    async def archive(self, body: bytes | BinaryIO) -> AsyncIterator[Archive]:
         """A ZIP of documents, opened: its members, and the bytes of each for the asking.
 
         Raises like `parse`. Other documents are read between two questions.
@@ -271,8 +280,12 @@ class _Zygote:
 
 
 @contextlib.contextmanager
-def _as_file(body: bytes) -> Iterator[int]:
-    """A descriptor of a nameless file with these bytes."""
+def _as_file(body: bytes | BinaryIO) -> Iterator[int]:
+    """A descriptor of a nameless file with these bytes; that of the file where it is one."""
+    if not isinstance(body, bytes):
+        body.seek(0)
+        yield body.fileno()
+        return
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("document")
     else:
