@@ -8,7 +8,20 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from drystone import __version__
-from drystone.api import batches, collections, documents, early, events, health, jobs, problems, search, usage, webhooks
+from drystone.api import (
+    batches,
+    collections,
+    documents,
+    early,
+    events,
+    health,
+    jobs,
+    problems,
+    scrubs,
+    search,
+    usage,
+    webhooks,
+)
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
 from drystone.core.settings import Settings, load
@@ -50,12 +63,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "jobs", "description": "The ledger of work."},
             {"name": "webhooks", "description": "Other servers that are told of events."},
             {"name": "usage", "description": "What a key may upload in a day."},
+            {"name": "scrubs", "description": "Are all bytes still there, and the right ones?"},
             {"name": "health", "description": "Without a key."},
         ],
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
     v1 = APIRouter(prefix="/api/v1")
-    for module in (collections, documents, batches, events, search, jobs, webhooks, usage):
+    for module in (collections, documents, batches, events, search, jobs, webhooks, usage, scrubs):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

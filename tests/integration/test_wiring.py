@@ -39,7 +39,13 @@ async def test_opening_resources_needs_no_server_to_be_up(settings: Settings) ->
 
 
 def test_every_kind_of_job_has_a_handler() -> None:
-    assert set(HANDLERS) == {"documents.ingest", "documents.purge", "documents.purge_collection", "checks.echo"}
+    assert set(HANDLERS) == {
+        "documents.ingest",
+        "documents.purge",
+        "documents.purge_collection",
+        "documents.scrub",
+        "checks.echo",
+    }
 
 
 def _with_fakes(app: FastAPI, folder: Path) -> Resources:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.objects import Objects
 from drystone.core import crash_points
@@ -30,9 +31,15 @@ async def keep(sessions: Sessions, objects: Objects, sha256: bytes, body: bytes 
     async with transaction(sessions) as session:
         await session.execute(_LOCK, {"sha256": sha256})
         await session.execute(_INTEND, {"sha256": sha256})
+        is_wrong = await session.scalar(_HAS_PROBLEM, {"sha256": sha256})
     if not isinstance(body, bytes):
         body.seek(0)
-    await objects.put(sha256, body)
+    await objects.put(sha256, body, force=bool(is_wrong))
+
+
+async def mark_whole(session: AsyncSession, sha256: bytes) -> None:
+    """The right bytes were just put: what a scrub found missing or wrong is repaired."""
+    await session.execute(_MARK_WHOLE, {"sha256": sha256})
 
 
 @asynccontextmanager
@@ -98,6 +105,13 @@ _LOCK = text("select pg_advisory_xact_lock(hashtextextended(encode(cast(:sha256 
 _INTEND = text("""
 insert into blob_intents (sha256, until) values (:sha256, now() + interval '1 hour')
 on conflict (sha256) do update set until = excluded.until
+""")
+
+_HAS_PROBLEM = text("select exists (select 1 from blob_checks where sha256 = :sha256 and problem is not null)")
+
+_MARK_WHOLE = text("""
+update blob_checks set problem = null, found_at = null, checked_at = clock_timestamp()
+where sha256 = :sha256 and problem is not null
 """)
 
 _IS_WANTED = text("""

@@ -97,9 +97,14 @@ async def run(tools: Tools, claim: Claim) -> None:
 
 async def parse(tools: Tools, pending: Pending) -> Parsed:
     """Bytes -> text, headings, pages; in a limited child process. Raises Invalid when there is no text in it."""
-    tools.parser.check_size(pending.size_bytes, pending.media_type)
-    async with blobs.opened(tools.objects, tools.spool_folder, pending.sha256, pending.size_bytes) as body:
-        return await tools.parser.parse(body, pending.media_type)
+    return await read(tools, pending.sha256, size_bytes=pending.size_bytes, media_type=pending.media_type)
+
+
+async def read(tools: Tools, sha256: bytes, *, size_bytes: int, media_type: str) -> Parsed:
+    """The text of a blob of this type. A large one goes through a file, not through memory."""
+    tools.parser.check_size(size_bytes, media_type)
+    async with blobs.opened(tools.objects, tools.spool_folder, sha256, size_bytes) as body:
+        return await tools.parser.parse(body, media_type)
 
 
 async def chunk(embedder: Embedder, parsed: Parsed, title: str | None) -> Prepared:

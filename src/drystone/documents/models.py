@@ -26,6 +26,7 @@ STATES = (PENDING, READY, FAILED)
 
 # Kinds of jobs of this room.
 INGEST, PURGE_DOCUMENT, PURGE_COLLECTION = "documents.ingest", "documents.purge", "documents.purge_collection"
+SCRUB = "documents.scrub"
 
 
 class Collection(Base):

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError
-from drystone.documents import deleting, ingest, queries
+from drystone.documents import deleting, ingest, queries, scrub
 from drystone.documents.ingest import Tools
-from drystone.documents.models import INGEST, PURGE_COLLECTION, PURGE_DOCUMENT
+from drystone.documents.models import INGEST, PURGE_COLLECTION, PURGE_DOCUMENT, SCRUB
 from drystone.index import queries as index
 from drystone.jobs import service as jobs
 from drystone.jobs.models import CHECK_KIND
@@ -65,5 +65,6 @@ HANDLERS = {
     INGEST: Handler(ingest.run, ingest.give_up),
     PURGE_DOCUMENT: Handler(_purge_document, _nobody_to_tell),
     PURGE_COLLECTION: Handler(_purge_collection, _nobody_to_tell),
+    SCRUB: Handler(scrub.run, _nobody_to_tell),
     CHECK_KIND: Handler(_echo, _nobody_to_tell),
 }

@@ -22,7 +22,7 @@ from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
-from drystone.documents import batches, blobs, deletions
+from drystone.documents import batches, blobs, deletions, scrub
 from drystone.index import queries as index
 from drystone.jobs import events, presence, queries
 from drystone.jobs import service as jobs
@@ -31,6 +31,7 @@ from drystone.webhooks import sending
 
 # A due job that was offered and not taken for this long is offered again; at once when Redis has forgotten its queue.
 OFFER_AGAIN_S = 30.0
+SCRUB_EVERY_S = 3600.0
 
 # Orphans are looked for this often at most; more often where their grace is short, so that none outlives it for long.
 BLOBS_EVERY_S, BLOBS_PER_GRACE = 600.0, 6
@@ -47,6 +48,7 @@ class Sweep:
         self._redis_run_id: str | None = None
         self._blobs_every_s = min(BLOBS_EVERY_S, settings.worker.blob_grace_s / BLOBS_PER_GRACE)
         self._blobs_at = time.monotonic() + self._blobs_every_s
+        self._scrub_at = time.monotonic() + SCRUB_EVERY_S
 
     def run(self) -> None:
         """Look now, and then every `sweep_s` seconds."""
@@ -90,6 +92,10 @@ class Sweep:
                 await idempotency.forget_expired(session)
             await _forget_the_old(sessions)
             await blobs.sweep(sessions, Objects.open_s3(self._settings.s3), grace_s=self._settings.worker.blob_grace_s)
+        if self._settings.receiving.scrub_days and time.monotonic() > self._scrub_at:
+            self._scrub_at = time.monotonic() + SCRUB_EVERY_S
+            async with transaction(sessions) as session:
+                await scrub.schedule(session, nudger, days=self._settings.receiving.scrub_days)
 
     async def _export_deletions(self, sessions: Sessions) -> None:
         try:
