@@ -154,7 +154,9 @@ class Adding:
             return None
         try:
             return self.client.upload(
-                item.source.open, name=self.name or upload_name(item.source.path), fields=self.fields
+                item.source.open,
+                name=self.name or upload_name(item.source.path),
+                fields={**self.fields, **item.source.fields},
             )
         except (Unavailable, Denied) as exc:
             # The next file would fare no better.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, cast
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -146,6 +147,18 @@ class Client:
     def search(self, body: Mapping[str, Any]) -> Answer:
         """body: as the API takes it (query, collection, mode, limit, filter)."""
         return cast(Answer, self._json(self._patiently(lambda: self._http.post("/search", json=dict(body)))))
+
+    def start_scrub(self, *, sample: int | None, repair: bool) -> Any:
+        """The scrub as it begins."""
+        return self._json(self._once(lambda: self._http.post("/scrubs", json={"sample": sample, "repair": repair})))
+
+    def scrub(self, scrub_id: str) -> Any:
+        return self._get(f"/scrubs/{scrub_id}")
+
+    def limit_key(self, prefix: str, *, documents: int | None, size_bytes: int | None) -> None:
+        """Set what a key may upload in a day; None: as the settings say."""
+        limits = {"documents_per_day": documents, "bytes_per_day": size_bytes}
+        self._once(lambda: self._http.put(f"/keys/{quote(prefix, safe='')}/limits", json=limits))
 
     def job(self, job_id: str) -> Job:
         return cast(Job, self._get(f"/jobs/{job_id}"))

@@ -111,7 +111,7 @@ def add(
             concurrency=concurrency,
         )
         try:
-            with _watched(len(sources)) as watcher:
+            with watched(len(sources)) as watcher:
                 report = adding.run(watcher)
         except KeyboardInterrupt:
             terminal.say(f"interrupted; {adding.accepted} of {len(sources)} files were sent and will be worked on")
@@ -366,7 +366,7 @@ def _sources(paths: Sequence[str], folder: Path, *, single: dict[str, str | None
 
 
 @contextmanager
-def _watched(total: int) -> Iterator[Watcher]:
+def watched(total: int) -> Iterator[Watcher]:
     """A progress bar on standard error, if that is a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text

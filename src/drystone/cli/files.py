@@ -7,8 +7,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +19,11 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Source:
-    """A file to send. label: how the caller named it, for people; path: where its bytes are."""
+    """A file to send. label: how the caller named it, for people; path: where its bytes are; fields: of its own."""
 
     label: str
     path: Path
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> BinaryIO:
         return self.path.open("rb")

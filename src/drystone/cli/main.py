@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from drystone import __version__
-from drystone.cli import data, database, deletions, doctor, environment, export, snapshot, stack, verify
+from drystone.cli import data, database, deletions, doctor, environment, export, snapshot, stack, upkeep, verify
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
 _EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
@@ -34,6 +34,7 @@ app.command("prepare", rich_help_panel=_CARE)(stack.prepare)
 app.command("verify", rich_help_panel=_STACK)(verify.verify)
 app.command("doctor", rich_help_panel=_STACK)(doctor.doctor)
 app.command("add", rich_help_panel=_DATA)(data.add)
+app.command("sync", rich_help_panel=_DATA)(upkeep.sync)
 app.command("search", rich_help_panel=_DATA)(data.search)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(data.jobs, name="jobs", rich_help_panel=_DATA)
@@ -45,6 +46,8 @@ app.command("serve", hidden=True)(export.serve)
 app.command("wait", hidden=True)(export.wait)
 app.add_typer(snapshot.snapshot, name="snapshot", rich_help_panel=_CARE)
 app.add_typer(deletions.deletions, name="deletions", rich_help_panel=_CARE)
+app.command("scrub", rich_help_panel=_CARE)(upkeep.scrub)
+app.add_typer(upkeep.keys, name="keys", rich_help_panel=_CARE)
 app.command("reset", rich_help_panel=_CARE)(snapshot.reset)
 
 

@@ -1,0 +1,195 @@
+"""`drystone sync`, `scrub`, `keys`: keep a collection in step with a folder, look after blobs, limit keys.
+
+Clients of the HTTP API. Imports stay inside the commands.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from drystone.cli.data import DEFAULT_COLLECTION
+
+if TYPE_CHECKING:
+    from drystone.cli.client import Client
+    from drystone.cli.syncing import Plan
+
+_RETRY_S = 60.0
+_POLL_S = 0.5
+
+keys = typer.Typer(help="What API keys may do.", no_args_is_help=True)
+
+
+def sync(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to mirror, with all below it.")],
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="Where to; made where it is missing.")
+    ] = DEFAULT_COLLECTION,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="What external ids of the mirror begin with. Default: the folder's name and a slash."),
+    ] = None,
+    delete: Annotated[bool, typer.Option(help="Delete documents whose file is gone.")] = True,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Delete all of the mirror when the folder is empty.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many deletions.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until every sent document is ready or has failed.")] = True,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Files sent at the same time.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make a collection mirror a folder: add what is new, update what changed, delete what is gone.
+
+    Files are told apart by their path in the folder, which becomes the external id, and by SHA-256. Only documents
+    whose external id begins with the prefix are ever touched. Hidden files and folders are left out.
+    May be interrupted and run again at any time. Exit code 1 if a file failed or was refused.
+
+    [bold]Examples[/bold]
+    drystone sync ~/papers -c papers --dry-run
+    drystone sync ~/papers -c papers
+    """
+    from drystone.cli import syncing, terminal
+    from drystone.cli.client import open_client
+
+    prefix = f"{folder.resolve().name}/" if prefix is None else prefix
+    with open_client(retry_s=_RETRY_S) as client:
+        sources = syncing.find(folder, prefix)
+        client.check()
+        there = syncing.mirrored(client, collection, prefix)
+        found = syncing.plan(sources, there, delete=delete, allow_empty=allow_empty)
+        if dry_run:
+            _show_plan(found, as_json=as_json)
+            return
+        if found.deletes_many and not yes:
+            _ask(found)
+        report = _send(client, found, collection, wait=wait, concurrency=concurrency)
+    deleted = 0
+    if report is None or report.fatal is None:
+        with open_client(retry_s=_RETRY_S) as client:
+            deleted = syncing.delete(client, found.deletions)
+    if as_json:
+        terminal.print_json(syncing.result(found, report, deleted))
+    else:
+        _show_result(found, report, collection, deleted)
+    if report is not None and report.fatal is not None:
+        raise report.fatal
+    if report is not None and report.has_problems:
+        raise typer.Exit(1)
+
+
+def scrub(
+    sample: Annotated[
+        int, typer.Option(min=1, help="So many blobs, those first that were not checked for longest.")
+    ] = 100,
+    everything: Annotated[bool, typer.Option("--all", help="All blobs.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make damaged extracted texts again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the API answers.")] = False,
+) -> None:
+    """Read stored blobs again and hash them: which are missing or wrong, and whose are they?
+
+    A file as uploaded is repaired by uploading the same file again, an extracted text by --repair.
+    Exit code 1 if anything is missing or wrong.
+
+    [bold]Examples[/bold]
+    drystone scrub --sample 1000
+    drystone scrub --all --repair
+    """
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        found = client.start_scrub(sample=None if everything else sample, repair=repair)
+        while found["state"] in ("queued", "running"):
+            time.sleep(_POLL_S)
+            found = client.scrub(found["id"])
+    if as_json:
+        terminal.print_json(found)
+    else:
+        _show_scrub(found)
+    if found["problems"] or found["state"] != "done":
+        raise typer.Exit(1)
+
+
+@keys.command("limit")
+def limit(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="What stands before the dot of the key.")],
+    documents: Annotated[int | None, typer.Option(min=0, help="Versions a day; left out: as .env says.")] = None,
+    size_bytes: Annotated[int | None, typer.Option("--bytes", min=0, help="Bytes a day; the same.")] = None,
+) -> None:
+    """Limit what a key may upload between two midnights UTC.
+
+    [bold]Example[/bold]
+    drystone keys limit dsk_local --documents 1000 --bytes 10000000000
+    """
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        client.limit_key(prefix, documents=documents, size_bytes=size_bytes)
+    terminal.say(f"limited {prefix}")
+
+
+def _ask(found: Plan) -> None:
+    import sys
+
+    from drystone.core.errors import Conflict
+
+    what = f"{len(found.deletions)} of {found.mirrored} documents would be deleted: their files are gone."
+    if not sys.stdin.isatty():
+        raise Conflict("sync.many_deletions", what, hint="look with --dry-run; --yes does it, --no-delete leaves them")
+    typer.confirm(f"{what} Go on?", abort=True)
+
+
+def _send(client: Client, found: Plan, collection: str, *, wait: bool, concurrency: int) -> Any:
+    """The report of `adding`, or None when there is nothing to send."""
+    from drystone.cli import terminal
+    from drystone.cli.adding import Adding
+    from drystone.cli.data import watched
+
+    sources = [*found.additions, *found.changes]
+    if not sources:
+        return None
+    adding = Adding(client, sources, {"collection": collection}, wait=wait, concurrency=concurrency)
+    try:
+        with watched(len(sources)) as watcher:
+            return adding.run(watcher)
+    except KeyboardInterrupt:
+        terminal.say(f"interrupted; {adding.accepted} of {len(sources)} files were sent; run it again for the rest")
+        raise
+
+
+def _show_plan(found: Plan, *, as_json: bool) -> None:
+    from drystone.cli import terminal
+
+    if as_json:
+        terminal.print_json(found.counts | {"paths": found.as_json()})
+        return
+    for name, paths in found.as_json().items():
+        for path in paths:
+            terminal.print_row(name, path)
+    terminal.say("nothing was changed: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()))
+
+
+def _show_result(found: Plan, report: Any, collection: str, deleted: int) -> None:
+    from drystone.cli import listing, terminal
+
+    for name, count in (found.counts | {"deleted": deleted}).items():
+        terminal.print_row(name, count)
+    if report is not None:
+        listing.show_report(report, collection)
+
+
+def _show_scrub(found: Any) -> None:
+    from drystone.cli import terminal
+
+    for name in ("state", "checked", "total", "size_bytes", "repaired"):
+        terminal.print_row(name, found[name])
+    for problem in found["problems"]:
+        what = "text" if problem["is_text"] else "file"
+        terminal.print_row(
+            problem["problem"], what, problem["document_id"], problem["name"], problem["sha256"], problem["hint"]
+        )

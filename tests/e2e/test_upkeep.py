@@ -1,0 +1,135 @@
+"""`sync`, `scrub` and `keys limit` as a person runs them, against a whole stack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.e2e.conftest import Stack
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of three files and a hidden one."""
+    papers = tmp_path / "papers"
+    (papers / "deep").mkdir(parents=True)
+    for name in ("one.txt", "two.txt", "deep/three.txt", ".hidden.txt"):
+        (papers / name).write_text(f"This is {name}.")
+    return papers
+
+
+@pytest.fixture
+def collection() -> str:
+    return f"c-{uuid4().hex[:12]}"
+
+
+def _sync(up: Stack, folder: Path, collection: str, *options: str, code: int = 0) -> dict[str, Any]:
+    done = up.run("sync", str(folder), "-c", collection, "--json", *options, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"error": done.stderr}
+    return result
+
+
+def _external_ids(up: Stack, collection: str) -> dict[str, str]:
+    listed = json.loads(up.run("documents", "-c", collection, "--json").stdout)["items"]
+    return {document["external_id"]: document["sha256"] for document in listed}
+
+
+def _numbers(result: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(result[name] for name in ("added", "changed", "deleted", "unchanged"))
+
+
+def test_a_collection_follows_its_folder(up: Stack, folder: Path, collection: str) -> None:
+    first = _sync(up, folder, collection)
+    again = _sync(up, folder, collection)
+    before = _external_ids(up, collection)
+    (folder / "one.txt").write_text("This is another.")
+    (folder / "two.txt").rename(folder / "renamed.txt")
+    (folder / "deep" / "three.txt").unlink()
+    planned = _sync(up, folder, collection, "--dry-run")
+    unchanged_by_the_plan = _external_ids(up, collection)
+    then = _sync(up, folder, collection)
+    after = _external_ids(up, collection)
+
+    assert [_numbers(each) for each in (first, again, planned, then)] == [
+        (3, 0, 0, 0),
+        (0, 0, 0, 3),
+        (1, 1, 2, 0),
+        (1, 1, 2, 0),
+    ]
+    assert (first["sent"]["ready"], then["sent"]["ready"]) == (3, 2)
+    assert set(before) == {"papers/one.txt", "papers/two.txt", "papers/deep/three.txt"}
+    assert unchanged_by_the_plan == before
+    assert set(after) == {"papers/one.txt", "papers/renamed.txt"}
+    assert after["papers/one.txt"] != before["papers/one.txt"]
+    assert after["papers/renamed.txt"] == before["papers/two.txt"]
+
+
+def test_an_empty_or_missing_folder_deletes_nothing_unless_told_to(
+    up: Stack, folder: Path, collection: str, tmp_path: Path
+) -> None:
+    _sync(up, folder, collection, "--prefix", "p/")
+    (tmp_path / "empty").mkdir()
+
+    empty = _sync(up, tmp_path / "empty", collection, "--prefix", "p/", code=5)
+    missing = _sync(up, tmp_path / "nowhere", collection, "--prefix", "p/", code=4)
+    kept = len(_external_ids(up, collection))
+    allowed = _sync(up, tmp_path / "empty", collection, "--prefix", "p/", "--allow-empty")
+
+    assert "hint: is it the right folder" in empty["error"]
+    assert "hint:" in missing["error"]
+    assert (kept, _numbers(allowed)) == (3, (0, 0, 3, 0))
+    assert _external_ids(up, collection) == {}
+
+
+def test_many_deletions_want_a_yes_and_other_documents_are_left_alone(up: Stack, folder: Path, collection: str) -> None:
+    for number in range(12):
+        (folder / f"{number}.txt").write_text(f"Number {number}.")
+    _sync(up, folder, collection, "--no-wait")
+    up.run("add", str(folder / "one.txt"), "-c", collection, "--external-id", "mine", "--no-wait")
+    for number in range(12):
+        (folder / f"{number}.txt").unlink()
+
+    refused = _sync(up, folder, collection, code=5)
+    without = _sync(up, folder, collection, "--no-delete")
+    done = _sync(up, folder, collection, "--yes")
+
+    assert "12 of 15 documents" in refused["error"]
+    assert (_numbers(without), _numbers(done)) == ((0, 0, 0, 3), (0, 0, 12, 3))
+    assert set(_external_ids(up, collection)) == {"mine", *(f"papers/{n}.txt" for n in ("one", "two", "deep/three"))}
+
+
+def test_a_file_that_is_refused_is_told_and_the_others_are_there(up: Stack, folder: Path, collection: str) -> None:
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+
+    result = _sync(up, folder, collection, code=1)
+
+    assert (result["sent"]["ready"], result["sent"]["refused"]) == (3, 1)
+    assert len(_external_ids(up, collection)) == 3
+
+
+def test_a_scrub_of_a_whole_store_says_so(up: Stack, folder: Path, collection: str) -> None:
+    _sync(up, folder, collection)
+
+    done = up.run("scrub", "--all", "--json")
+
+    found = json.loads(done.stdout)
+    assert (found["state"], found["problems"]) == ("done", [])
+    assert found["checked"] == found["total"] > 3
+
+
+def test_a_limited_key_is_refused_and_told_until_when(up: Stack, folder: Path, collection: str) -> None:
+    prefix = up.settings.api.key.get_secret_value().split(".")[0]
+    up.run("keys", "limit", prefix, "--documents", "0")
+    try:
+        refused = up.run("add", str(folder), "-c", collection, check=False)
+    finally:
+        up.run("keys", "limit", prefix)
+
+    assert refused.returncode == 3
+    assert "midnight UTC" in refused.stderr
+    assert up.run("add", str(folder), "-c", collection).returncode == 0
