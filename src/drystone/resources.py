@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from drystone import tables
 from drystone.adapters.embedding import Embedder, open_embedder
+from drystone.adapters.incoming import Incoming
 from drystone.adapters.objects import Objects
 from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.settings import Settings
@@ -36,6 +37,7 @@ class Resources:
     nudger: Nudger
     space: Space
     admission: Admission
+    incoming: Incoming
 
 
 @asynccontextmanager
@@ -54,16 +56,18 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
+    objects = Objects.open_s3(settings.s3)
     try:
         yield Resources(
             settings=settings,
             engine=engine,
             sessions=sessions,
-            objects=Objects.open_s3(settings.s3),
+            objects=objects,
             embedder=embedder,
             nudger=nudger,
             space=Space(spaces.model_of(settings.embedding), settings.embedding.dimension),
             admission=Admission(settings.receiving, settings.general.data_dir, sessions),
+            incoming=Incoming(objects, settings.s3),
         )
     finally:
         nudger.close()

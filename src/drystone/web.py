@@ -19,6 +19,7 @@ from drystone.api import (
     problems,
     scrubs,
     search,
+    uploads,
     usage,
     webhooks,
 )
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
     v1 = APIRouter(prefix="/api/v1")
-    for module in (collections, documents, batches, events, search, jobs, webhooks, usage, scrubs):
+    for module in (collections, documents, uploads, batches, events, search, jobs, webhooks, usage, scrubs):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -59,4 +59,5 @@ def _with_fakes(app: FastAPI, folder: Path) -> Resources:
         nudger=opened.nudger,
         space=opened.space,
         admission=opened.admission,
+        incoming=opened.incoming,
     )

@@ -28,6 +28,7 @@ from drystone.core.settings import S3Settings
 from drystone.core.spool import FULL, write_all
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Credential
 
 # Larger bodies go up in parts of this size, a few at a time: memory stays below the product of both.
@@ -155,6 +156,28 @@ class Objects:
         async for chunk in self.stream(sha256, chunk_size=_PART_BYTES):
             await asyncio.to_thread(write_all, file, chunk)
 
+    async def stream_key(self, key: str) -> AsyncIterator[bytes]:
+        """An object that is no blob, piece by piece, unchecked. Raises NotFound."""
+        async with self._calling(key=key):
+            chunks = aiter((await obstore.get_async(self._store, key)).stream(min_chunk_size=_HASH_INLINE_BYTES))
+        while True:
+            async with self._calling(_HASH_INLINE_BYTES, key=key):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield bytes(chunk)
+
+    async def delete_key(self, key: str) -> None:
+        """Remove an object that is no blob; nothing happens when it is not there."""
+        async with self._calling():
+            with contextlib.suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, key)
+
+    async def list_keys(self, prefix: str) -> AsyncIterator[tuple[str, datetime]]:
+        """Keys below a prefix, and when each was last written."""
+        async for meta in self._list(prefix):
+            yield meta["path"], meta["last_modified"]
+
     async def exists(self, sha256: bytes) -> bool:
         return await self._find(_key(sha256)) is not None
 
@@ -184,6 +207,11 @@ class Objects:
         first_byte: only those whose hash begins with it, a 256th of all.
         """
         prefix = _PREFIX if first_byte is None else f"{_PREFIX}/{first_byte:02x}"
+        async for meta in self._list(prefix):
+            if match := _KEY.fullmatch(meta["path"]):
+                yield StoredObject(bytes.fromhex(match[1]), meta["size"], meta["last_modified"])
+
+    async def _list(self, prefix: str) -> AsyncIterator[ObjectMeta]:
         pages = aiter(obstore.list(self._store, prefix=prefix, chunk_size=1000))
         while True:
             async with self._calling():
@@ -191,8 +219,7 @@ class Objects:
             if page is None:
                 return
             for meta in page:
-                if match := _KEY.fullmatch(meta["path"]):
-                    yield StoredObject(bytes.fromhex(match[1]), meta["size"], meta["last_modified"])
+                yield meta
 
     async def check(self) -> None:
         """Ask the store something small. Raises Unavailable when it cannot be used, a missing bucket included."""

@@ -216,7 +216,7 @@ def _form_of(form: FormData, spool: Spool, max_bytes: int) -> Form:
             head=spool.head,
             size_bytes=spool.size_bytes,
             sha256=spool.sha256,
-            name=_clean_name(file.filename),
+            name=clean_name(file.filename),
             declared_type=file.content_type,
         ),
         collection=_text(form, "collection"),
@@ -257,6 +257,18 @@ def _attributes(value: str | None) -> dict[str, Any] | None:
         return None
     try:
         attributes = json.loads(value)
+    except (ValueError, RecursionError) as exc:
+        raise _bad_attributes() from exc
+    if attributes is None:
+        raise _bad_attributes()
+    return checked_attributes(attributes)
+
+
+def checked_attributes(attributes: Any) -> dict[str, Any] | None:
+    """The attributes, if they can be given back as they came; None stays None. Raises Invalid."""
+    if attributes is None:
+        return None
+    try:
         plain = json.dumps(attributes, ensure_ascii=False, allow_nan=False)  # refuses NaN, and 1e400, which is infinite
     except (ValueError, RecursionError) as exc:
         raise _bad_attributes() from exc
@@ -290,7 +302,7 @@ def _bad_attributes() -> Invalid:
     )
 
 
-def _clean_name(name: str | None) -> str | None:
+def clean_name(name: str | None) -> str | None:
     """The file's name for display: no folders, no control characters, at most 255 characters."""
     if not name:
         return None

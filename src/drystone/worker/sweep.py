@@ -16,13 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import idempotency
+from drystone.adapters.incoming import Incoming
 from drystone.adapters.objects import Objects
 from drystone.core import crash_points
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
-from drystone.documents import batches, blobs, deletions, scrub
+from drystone.documents import batches, blobs, deletions, direct, scrub
 from drystone.index import queries as index
 from drystone.jobs import events, presence, queries
 from drystone.jobs import service as jobs
@@ -91,7 +92,10 @@ class Sweep:
             async with transaction(sessions) as session:
                 await idempotency.forget_expired(session)
             await _forget_the_old(sessions)
-            await blobs.sweep(sessions, Objects.open_s3(self._settings.s3), grace_s=self._settings.worker.blob_grace_s)
+            objects, grace_s = Objects.open_s3(self._settings.s3), self._settings.worker.blob_grace_s
+            await blobs.sweep(sessions, objects, grace_s=grace_s)
+            incoming = Incoming(objects, self._settings.s3)
+            await direct.sweep(sessions, incoming, older_than_s=max(grace_s, direct.EXPIRES_S))
         if self._settings.receiving.scrub_days and time.monotonic() > self._scrub_at:
             self._scrub_at = time.monotonic() + SCRUB_EVERY_S
             async with transaction(sessions) as session:

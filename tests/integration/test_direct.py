@@ -1,0 +1,214 @@
+"""Direct uploads: into the store by the sender, checked by hash before anything is kept; nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from drystone.adapters.incoming import Incoming
+from drystone.adapters.objects import Objects
+from drystone.adapters.signing import presign
+from drystone.core.clock import utc_now
+from drystone.core.db import Sessions, transaction
+from drystone.core.settings import S3Settings, Settings, parse
+from drystone.documents import direct
+from drystone.resources import Resources
+from drystone.stack.dotenv import make_environment
+from drystone.stack.services import OBJECTS
+from drystone.stack.supervise import Servers
+
+Work = Callable[[], Awaitable[None]]
+BODY = b"The heron stands in shallow water.\r\n"
+
+
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
+    """A MinIO of its own, started as `up` would."""
+    if not shutil.which("minio"):
+        pytest.skip("no minio on PATH; `go install github.com/minio/minio@latest` makes one")
+    folder = tmp_path_factory.mktemp("minio")
+    environment = make_environment(data_dir=folder, model_dir=folder, S3_BIN=shutil.which("minio") or "")
+    settings = parse(environment)
+    with Servers(settings, folder, durable=False, services=[OBJECTS]):
+        yield settings.s3
+
+
+@pytest.fixture(params=["seaweedfs", "minio"])
+def s3(request: pytest.FixtureRequest) -> S3Settings:
+    if request.param == "minio":
+        found: S3Settings = request.getfixturevalue("minio")
+        return found
+    settings: Settings = request.getfixturevalue("settings")
+    return settings.s3
+
+
+@pytest.fixture
+def incoming(s3: S3Settings) -> Incoming:
+    return Incoming(Objects.open_s3(s3), s3)
+
+
+async def _put(url: str, body: bytes) -> int:
+    async with httpx.AsyncClient(trust_env=False) as sender:
+        return (await sender.put(url, content=body)).status_code
+
+
+async def _announce(client: httpx.AsyncClient, body: bytes = BODY, **said: Any) -> dict[str, Any]:
+    announced = await client.post(
+        "/api/v1/uploads",
+        json={"name": "a.txt", "size_bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), **said},
+    )
+    assert announced.status_code == 201, announced.text
+    answer: dict[str, Any] = announced.json()
+    return answer
+
+
+async def _there(incoming: Incoming) -> set[UUID]:
+    return {arrived.upload_id async for arrived in incoming.list()}
+
+
+async def test_what_was_put_is_received_as_any_upload_and_leaves_nothing(
+    client: httpx.AsyncClient, work: Work, collection: str, resources: Resources
+) -> None:
+    said: dict[str, Any] = {"collection": collection, "external_id": "x", "attributes": {"year": 1962}}
+    announced = await _announce(client, **said)
+    put = await _put(announced["url"], BODY)
+    complete = f"/api/v1/uploads/{announced['id']}/complete"
+
+    done = await client.post(complete)
+    again = await client.post(complete)
+    by_form = await client.post(
+        "/api/v1/documents",
+        files={"file": ("a.txt", BODY)},
+        data={"collection": collection, "external_id": "x", "attributes": '{"year": 1962}'},
+    )
+    await work()
+    document = (await client.get(done.headers["location"])).json()
+
+    assert (put, done.status_code, again.status_code, by_form.status_code) == (200, 202, 200, 200)
+    assert {a.json()["document"]["id"] for a in (done, again, by_form)} == {document["id"]}
+    assert (document["state"], document["version"], document["attributes"]) == ("ready", 1, {"year": 1962})
+    assert UUID(announced["id"]) not in await _there(resources.incoming)
+
+
+async def test_other_bytes_are_refused_and_removed_and_the_right_ones_may_follow(
+    client: httpx.AsyncClient, collection: str, resources: Resources, sessions: Sessions
+) -> None:
+    announced = await _announce(client, collection=collection)
+    complete = f"/api/v1/uploads/{announced['id']}/complete"
+    too_early = await client.post(complete)
+    await _put(announced["url"], BODY.swapcase())
+
+    refused = await client.post(complete)
+    there = await _there(resources.incoming)
+    async with transaction(sessions) as session:
+        documents = await session.scalar(text("select count(*) from documents"))
+    await _put(announced["url"], BODY)
+    done = await client.post(complete)
+
+    assert (too_early.status_code, too_early.json()["code"]) == (409, "upload.not_there")
+    assert (refused.status_code, refused.json()["code"]) == (422, "upload.mismatch")
+    assert (UUID(announced["id"]) in there, documents) == (False, 0)
+    assert done.status_code == 202
+
+
+async def test_parallel_completions_give_one_document(client: httpx.AsyncClient, collection: str) -> None:
+    announced = await _announce(client, collection=collection)
+    await _put(announced["url"], BODY)
+
+    answers = await asyncio.gather(*(client.post(f"/api/v1/uploads/{announced['id']}/complete") for _ in range(4)))
+
+    accepted = [a for a in answers if a.is_success]
+    assert {a.status_code for a in answers} <= {200, 202, 409}  # 409: the first had received and removed it meanwhile
+    assert [a.status_code for a in accepted].count(202) == 1
+    assert len({a.json()["document"]["id"] for a in accepted}) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"size_bytes": 0}, 422),
+        ({"size_bytes": 10**12}, 413),
+        ({"sha256": "abc"}, 422),
+        ({"name": ""}, 422),
+        ({"attributes": {"a": "\0"}}, 422),
+        ({"extra": 1}, 422),
+    ],
+)
+async def test_a_wrong_announcement_is_refused(client: httpx.AsyncClient, wrong: dict[str, Any], status: int) -> None:
+    body = {"name": "a.txt", "size_bytes": 5, "sha256": "0" * 64, **wrong}
+
+    assert (await client.post("/api/v1/uploads", json=body)).status_code == status
+
+
+async def test_an_expired_announcement_is_gone_and_so_is_what_was_put(
+    client: httpx.AsyncClient, collection: str, resources: Resources, sessions: Sessions
+) -> None:
+    announced, live = await _announce(client, collection=collection), await _announce(client, collection=collection)
+    for each in (announced, live):
+        await _put(each["url"], BODY)
+    async with transaction(sessions) as session:
+        await session.execute(
+            text("update direct_uploads set expires_at = now() - interval '1 s' where id = :id"),
+            {"id": announced["id"]},
+        )
+
+    late = await client.post(f"/api/v1/uploads/{announced['id']}/complete")
+    await direct.sweep(sessions, resources.incoming, older_than_s=-5)
+    there = await _there(resources.incoming)
+
+    assert (late.status_code, late.json()["code"]) == (404, "upload.not_found")
+    assert (UUID(announced["id"]) in there, UUID(live["id"]) in there) == (False, True)
+
+
+async def test_a_signed_url_takes_the_announced_bytes_and_no_other_request(incoming: Incoming, s3: S3Settings) -> None:
+    upload_id = uuid4()
+    url = incoming.url(upload_id, size_bytes=10, expires_s=60)
+    async with httpx.AsyncClient(trust_env=False) as sender:
+        answers = {
+            "other length": (await sender.put(url, content=b"x" * 11)).status_code,
+            "other method": (await sender.get(url)).status_code,
+            "other object": (
+                await sender.put(url.replace(str(upload_id), str(uuid4())), content=b"x" * 10)
+            ).status_code,
+            "unsigned read": (await sender.get(url.split("?")[0])).status_code,
+            "unsigned list": (await sender.get(f"{s3.endpoint_url}/{s3.bucket}")).status_code,
+        }
+        expired = presign(
+            s3,
+            "PUT",
+            f"incoming/{upload_id}",
+            now=datetime.fromtimestamp(utc_now().timestamp() - 120, utc_now().tzinfo),
+            expires_s=60,
+        )
+        answers["expired"] = (await sender.put(expired, content=b"x" * 10)).status_code
+        right = (await sender.put(url, content=b"x" * 10)).status_code
+
+    assert answers == dict.fromkeys(answers, 403)
+    assert right == 200
+
+
+async def test_an_upload_in_parts_that_nobody_finishes_is_ended(incoming: Incoming, s3: S3Settings) -> None:
+    key = f"sha256/00/{os.urandom(32).hex()}"
+    async with httpx.AsyncClient(trust_env=False) as sender:
+        begun = await sender.post(presign(s3, "POST", key, now=utc_now(), expires_s=60, query={"uploads": ""}))
+        upload_id = begun.text.partition("<UploadId>")[2].partition("</UploadId>")[0]
+        part = presign(s3, "PUT", key, now=utc_now(), expires_s=60, query={"partNumber": "1", "uploadId": upload_id})
+        before = (await sender.put(part, content=b"x" * 1000)).status_code
+
+        young = await incoming.end_abandoned(older_than_s=3600)
+        ended = await incoming.end_abandoned(older_than_s=-5)
+        after = (await sender.put(part, content=b"x" * 1000)).status_code
+
+    assert (before, young) == (200, 0)
+    assert ended >= 1
+    assert after == 404
