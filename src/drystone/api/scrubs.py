@@ -11,8 +11,9 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.api.dependencies import Caller, ResourcesOf, Session
+from drystone.api.idempotency import Once
+from drystone.api.jobs import JobState
 from drystone.api.problems import responses
-from drystone.api.schemas import JobState
 from drystone.documents import scrub
 from drystone.documents.scrub import Finding
 
@@ -76,12 +77,14 @@ class Scrub(BaseModel):
     problems: list[BlobProblem] = Field(description="All that is known to be missing or wrong, not by this one alone.")
 
 
-@router.post("", status_code=202, summary="Start a scrub", responses=responses())
-async def start(body: NewScrub, caller: Caller, resources: ResourcesOf, session: Session, response: Response) -> Scrub:
+@router.post("", status_code=202, summary="Start a scrub", responses=responses(409))
+async def start(
+    body: NewScrub, caller: Caller, resources: ResourcesOf, once: Once, session: Session, response: Response
+) -> Scrub:
     """Read blobs again, hash them, note what is missing or wrong."""
     scrub_id = await scrub.request(session, resources.nudger, caller, sample=body.sample, repair=body.repair)
     response.headers["Location"] = f"/api/v1/scrubs/{scrub_id}"
-    return await _show(scrub_id, caller, session)
+    return await once.remember(session, response, await _show(scrub_id, caller, session))
 
 
 @router.get("", summary="List what is missing or wrong", responses=responses())

@@ -21,6 +21,7 @@ from drystone.core.errors import Conflict, Invalid, NotFound
 
 # More deletions than both of these are asked about first.
 _MANY, _MANY_SHARE = 10, 0.1
+_IDS_AT_ONCE = 500
 
 
 @dataclass
@@ -117,14 +118,9 @@ def plan(sources: Sequence[Source], there: Mapping[str, Document], *, delete: bo
 
 def delete(client: Client, documents: Sequence[Document]) -> int:
     """Delete these; how many. One that is gone already was deleted by another sync."""
-    deleted = 0
-    for document in documents:
-        try:
-            client.delete_document(document["id"])
-            deleted += 1
-        except NotFound:
-            pass
-    return deleted
+    ids = [document["id"] for document in documents]
+    parts = (ids[begin : begin + _IDS_AT_ONCE] for begin in range(0, len(ids), _IDS_AT_ONCE))
+    return sum(client.delete_documents({"ids": part})["count"] for part in parts)
 
 
 def result(found: Plan, sent: Report | None, deleted: int) -> dict[str, Any]:
