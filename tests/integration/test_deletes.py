@@ -219,3 +219,15 @@ async def test_a_deleted_collection_leaves_notes_of_itself_and_of_each_document(
     assert await count(sessions, "select count(*) from deletions where subject_kind = 'collection'") == 1
     assert await count(sessions, "select count(*) from audit where action = 'document.delete'") == 3
     assert await count(sessions, "select count(*) from events where kind = 'document.deleted'") == 3
+
+
+async def test_a_dry_run_leaves_its_idempotency_key_free(client: httpx.AsyncClient, collection: str) -> None:
+    ids = await _fill(client, collection, range(1960, 1961))
+    headers = {"Idempotency-Key": uuid4().hex}
+    answers = [
+        await client.post(PATH, json={"ids": ids, "dry_run": dry_run}, headers=headers)
+        for dry_run in (True, True, False, False)
+    ]
+
+    assert [(answer.status_code, answer.json()["count"]) for answer in answers] == [(200, 1)] * 4
+    assert ["idempotent-replayed" in answer.headers for answer in answers] == [False, False, False, True]

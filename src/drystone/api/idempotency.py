@@ -47,6 +47,7 @@ class Attempt:
     def __init__(self, request: Request, token: UUID | None) -> None:
         self._request = request
         self._token = token
+        self.is_remembered = False
 
     async def remember(self, session: AsyncSession, response: Response, answer: _Answer) -> _Answer:
         """Keep this answer in the transaction of the change; gives it back. Call it last, headers and status set."""
@@ -55,6 +56,7 @@ class Attempt:
             headers = {k: v for k, v in response.headers.items() if not k.startswith("content-")}
             body = None if answer is None else answer.model_dump(mode="json")
             await idempotency.remember(session, self._token, Kept(status, headers, body))
+            self.is_remembered = True
         return answer
 
 
@@ -73,11 +75,14 @@ async def begin(
         taken = await idempotency.take(session, caller, key, _fingerprint(request, content_sha256))
     if isinstance(taken, Kept):
         raise Early(_replay(taken))
+    attempt = Attempt(request, taken)
     try:
-        yield Attempt(request, taken)
+        yield attempt
     except BaseException:
         await _release(resources, taken)
         raise
+    if not attempt.is_remembered:  # nothing was changed: the key is still free
+        await _release(resources, taken)
 
 
 async def get_attempt(

@@ -26,7 +26,7 @@ import psutil
 import pytest
 from tests.clients import redis_client, s3_store
 
-from drystone.core.errors import Conflict, Invalid, NotFound
+from drystone.core.errors import Conflict, Invalid, NotFound, Unavailable
 from drystone.core.settings import Settings, parse
 from drystone.stack import services
 from drystone.stack.data import freeze, reset, snapshot, swap
@@ -224,6 +224,25 @@ async def test_a_snapshot_of_a_running_stack_holds_all_that_was_acknowledged_and
     )
     assert set(found.rows) < set(stack.at_cold.rows)  # made in the middle of writing, not after it
     assert restored.schema == SCHEMA
+
+
+def test_the_present_database_can_be_asked_while_it_is_down(stack: Stack) -> None:
+    query = "SELECT 'x' || id AS line FROM things WHERE id IN (1, 2) OR id = -1 ORDER BY id"
+
+    assert snapshot.ask_present(stack.settings, query) in (["x1", "x2"], ["x-1"])
+    assert snapshot.ask_present(stack.settings, "SELECT 'x' AS line FROM no_such_table") == []
+
+
+def test_who_refuses_before_the_swap_keeps_the_present_data(stack: Stack) -> None:
+    def refuse() -> None:
+        raise Unavailable("test.refused", "No.")
+
+    before = digest(stack.data_dir)
+    with pytest.raises(Unavailable, match="No"):
+        snapshot.restore(stack.settings, "cold", before_swap=refuse)
+
+    assert digest(stack.data_dir) == before
+    assert not (stack.data_dir / "incoming.new").exists()
 
 
 def check_pages(settings: Settings) -> None:
