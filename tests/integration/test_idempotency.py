@@ -77,6 +77,22 @@ async def test_every_route_that_changes_something_remembers(
     assert deleted.json()["count"] == 1
 
 
+async def test_all_that_makes_something_or_changes_documents_and_collections_takes_a_key(
+    client: httpx.AsyncClient,
+) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    lacking = [
+        f"{method} {path}"
+        for path, methods in paths.items()
+        for method, route in methods.items()
+        if method in ("post", "put", "patch")
+        and ("201" in route["responses"] or path.startswith(("/api/v1/documents", "/api/v1/collections")))
+        and "Idempotency-Key" not in [each["name"] for each in route.get("parameters", [])]
+    ]
+
+    assert lacking == []
+
+
 async def test_the_key_of_another_request_is_refused(client: httpx.AsyncClient, collection: str) -> None:
     headers = _key()
     await send(client, collection, headers=headers)
