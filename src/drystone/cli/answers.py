@@ -80,10 +80,14 @@ class Job(TypedDict):
     id: str
     kind: str
     subject_id: str
+    document: dict[str, Any] | None
+    collection: str | None
     state: JobState
     attempt: int
+    lease: dict[str, Any] | None
     tries: dict[str, int]
     error: Failure | None
+    waiting_s: float | None
     created_at: str
     run_after: str
     started_at: str | None
@@ -95,6 +99,30 @@ class Jobs(TypedDict):
 
     items: list[Job]
     next_cursor: str | None
+
+
+class QueueState(TypedDict):
+    """How the queue stands and moves."""
+
+    due: int
+    later: int
+    oldest_s: float
+    running: list[Job]
+    counts: list[dict[str, Any]]
+    done_recently: int
+    failed_recently: int
+    jobs_per_s: float
+    empty_in_s: float | None
+
+
+class Changed(TypedDict):
+    """What a call for many jobs did."""
+
+    jobs: int
+    ids: list[str]
+    refused: dict[str, int]
+    more: bool
+    dry_run: bool
 
 
 class HitDocument(TypedDict):

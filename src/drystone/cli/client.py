@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO, cast
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -20,13 +21,14 @@ import httpx
 from drystone import __version__
 from drystone.cli.answers import (
     Answer,
+    Changed,
     DeletedDocuments,
     Document,
     Documents,
     DocumentState,
     Job,
     Jobs,
-    JobState,
+    QueueState,
     Received,
 )
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
@@ -43,6 +45,8 @@ _KINDS: Mapping[int, type[DrystoneError]] = {
     429: Denied,
 } | dict.fromkeys(_AWAY, Unavailable)
 _CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 60.0, 300.0
+# A stream says something at least each 15 s.
+_SILENCE_S = 40.0
 _LONGEST_PAUSE_S = 10.0
 
 
@@ -163,9 +167,41 @@ class Client:
     def job(self, job_id: str) -> Job:
         return cast(Job, self._get(f"/jobs/{job_id}"))
 
-    def jobs(self, *, state: JobState | None = None, limit: int = PAGE_LIMIT, cursor: str | None = None) -> Jobs:
-        """One page."""
-        return cast(Jobs, self._get("/jobs", state=state, limit=str(limit), cursor=cursor))
+    def jobs(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None, **filters: str | None) -> Jobs:
+        """One page of the jobs that fit: state, kind, reason, collection, document, older_than, newer_than."""
+        return cast(Jobs, self._get("/jobs", limit=str(limit), cursor=cursor, **filters))
+
+    def queue(self) -> QueueState:
+        """How the queue stands and moves."""
+        return cast(QueueState, self._get("/jobs/stats"))
+
+    def retry_job(self, job_id: str, *, force: bool = False) -> Job:
+        return cast(Job, self._post(f"/jobs/{job_id}/retry", {"force": force}))
+
+    def cancel_job(self, job_id: str) -> Job:
+        return cast(Job, self._post(f"/jobs/{job_id}/cancel", {}))
+
+    def change_jobs(self, verb: Literal["retry", "cancel"], choice: Mapping[str, Any]) -> Changed:
+        """Retry or cancel the jobs that fit: kind, reason, collection or all; a thousand at once."""
+        return cast(Changed, self._post(f"/jobs/{verb}", choice))
+
+    def create_batch(self, name: str) -> str:
+        """The id of a new batch."""
+        return str(self._post("/batches", {"name": name})["id"])
+
+    @contextmanager
+    def events(self, path: str, *, last_id: str | None) -> Iterator[Iterator[str]]:
+        """The lines of a stream of events. Raises Unavailable where it cannot be had; TransportError when it breaks."""
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
+        with self._http.stream("GET", path, params={"follow": "true"}, headers=headers, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+                raise self._refusal(response)
+            yield response.iter_lines()
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._json(self._once(lambda: self._http.post(path, json=dict(body))))
 
     def _get(self, path: str, **params: str | None) -> Any:
         given = {name: value for name, value in params.items() if value is not None}

@@ -1,4 +1,4 @@
-"""`drystone add`, `search`, `documents`, `jobs`: clients of the HTTP API, with the key from `.env`.
+"""`drystone add`, `search`, `documents`: clients of the HTTP API, with the key from `.env`.
 
 Data goes to standard output, talk to standard error. Imports stay inside the commands: `drystone --help` is quick.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from drystone.cli.answers import DocumentState, JobState, Mode
+from drystone.cli.answers import DocumentState, Mode
 from drystone.core.errors import Invalid
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _RETRY_S = 60.0
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API answers.")]
 
 
-class _ListByDefault(TyperGroup):
+class ListByDefault(TyperGroup):
     """`documents` alone means `documents list`, and so does `documents --state failed`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -39,20 +39,12 @@ class _ListByDefault(TyperGroup):
 
 
 documents = typer.Typer(
-    cls=_ListByDefault,
+    cls=ListByDefault,
     help="""List, show, read and delete documents. Alone it lists them.
 
     [bold]Examples[/bold]
     drystone documents --state failed
     drystone documents show ID""",
-)
-jobs = typer.Typer(
-    cls=_ListByDefault,
-    help="""List and show the work that is queued, running or over. Alone it lists it.
-
-    [bold]Examples[/bold]
-    drystone jobs --state running
-    drystone jobs show ID""",
 )
 
 
@@ -192,7 +184,7 @@ def list_documents(
         def page(size: int, cursor: str | None) -> Any:
             return client.documents(collection=collection, state=state, limit=size, cursor=cursor)
 
-        _show_pages(page, listing.DOCUMENTS, limit=limit, as_json=as_json, noun="documents")
+        show_pages(page, listing.DOCUMENTS, limit=limit, as_json=as_json, noun="documents")
 
 
 @documents.command("show")
@@ -202,7 +194,7 @@ def show_document(document_id: Annotated[str, typer.Argument(metavar="ID")], as_
     from drystone.cli.client import open_client
 
     with open_client() as client:
-        document = client.document(_id(document_id))
+        document = client.document(parse_id(document_id))
     if as_json:
         terminal.print_json(document)
     else:
@@ -218,7 +210,7 @@ def show_text(document_id: Annotated[str, typer.Argument(metavar="ID")]) -> None
     from drystone.cli.client import open_client
 
     with open_client() as client:
-        text = client.text(_id(document_id))
+        text = client.text(parse_id(document_id))
     # To the byte: whoever cuts it by offsets must not find a line break of ours.
     sys.stdout.buffer.write(text.encode())
     if terminal.is_terminal() and not text.endswith("\n"):
@@ -249,51 +241,11 @@ def delete_documents(
     from drystone.cli import removing
     from drystone.cli.client import open_client
 
-    selection: dict[str, Any] = {"ids": [_id(each) for each in document_ids]} if document_ids else {}
+    selection: dict[str, Any] = {"ids": [parse_id(each) for each in document_ids]} if document_ids else {}
     given = {"collection": collection, "filter": _json_object(filter_) if filter_ else None, "state": state}
     selection |= {name: value for name, value in given.items() if value is not None}
     with open_client() as client:
         removing.remove(client, selection, dry_run=dry_run, yes=yes, as_json=as_json)
-
-
-@jobs.command("list")
-def list_jobs(
-    state: Annotated[
-        JobState | None,
-        typer.Option("--state", "-s", help="Only those in this state."),
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many; 0 for all.")] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List jobs, newest first.
-
-    [bold]Examples[/bold]
-    drystone jobs --state running
-    drystone jobs list -n 0 --json
-    """
-    from drystone.cli import listing
-    from drystone.cli.client import open_client
-
-    with open_client() as client:
-
-        def page(size: int, cursor: str | None) -> Any:
-            return client.jobs(state=state, limit=size, cursor=cursor)
-
-        _show_pages(page, listing.JOBS, limit=limit, as_json=as_json, noun="jobs")
-
-
-@jobs.command("show")
-def show_job(job_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
-    """Show one job: its state, its tries and, if it failed, why."""
-    from drystone.cli import listing, terminal
-    from drystone.cli.client import open_client
-
-    with open_client() as client:
-        job = client.job(_id(job_id))
-    if as_json:
-        terminal.print_json(job)
-    else:
-        listing.show_one(job)
 
 
 def attributes(pairs: Sequence[str] | None) -> str | None:
@@ -334,7 +286,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _id(text: str) -> str:
+def parse_id(text: str) -> str:
     """An id as it goes into a path. Raises Invalid for what cannot be one, before anything is asked."""
     from uuid import UUID
 
@@ -391,7 +343,7 @@ def watched(total: int) -> Iterator[Watcher]:
         yield Watcher(progress=advance, notice=lambda sentence: console.print(sentence, style="dim"))
 
 
-def _show_pages(page: Any, columns: Any, *, limit: int, as_json: bool, noun: str) -> None:
+def show_pages(page: Any, columns: Any, *, limit: int, as_json: bool, noun: str) -> None:
     """Print up to `limit` rows (0: all). page(size, cursor): one page as the API gives it."""
     from drystone.cli import listing, terminal
     from drystone.cli.client import PAGE_LIMIT

@@ -61,6 +61,11 @@ def _took(job: Job) -> str:
     return f"{took.total_seconds():.1f} s"
 
 
+def _job_document(job: Job) -> str:
+    document = job["document"]
+    return "" if document is None else document["title"] or document["name"] or document["id"]
+
+
 DOCUMENTS: Sequence[Column[Document]] = (
     Column("id", lambda d: d["id"]),
     Column("state", lambda d: d["state"]),
@@ -77,7 +82,8 @@ JOBS: Sequence[Column[Job]] = (
     Column("attempt", lambda j: str(j["attempt"]), 92, right=True),
     Column("queued", lambda j: _time(j["created_at"]), 84, plain=lambda j: j["created_at"]),
     Column("took", _took, 100, right=True),
-    Column("subject", lambda j: j["subject_id"], 136),
+    Column("document", _job_document, 124),
+    Column("subject", lambda j: j["subject_id"], 176),
 )
 
 

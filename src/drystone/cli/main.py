@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from drystone import __version__
-from drystone.cli import data, database, deletions, doctor, environment, export, snapshot, stack, upkeep, verify
+from drystone.cli import data, database, deletions, doctor, environment, export, jobs, snapshot, stack, upkeep, verify
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
 _EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
@@ -37,7 +37,7 @@ app.command("add", rich_help_panel=_DATA)(data.add)
 app.command("sync", rich_help_panel=_DATA)(upkeep.sync)
 app.command("search", rich_help_panel=_DATA)(data.search)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
-app.add_typer(data.jobs, name="jobs", rich_help_panel=_DATA)
+app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
 app.add_typer(database.db, name="db", rich_help_panel=_CARE)
 app.add_typer(database.model, name="model", rich_help_panel=_CARE)
 app.add_typer(environment.env, name="env", rich_help_panel=_CARE)

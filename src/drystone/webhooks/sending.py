@@ -172,7 +172,11 @@ async def _give_up(
     await jobs.fail(
         session,
         claim,
-        Invalid("webhook.undeliverable", why, hint='mend the server, then PATCH the webhook with {"enabled": true}'),
+        Invalid(
+            "webhook.undeliverable",
+            f"The call was given up. {why}",
+            hint='mend the server, then PATCH the webhook with {"enabled": true}',
+        ),
     )
 
 

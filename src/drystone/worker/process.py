@@ -209,7 +209,13 @@ class Process:
         await self._release(claim, error, delay_s=2.0**claim.poison_tries, poison=True)
 
     async def _give_back(self, claim: Claim, exc: Exception) -> None:
-        error = exc if isinstance(exc, DrystoneError) else Unavailable("job.deadline", "It took too long.")
+        error = (
+            exc
+            if isinstance(exc, DrystoneError)
+            else Unavailable(
+                "job.deadline", "It took too long.", hint="it is tried again; split the file if that goes on"
+            )
+        )
         delay_s = min(60.0, 2.0 ** min(claim.transient_tries, 6)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
         until = time.monotonic() + self._settings.worker.lease_s
         while True:

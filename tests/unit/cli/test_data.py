@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from drystone.cli import data
+from drystone.cli import data, jobs
 from drystone.core.errors import Invalid
 
 
@@ -37,7 +37,7 @@ def test_no_attributes_are_nothing_to_send() -> None:
     assert data.attributes(None) is None
 
 
-@pytest.mark.parametrize(("group", "command"), [(data.documents, "list"), (data.jobs, "list")])
+@pytest.mark.parametrize(("group", "command"), [(data.documents, "list"), (jobs.jobs, "list")])
 def test_a_group_alone_lists(group: object, command: str) -> None:
     """--bad is refused as an option of `list`: without the default the group itself would refuse it."""
     result = CliRunner().invoke(group, ["--bad"])  # type: ignore[arg-type]  # a Typer; parametrize knows objects only

@@ -1,0 +1,118 @@
+"""`drystone jobs --watch`: a live table on a terminal, one line a look elsewhere. Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from drystone.cli import terminal
+from drystone.cli.answers import Job, QueueState
+
+if TYPE_CHECKING:
+    from drystone.cli.client import Client
+
+_LOOK_S = 1.0
+_SHOWN = 10
+
+
+def watch(client: Client) -> None:
+    """Show how the queue moves until it is interrupted."""
+    try:
+        if terminal.is_terminal():
+            _watch_live(client)
+        else:
+            _watch_plainly(client)
+    except KeyboardInterrupt:
+        return  # what was to be seen has been seen
+
+
+def _watch_live(client: Client) -> None:
+    from rich.live import Live
+
+    with Live(console=terminal.out(), auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(_screen(client.queue(), _failures(client)), refresh=True)
+            time.sleep(_LOOK_S)
+
+
+def _watch_plainly(client: Client) -> None:
+    terminal.print_row("time", "due", "oldest_s", "running", "failed_recently", "jobs_per_s", "empty_in_s")
+    while True:
+        queue = client.queue()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        cells = (queue["due"], queue["oldest_s"], len(queue["running"]), queue["failed_recently"])
+        terminal.print_row(now, *cells, queue["jobs_per_s"], queue["empty_in_s"])
+        sys.stdout.flush()
+        time.sleep(_LOOK_S)
+
+
+def _failures(client: Client) -> Sequence[Job]:
+    return client.jobs(state="failed", newer_than="1d", limit=5)["items"]
+
+
+def _screen(queue: QueueState, failures: Sequence[Job]) -> Any:
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Any] = [Text(_summary(queue), "bold")]
+    if queue["running"]:
+        running = sorted(queue["running"], key=lambda job: job["started_at"] or "")
+        rows = [(_name(job), job["kind"], str(job["attempt"]), _lease(job), _worker(job)) for job in running[:_SHOWN]]
+        parts.append(_table(("running", "kind", "attempt", "lease", "worker"), rows))
+        if len(running) > _SHOWN:
+            parts.append(Text(f"and {len(running) - _SHOWN} more", "dim"))
+    if failures:
+        why = [(_name(job), job["error"]["message"] if job["error"] else "", job["id"]) for job in failures]
+        parts.append(_table(("failed lately", "why", "job"), why))
+    return Group(*parts)
+
+
+def _summary(queue: QueueState) -> str:
+    said = [f"{queue['due']} due"]
+    if queue["due"]:
+        said.append(f"the oldest for {_span(queue['oldest_s'])}")
+    if queue["later"]:
+        said.append(f"{queue['later']} later")
+    said += [f"{len(queue['running'])} running", f"{queue['jobs_per_s']:g} jobs/s"]
+    if queue["due"] and queue["empty_in_s"] is not None:
+        said.append(f"empty in {_span(queue['empty_in_s'])}")
+    return ", ".join(said)
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(Text(terminal.clean(str(cell))) for cell in row))
+    return table
+
+
+def _name(job: Job) -> str:
+    document = job["document"]
+    return job["subject_id"] if document is None else document["title"] or document["name"] or document["id"]
+
+
+def _lease(job: Job) -> str:
+    if job["lease"] is None:
+        return ""
+    left_s = (datetime.fromisoformat(job["lease"]["until"]) - datetime.now(UTC)).total_seconds()
+    return f"{_span(left_s)} left" if left_s > 0 else "over"
+
+
+def _worker(job: Job) -> str:
+    return str(job["lease"]["worker"]) if job["lease"] else ""
+
+
+def _span(seconds: float) -> str:
+    """Seconds for people: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
