@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.faults.network import Network
 
 from drystone.adapters.objects import Objects
 from drystone.core.errors import NotFound, Unavailable
@@ -313,3 +314,21 @@ async def test_a_dead_store_is_unavailable_within_five_seconds(request: pytest.F
         assert answer.code == "objects.unavailable"
         assert answer.values["retry_after_s"] > 0
     assert took_s < 5
+
+
+@pytest.mark.parametrize("size", [2_000, 12_000_000])
+async def test_bytes_that_change_on_their_way_to_the_store_are_refused(settings: Settings, size: int) -> None:
+    body = random_body(size)
+    with Network() as network:
+        network.proxy.target_port = settings.s3.parts.port
+        behind = settings.s3.model_copy(update={"endpoint_url": f"http://127.0.0.1:{network.proxy.port}"})
+        objects = Objects.open_s3(behind)
+
+        network.proxy.disturbance = "wrong requests"
+        with pytest.raises(Unavailable):
+            await objects.put(sha256(body), body)
+        network.proxy.disturbance = ""
+
+        assert network.proxy.disturbed["wrong requests"] > 0
+        assert await objects.put(sha256(body), body)
+        assert await objects.get(sha256(body)) == body

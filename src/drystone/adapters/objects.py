@@ -82,6 +82,9 @@ class Objects:
             credential_provider=_credentials(settings),
             skip_signature=False,
             virtual_hosted_style_request=False,
+            # SeaweedFS compares the body with this header and not with the hash in the signature: without it, bytes
+            # that changed on their way were kept, and acknowledged.
+            checksum_algorithm="SHA256",
             client_options=_client_options(url),
             retry_config=_RETRIES,
         )
