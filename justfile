@@ -38,6 +38,10 @@ test *args:
 unit *args:
     .venv/bin/python -m pytest tests/unit {{args}}
 
+# Every fault once, against a whole stack; `--cells 500 --seed 7` draws many, `--batch 1000 --every 10` disturbs one batch
+faults *args:
+    .venv/bin/python -m tests.faults {{args}}
+
 # A new migration, empty
 migration what:
     .venv/bin/alembic revision -m "{{what}}"
