@@ -6,13 +6,14 @@ One transaction per request or job step, committed before the reply. Domain code
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 from pgvector.asyncpg import register_vector
 from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -30,6 +31,8 @@ _CONNECTION_LOST = (
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What asyncpg says of a connection whose server died in the midst of a conversation, before the socket tells.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -75,11 +78,18 @@ def make_engine(
         },
     )
     event.listen(engine.sync_engine, "connect", _register_vector_types)
+    event.listen(engine.sync_engine, "handle_error", _distrust)
     return engine
 
 
 def _register_vector_types(connection: Any, _record: Any) -> None:
     connection.run_async(register_vector)
+
+
+def _distrust(context: ExceptionContext) -> None:
+    """A connection that has lost the thread is never used again; SQLAlchemy would put it back into the pool."""
+    if any(isinstance(cause, asyncpg.InternalClientError) for cause in _causes(context.original_exception)):
+        context.is_disconnect = True
 
 
 def make_sessions(engine: AsyncEngine) -> Sessions:
@@ -137,12 +147,14 @@ def is_connection_loss(exc: BaseException) -> bool:
         return True
     if isinstance(exc, InterfaceError | OperationalError) and getattr(exc, "connection_invalidated", False):
         return True
-    cause: BaseException | None = getattr(exc, "orig", None)
-    while cause is not None:
-        if isinstance(cause, _CONNECTION_LOST):
-            return True
-        cause = cause.__cause__
-    return False
+    return any(isinstance(cause, _CONNECTION_LOST) for cause in _causes(getattr(exc, "orig", None)))
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what caused it, and what caused that."""
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__
 
 
 async def _run_quietly(callback: AfterCommit) -> None:
