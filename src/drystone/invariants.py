@@ -104,6 +104,7 @@ async def check(sessions: Sessions, objects: Objects, limits: Limits) -> Verdict
     verdict = Verdict(checked=dict.fromkeys(CHECKS, 0))
     async with transaction(sessions) as session:
         await session.execute(text("set transaction isolation level repeatable read, read only"))
+        await session.execute(text("set local idle_in_transaction_session_timeout = 0"))  # the store is asked meanwhile
         scene = _Scene(session, sessions, objects, limits)
         for one in CHECKS.values():
             async with aclosing(one(scene)) as violations:

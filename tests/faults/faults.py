@@ -294,9 +294,22 @@ async def _pause_redis(scene: Scene) -> str:
     os.kill(pid, signal.SIGSTOP)
     try:
         await asyncio.to_thread(until, lambda: is_halted(pid), "Redis to stand still")
-        return f"pid {pid} halted; " + await _uploads_go_on(scene)
+        health = await _health_without(scene.site, "redis")
+        return f"pid {pid} halted; {health}; " + await _uploads_go_on(scene)
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+async def _health_without(site: Site, name: str) -> str:
+    """/health answers within 3 s, with 503 and the name of what is away."""
+    began = time.monotonic()
+    async with site.client() as client:
+        answer = await client.get("/health", timeout=30)
+    seconds = time.monotonic() - began
+    away = [check["name"] for check in answer.json()["checks"] if not check["ok"]]
+    if answer.status_code != 503 or name not in away or seconds > 3.5:
+        raise AssertionError(f"/health: {answer.status_code} after {seconds:.1f} s, away: {away}")
+    return f"/health said so after {seconds:.1f} s"
 
 
 async def _fill_redis(scene: Scene) -> str:

@@ -37,7 +37,11 @@ _CONNECTION_LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
+# A process that is halted, or on a machine that is gone, lets go of what its transaction holds after so long. None of ours
+# waits for anything else while one is open, but for the store's answer to the removal of a blob.
+IDLE_IN_TRANSACTION_S = 15
 
 
 def driver_url(url: str) -> str:
@@ -53,7 +57,7 @@ def make_engine(
     application_name: str = "drystone",
     parameters: Mapping[str, str] | None = None,
 ) -> AsyncEngine:
-    """An engine whose connections time out after 5 s of connecting and 60 s of a statement.
+    """An engine whose connections time out after 5 s of connecting, 60 s of a statement, 15 s of an idle transaction.
 
     parameters: further settings of PostgreSQL for each connection.
 
@@ -73,6 +77,7 @@ def make_engine(
                 "application_name": application_name,
                 "jit": "off",
                 "timezone": "UTC",
+                "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
                 **(parameters or {}),
             },
         },
