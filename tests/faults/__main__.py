@@ -73,7 +73,7 @@ def _wanted(options: argparse.Namespace) -> Iterator[tuple[int, Fault, int]]:
     if options.batch and not options.cells:
         return
     words = (options.only or "").split(",")
-    chosen = [fault for word in words for fault in FAULTS.values() if word in fault.name]
+    chosen = list({fault.name: fault for word in words for fault in FAULTS.values() if word in fault.name}.values())
     if options.cells is None:
         for number, fault in enumerate(chosen):
             yield number, fault, options.seed * 1000 + number

@@ -111,9 +111,11 @@ async def _reached(scene: Scene, point: str, *, timeout_s: float = 90) -> str:
             (scene.site.crash / point).unlink(missing_ok=True)
             raise NotProven(f"nobody came to {point} within {timeout_s:.0f} s")
         await _come_by(scene, point)
+    killed = crash_points.victims(scene.site.crash, point)
+    await asyncio.to_thread(until, lambda: all(is_gone(pid) for pid in killed), f"the end of {killed}")
     for path in scene.site.crash.glob(f"{point}.reached.*"):
         path.unlink()
-    return f"{point} reached by pid {pids[0]}"
+    return f"{point} reached by pid {pids[0]}" + (f", its child {killed[0]} is gone" if killed else "")
 
 
 async def _come_by(scene: Scene, point: str) -> None:
@@ -239,7 +241,7 @@ async def _quarantine(scene: Scene) -> str:
     body = make_body(scene.chance, word, "html", sentences=20_000)
     kept = await scene.workload.upload(word, body, word, suffix="html", fails_with="document.quarantined")
     told = await _failed(scene, kept.id)
-    deaths = len(crash_points.reached(scene.site.crash, "mid_parse"))
+    deaths = len(set(crash_points.victims(scene.site.crash, "mid_parse")))
     for path in scene.site.crash.glob("mid_parse*"):
         path.unlink()
     if deaths != 3:
@@ -490,16 +492,30 @@ async def _upload_while_swept(scene: Scene) -> str:
     body = make_body(scene.chance, word, "txt")
     sha256 = hashlib.sha256(body).digest()
     await scene.site.objects().put(sha256, body)
-    await _until_swept(scene, sha256)
-    async with _halted_at(scene, "before_blob_delete") as pid:
-        upload = asyncio.create_task(scene.workload.upload(word, body, word))
-        await asyncio.wait({upload}, timeout=2)
-        was_waiting = not upload.done()
-    await upload
-    return f"uploaded while {pid} stood before removing a blob; {'waited' if was_waiting else 'did not wait'} for it"
+    await _until_old(scene, sha256)
+    while True:
+        async with _halted_at(scene, "before_blob_delete") as pid:
+            if not await _is_locked(scene.site, sha256):
+                continue  # it is about to remove another orphan
+            upload = asyncio.create_task(scene.workload.upload(word, body, word))
+            await asyncio.wait({upload}, timeout=2)
+            if upload.done():
+                raise AssertionError("the upload of a blob did not wait for its removal")
+        await upload
+        return f"uploaded while {pid} stood before removing the same bytes, and waited for it"
 
 
-async def _until_swept(scene: Scene, sha256: bytes) -> None:
+async def _is_locked(site: Site, sha256: bytes) -> bool:
+    """Whether the sweep holds this blob."""
+    rows = await site.ask(
+        "select 1 from pg_locks where locktype = 'advisory' and granted"
+        " and (classid::bigint << 32) | objid::bigint = hashtextextended(encode($1::bytea, 'hex'), 7355002)",
+        sha256,
+    )
+    return bool(rows)
+
+
+async def _until_old(scene: Scene, sha256: bytes) -> None:
     """Let the orphan get as old as its grace, but for a second."""
     store: S3Store = s3_store(scene.site.settings)
     key = f"sha256/{sha256.hex()[:2]}/{sha256.hex()}"

@@ -15,6 +15,14 @@ import pytest
 from drystone.core import crash_points
 
 SOURCE = Path(crash_points.__file__).parent.parent
+FORK_AND_WAIT = """
+import os, signal
+child = os.fork()
+if not child:
+    signal.pause()
+print(child, flush=True)
+print(os.WTERMSIG(os.waitpid(child, 0)[1]), flush=True)
+"""
 PASS_TWICE = """
 import sys
 from pathlib import Path
@@ -77,12 +85,18 @@ def test_another_point_is_passed(armed: Path) -> None:
 
 def test_a_child_is_killed_only_where_one_is_waited_for(armed: Path) -> None:
     crash_points.order(armed, "mid_parse", "kill_child")
-    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    forker = subprocess.Popen([sys.executable, "-c", FORK_AND_WAIT], stdout=subprocess.PIPE, text=True)
+    assert forker.stdout
+    child = int(forker.stdout.readline())
 
     crash_points.reach("mid_parse")
-    crash_points.reach("mid_parse", child=child.pid)
+    assert crash_points.reached(armed, "mid_parse") == []
+    crash_points.reach("mid_parse", forker=forker.pid)
 
-    assert child.wait(10) == -signal.SIGKILL
+    assert forker.stdout.readline() == f"{signal.SIGKILL.value}\n"
+    assert crash_points.victims(armed, "mid_parse") == [child]
+    assert forker.wait(10) == 0
+    forker.stdout.close()
 
 
 def test_every_point_stands_in_the_code_and_every_one_in_the_code_is_known() -> None:

@@ -29,7 +29,7 @@ POINTS = (
     "before_blob_delete",
     "after_blob_delete",
 )
-# kill, halt: this process by SIGKILL, SIGSTOP. kill_child: the child that is being waited for. fail: raise Armed.
+# kill, halt: this process by SIGKILL, SIGSTOP. kill_child: the child that works for it there. fail: raise Armed.
 ACTS = ("kill", "halt", "kill_child", "fail")
 
 _folder: Path | None = None
@@ -45,10 +45,10 @@ def arm(folder: Path | None) -> None:
     _folder = folder
 
 
-def reach(name: str, *, child: int | None = None) -> None:
-    """Say that this process has come to the point `name`. child: the pid of a child that works for it there."""
+def reach(name: str, *, forker: int | None = None) -> None:
+    """Say that this process has come to the point `name`. forker: the process whose fork works for it there."""
     if _folder is not None:
-        _pass(_folder, name, child)
+        _pass(_folder, name, forker)
 
 
 def order(folder: Path, name: str, act: str, *, skip: int = 0, times: int = 1) -> None:
@@ -65,21 +65,44 @@ def reached(folder: Path, name: str) -> list[int]:
     return sorted(int(path.name.split(".")[2]) for path in folder.glob(f"{name}.reached.*"))
 
 
-def _pass(folder: Path, name: str, child: int | None) -> None:
+def victims(folder: Path, name: str) -> list[int]:
+    """The pids of the children that were killed at this point."""
+    said = [path.read_text().split() for path in folder.glob(f"{name}.reached.*")]
+    return [int(words[3]) for words in said if words[0] == "kill_child"]
+
+
+def _pass(folder: Path, name: str, forker: int | None) -> None:
     mine = folder / f".{name}.{os.getpid()}"
     try:
         (folder / name).rename(mine)  # one process has it, however many pass at once
     except FileNotFoundError:
         return
     act, skip, times = mine.read_text().split()
+    child = _fork_of(forker) if act == "kill_child" else None
     if int(skip) > 0 or (act == "kill_child" and child is None):
-        order(folder, name, act, skip=max(0, int(skip) - 1), times=int(times))
         mine.unlink()
+        order(folder, name, act, skip=max(0, int(skip) - 1), times=int(times))
         return
     if int(times) > 1:
         order(folder, name, act, times=int(times) - 1)
+    mine.write_text(f"{act} {skip} {times} {child or os.getpid()}")
     mine.rename(folder / f"{name}.reached.{os.getpid()}.{times}")
     _act(act, name, child)
+
+
+def _fork_of(forker: int | None) -> int | None:
+    """The pid, as this process sees it, of the last fork of the last descendant; a namespace would say another."""
+    line, pid = b"", forker
+    while pid is not None:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            now = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return None
+        if not children:
+            return pid if now == line else None
+        line, pid = now, int(children[-1])
+    return None
 
 
 def _act(act: str, name: str, child: int | None) -> None:

@@ -240,10 +240,9 @@ class _Zygote:
                 raise _ZygoteGone from exc
             finally:
                 os.close(write_fd)
-            started = await self._reply()
-            if started is None:
+            if await self._reply() is None:
                 raise _ZygoteGone
-            crash_points.reach("mid_parse", child=started["pid"])
+            crash_points.reach("mid_parse", forker=self._process.pid)
             output, is_too_long = await _drain(outcome, max_bytes)
         finally:
             os.close(outcome)
