@@ -127,7 +127,8 @@ async def _come_by(scene: Scene, point: str) -> None:
         await asyncio.sleep(1)
         return
     body = make_body(scene.chance, word, "txt", sentences=1500 if point == "mid_embed" else 0)
-    upload = asyncio.create_task(scene.workload.upload(word, body, word))
+    sending = scene.workload.upload_archive(word) if point == "mid_unpack" else scene.workload.upload(word, body, word)
+    upload = asyncio.create_task(sending)
     while not upload.done() and not crash_points.reached(scene.site.crash, point):
         await asyncio.sleep(0.05)
     if upload.done():
@@ -532,6 +533,7 @@ _WORKER_POINTS = (
     "before_publish",
     "mid_publish",
     "after_publish",
+    "mid_unpack",
     "mid_purge",
     "mid_sweep",
     "before_blob_delete",

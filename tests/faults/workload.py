@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import random
 import time
+import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,12 +24,16 @@ _SENTENCE = "The wall of field {n} stands without mortar since {year}, and {word
 
 @dataclass
 class Kept:
-    """A document that was acknowledged and not deleted since. word: stands in it and nowhere else."""
+    """A document that was acknowledged and not deleted since. word: stands in it and nowhere else.
+
+    members: of an archive, a word of each; it has no text itself.
+    """
 
     id: str
     sha256: str
     word: str
     fails_with: str | None = None
+    members: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,6 +88,17 @@ class Workload:
         """Send a file, under the external id `key`, until it is acknowledged."""
         return await self._upload(self.collection, key, body, word, suffix=suffix, fails_with=fails_with)
 
+    async def upload_archive(self, key: str) -> Kept:
+        """Send a ZIP of three documents."""
+        words = (self.word(), self.word(), self.word())
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
+            for word in words:
+                archive.writestr(f"folder/{word}.txt", make_body(self._random, word, "txt"))
+        kept = await self.upload(key, body.getvalue(), self.word(), suffix="zip")
+        kept.members = words
+        return kept
+
     async def delete(self, key: str, collection: str | None = None) -> None:
         """Delete what stands under a key until that is acknowledged."""
         place = (collection or self.collection, key)
@@ -114,6 +131,7 @@ class Workload:
             "nameless": 2,
             "collection": 1,
             "large": 1,
+            "archive": 1,
         }
         kind = chance.choices(list(kinds), list(kinds.values()))[0]
         if kind in ("replace", "again", "delete") and not mine:
@@ -125,6 +143,9 @@ class Workload:
         elif kind == "delete":
             await self.delete(key)
             mine.remove(key)
+        elif kind == "archive":
+            await self.upload_archive(key)
+            mine.append(key)
         elif kind == "nameless":
             body = make_body(chance, word, "txt")
             first = await self._upload(self.collection, None, body, word)
@@ -241,7 +262,12 @@ async def broken_promises(client: httpx.AsyncClient, promises: Promises, *, sear
         answer = await client.get(f"/api/v1/documents/{document_id}")
         if answer.status_code != 404:
             wrong.append(f"resurrected: {document_id}: {answer.status_code}")
-    ready = [(place[0], kept) for place, kept in promises.kept.items() if not kept.fails_with]
+    archives = [(place[0], kept) for place, kept in promises.kept.items() if kept.members]
+    for collection, kept in archives[:search_for]:
+        for word in kept.members:
+            if not _ids(await _search(client, collection, word)):
+                wrong.append(f"not found: the member of {kept.id} with {word}")
+    ready = [(place[0], kept) for place, kept in promises.kept.items() if not kept.fails_with and not kept.members]
     for collection, kept in ready[:search_for]:
         text = await client.get(f"/api/v1/documents/{kept.id}/text")
         if kept.word not in text.text:
