@@ -261,11 +261,20 @@ async def until_idle(site: Site, *, timeout_s: float = 120) -> float:
                 health = await client.get("/health/ready")
             if said == 0 and health.status_code == 200:
                 return time.monotonic() - began
-            said = f"{said} jobs left; {health.text[:400]}"
+            away = [f"{check['name']}: {check['detail']}" for check in health.json()["checks"] if not check["ok"]]
+            said = f"{said} jobs left; away: {', '.join(away) or 'nothing'}; {await _jobs_left(site)}"
         except Exception as exc:  # noqa: BLE001  whatever a server says while it comes back
             said = repr(exc)
         await asyncio.sleep(0.25)
     raise AssertionError(f"not settled within {timeout_s:.0f} s: {said}")
+
+
+async def _jobs_left(site: Site) -> str:
+    rows = await site.ask(
+        "select kind, state, worker, error_code, count(*) as n, max(attempt) as attempt, min(run_after - now())::text as due"
+        " from jobs where state in ('queued', 'running') group by 1, 2, 3, 4 order by n desc limit 6"
+    )
+    return "; ".join(", ".join(f"{name} {value}" for name, value in row.items()) for row in rows)
 
 
 # --- Redis
