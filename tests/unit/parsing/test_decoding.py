@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from drystone.adapters.parsing import media_type_of
 from drystone.adapters.parsing.decoding import decode
 
 # The first article of the Universal Declaration of Human Rights, or a well-known first sentence.
@@ -32,6 +33,24 @@ _CASES = [(text, encoding) for text, encodings in _SAMPLES.values() for encoding
 @pytest.mark.parametrize(("text", "encoding"), _CASES)
 def test_an_old_encoding_is_found_from_one_sentence(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
+)
+@pytest.mark.parametrize("language", ["en", "de", "ru", "el", "he", "ar", "th", "ja", "zh-hans", "zh-hant", "ko"])
+def test_unicode_is_found_with_and_without_its_mark(language: str, encoding: str) -> None:
+    text = f"{_SAMPLES[language][0]}\n{_SAMPLES[language][0]}"
+
+    assert decode(text.encode(encoding)) == text
+    assert media_type_of("a.txt", None, text.encode(encoding)) == "text/plain"
+
+
+@pytest.mark.parametrize(
+    "body", [b"a log line\0 with zeros\0 in it\n" * 20, "Größe\0 und\0 Übermaß".encode("cp1252") * 20]
+)
+def test_a_stray_zero_does_not_make_utf_16(body: bytes) -> None:
+    assert decode(body).replace("\0", "").startswith(("a log line with", "Größe und"))
 
 
 @pytest.mark.parametrize(("text", "encoding"), _CASES)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
-from drystone.adapters.parsing.formats import looks_like_utf16
+from drystone.adapters.parsing.formats import looks_like_unicode
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -41,7 +41,7 @@ def decode(body: bytes, declared: str | None = None) -> str:
     for mark, encoding in _BOMS:
         if body.startswith(mark):
             return body[len(mark) :].decode(encoding, "replace")
-    if byte_order := looks_like_utf16(body):
+    if byte_order := looks_like_unicode(body):
         return body.decode(byte_order, "replace")
     if _ISO_2022.search(body) and (text := _try(body, "iso2022_jp_2")) is not None:
         return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,8 +13,10 @@ from typing import Literal
 from drystone.core.errors import Invalid
 
 Family = Literal["text", "pdf", "rtf", "zip", "office"]
+Encoding = Literal["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 Sniffed = Literal["empty", "text", "html", "xml", "rtf", "pdf", "zip", "ole", "binary"]
 
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _POWERPOINT = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -175,24 +178,44 @@ def _sniff_markup(head: bytes) -> Sniffed:
 
 
 def _is_binary(head: bytes) -> bool:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or looks_like_utf16(head):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")) or looks_like_unicode(head):
         return False
     controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b") + head.count(0x7F)
     return controls * 200 > len(head)
 
 
-def looks_like_utf16(data: bytes) -> Literal["utf-16-le", "utf-16-be"] | None:
-    """The byte order of UTF-16 without a mark, judged by where its zero bytes stand."""
-    sample = data[: min(len(data), 4096) & ~1]
-    if len(sample) < 4:
+def looks_like_unicode(data: bytes) -> Encoding | None:
+    """UTF-32 or UTF-16 without a mark and its byte order, judged by where its zero bytes and high bytes stand."""
+    sample = data[: min(len(data), 4096) & ~3] or data[:2]
+    if len(sample) < 4 or not _CONTROLS.search(sample):
         return None
+    for encoding, high, higher in (("utf-32-le", 3, 2), ("utf-32-be", 0, 1)):
+        if not any(sample[high::4]) and max(sample[higher::4]) <= 0x10:
+            return encoding  # type: ignore[return-value]  # one of the two above
     units = len(sample) // 2
     even, odd = sample[::2].count(0), sample[1::2].count(0)
     if odd > units * 0.4 and even < units * 0.05:
         return "utf-16-le"
     if even > units * 0.4 and odd < units * 0.05:
         return "utf-16-be"
-    return None
+    if sum(map(_is_printable_ascii, sample)) > len(sample) * 0.9:
+        return None
+    little, big = _likeness(sample[1::2]), _likeness(sample[::2])
+    return None if little == big else "utf-16-le" if little > big else "utf-16-be"
+
+
+def _is_printable_ascii(byte: int) -> bool:
+    return 0x20 <= byte < 0x7F or byte in b"\t\n\r"
+
+
+def _likeness(high: bytes) -> int:
+    """How well these could be the high bytes of a text: 2 for one alphabet, 1 for ideographs or syllables, else 0."""
+    own = [byte for byte in high if byte not in (0x00, 0x20, 0x30, 0xFF)]  # ASCII, punctuation, kana, wide forms
+    alphabet = sum(count for _, count in Counter(own).most_common(2))
+    if max(own, default=0) < 0x20 and alphabet >= len(own) * 0.95:
+        return 2
+    ideographs, syllables = (sum(low <= byte <= top for byte in own) for low, top in ((0x4E, 0x9F), (0xAC, 0xD7)))
+    return int(max(ideographs, syllables) >= len(own) * 0.95)
 
 
 def _expected(declared: str, suffix: str) -> Format | None:
