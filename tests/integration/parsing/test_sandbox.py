@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import os
 import signal
@@ -19,7 +20,7 @@ import psutil
 import pypdf
 import pytest
 
-from drystone.adapters.parsing import SUPPORTED, Parsed, Parser, ParserDied
+from drystone.adapters.parsing import SUPPORTED, Parsed, Parser, ParserDied, sandbox
 from drystone.core.errors import Invalid
 from drystone.core.settings import ParsingSettings
 
@@ -312,6 +313,86 @@ async def test_a_pdf_that_aborts_one_library_is_read_by_the_other(parser: Parser
     parsed = await running
     assert parsed.parser.startswith("pypdf-")
     assert len(parsed.page_starts) == 200
+
+
+async def test_a_library_that_falls_over_late_is_not_asked_again(parser: Parser) -> None:
+    parser = Parser(_limits(PARSE_WALL_S=2))  # late: after 0.83 s
+    try:
+        running = asyncio.create_task(parser.parse(_SLOW_PAGE, "text/html"))
+        child = await _until(_a_child)
+        await _until(lambda: time.time() - child.create_time() > 1)
+        child.send_signal(signal.SIGSEGV)
+
+        with pytest.raises(Invalid) as caught:
+            await running
+        assert caught.value.code == "parse.crashed"
+    finally:
+        await parser.aclose()
+
+
+async def test_a_child_has_no_network_and_with_bubblewrap_no_other_processes(parser: Parser) -> None:
+    running = asyncio.create_task(parser.parse(_SLOW_PAGE, "text/html"))
+    child = await _until(_a_child)
+    spaces = {
+        name: _namespace(child.pid, name) != _namespace(os.getpid(), name) for name in ("net", "ipc", "pid", "mnt")
+    }
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    if not spaces["net"]:
+        pytest.skip("this system lets an ordinary process make no namespaces")
+    assert spaces["ipc"]
+    if sandbox._bubblewrap():
+        assert spaces == dict.fromkeys(spaces, True)
+
+
+def _namespace(pid: int, name: str) -> str:
+    return str(Path(f"/proc/{pid}/ns/{name}").readlink())
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            archive.writestr(name, body)
+    return out.getvalue()
+
+
+async def test_an_archive_gives_its_members_one_by_one(parser: Parser) -> None:
+    body = _zip({"a/": b"", "a/größe.txt": b"first", "b.md": b"# second", "photo.png": b"\x89PNG\0\0\1"})
+
+    async with parser.archive(body) as archive:
+        members = {member.path: member for member in archive.members}
+        assert list(members) == ["a/größe.txt", "b.md", "photo.png"]
+        assert await archive.read(members["b.md"]) == b"# second"
+        assert await archive.read(members["a/größe.txt"]) == b"first"
+        assert members["a/größe.txt"].sha256 == hashlib.sha256(b"first").digest()
+        assert members["b.md"].refused is None
+        refused = members["photo.png"].refused
+        assert refused is not None
+        assert refused.code == "document.unsupported_type"
+        assert (await parser.parse(b"between", "text/plain")).text == "between"
+
+
+async def test_names_in_old_archives_are_in_some_encoding_of_their_time(parser: Parser) -> None:
+    for encoding, name in (
+        ("cp932", "石垣は漆喰を使わずに積まれた壁.txt"),
+        ("utf-8", "größe.txt"),
+        ("cp850", "größe und übermaß.txt"),
+    ):
+        plain = "n" * len(name.encode(encoding))
+        body = _zip({plain: b"words"}).replace(plain.encode(), name.encode(encoding))
+        async with parser.archive(body) as archive:
+            assert [member.path for member in archive.members] == [name]
+
+
+async def test_an_archive_that_is_none_is_corrupt_and_an_empty_one_holds_nothing(parser: Parser) -> None:
+    for body, code in ((b"PK\x03\x04 no zip", "document.corrupt"), (_zip({"a/": b""}), "document.no_text")):
+        with pytest.raises(Invalid) as caught:
+            async with parser.archive(body):
+                pass
+        assert caught.value.code == code
 
 
 _PARENT = """

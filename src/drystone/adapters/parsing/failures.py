@@ -60,6 +60,9 @@ _REASONS: dict[str, _Reason] = {
         "The file is in a binary format of old Office programs, which is not read.",
         "open it in the program that made it, or in LibreOffice, and save it as .docx, .xlsx or .pptx",
     ),
+    "parse.crashed": _Reason(
+        "Reading the file broke the program that reads it.", "open it in another program, save it anew and upload that"
+    ),
     "parse.timeout": _Reason("Reading the file took too long.", "split the file, or raise PARSE_WALL_S"),
     "parse.cpu_limit": _Reason(
         "Reading the file took more computing time than is allowed.", "split the file, or raise PARSE_CPU_S"

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _PACKAGE = __name__.rpartition(".")[0]
 # All tries of one document together may take this much longer than one: 75 s for the 60 s of one.
 _ALL_TRIES = 1.25
+# A library that fell over this late is not asked again by a later job: three tries must fit into those 75 s.
+_LATE_SHARE = _ALL_TRIES / 3
 # The zygote ends a child by itself; when it has not said so this much later, it is ended with the child.
 _ZYGOTE_GRACE_S = 5.0
 _MAX_HEAD_BYTES = 32 * 1024 * 1024
@@ -99,7 +101,8 @@ class Parser:
         if media_type == ARCHIVE:
             raise failure("document.no_text", "An archive has no text of its own; what is in it has.")
         async with self._turn:
-            deadline = time.monotonic() + self._limits.wall_s * _ALL_TRIES
+            started = time.monotonic()
+            deadline = started + self._limits.wall_s * _ALL_TRIES
             kind = SUPPORTED[media_type]
             with _as_file(body) as document:
                 for reader in kind.readers:
@@ -107,6 +110,9 @@ class Parser:
                     end = await self._run(document, reader, shares_child=kind.shares_child, wall_s=wall_s)
                     if end.signal not in _ABORTS or self._met_limit(end) or reader == kind.readers[-1]:
                         break
+            is_late = time.monotonic() - started > self._limits.wall_s * _LATE_SHARE
+            if end.signal in _ABORTS and is_late and not self._met_limit(end):
+                raise failure("parse.crashed")
             return _parsed(*self._judge(end))
 
     @contextlib.asynccontextmanager
