@@ -15,7 +15,7 @@ from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import NotFound
-from drystone.documents import collections, deleting
+from drystone.documents import collections, deleting, queries
 from drystone.documents.deleting import Selection
 from drystone.resources import Resources
 
@@ -231,3 +231,21 @@ async def test_a_dry_run_leaves_its_idempotency_key_free(client: httpx.AsyncClie
 
     assert [(answer.status_code, answer.json()["count"]) for answer in answers] == [(200, 1)] * 4
     assert ["idempotent-replayed" in answer.headers for answer in answers] == [False, False, False, True]
+
+
+async def test_a_purge_takes_many_small_documents_at_once_and_large_ones_one_by_one(
+    client: httpx.AsyncClient, collection: str, work: Work, sessions: Sessions
+) -> None:
+    ids = await _fill(client, collection, range(1960, 1966))
+    await work()
+    async with transaction(sessions) as session:
+        home = await session.scalar(text("select id from collections"))
+        await session.execute(text("update versions set chunk_count = 1500"))
+        await session.execute(text("update documents set deleted_at = now()"))
+
+        async def hidden(limit: int, chunks: int) -> list[str]:
+            return [str(each) for each in await queries.hidden_documents(session, home, limit=limit, chunks=chunks)]
+
+        assert await hidden(4, 1_000_000) == ids[:4]
+        assert await hidden(100, 2_000) == ids[:2]
+        assert await hidden(100, 1) == ids[:1]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
@@ -15,7 +14,7 @@ from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, Invalid
 from drystone.documents import collections, filters, queries, service
 from drystone.documents.filters import Filter
-from drystone.documents.models import PURGE_DOCUMENT, STATES, Collection, Document
+from drystone.documents.models import PURGE_DOCUMENT, STATES
 from drystone.documents.service import DocumentView
 from drystone.index import queries as index
 from drystone.jobs import service as jobs
@@ -105,31 +104,23 @@ async def delete_selection(
     return Found(count=count, sample=[], missing=missing)
 
 
-async def purge_document(session: AsyncSession, document_id: UUID) -> None:
-    """Remove the chunks and versions of a deleted document; harmless when done before."""
-    row = (
-        await session.execute(
-            select(Document.collection_id, Collection.language)
-            .join(Collection, Collection.id == Document.collection_id)
-            .where(Document.id == document_id, Document.deleted_at.is_not(None))
-            .with_for_update(of=Document)
-        )
-    ).one_or_none()
-    if row is None:
+async def purge_documents(session: AsyncSession, document_ids: Sequence[UUID]) -> None:
+    """Remove the chunks and versions of deleted documents of one collection; harmless when done before."""
+    rows = await queries.lock_deleted(session, document_ids)
+    if not rows:
         return
-    await _purge_late_members(session, document_id)
-    await index.remove_document(session, document_id, config=row.language, collection_id=row.collection_id)
-    await queries.purge(session, document_id)
+    ids = [row.id for row in rows]
+    await _purge_late_members(session, ids)
+    await index.remove_documents(session, ids, config=rows[0].language, collection_id=rows[0].collection_id)
+    await queries.purge(session, ids)
 
 
-async def _purge_late_members(session: AsyncSession, archive_id: UUID) -> None:
+async def _purge_late_members(session: AsyncSession, archive_ids: Sequence[UUID]) -> None:
     """Delete members that an archive got while the statement that deleted it was already running."""
-    late = await queries.live_ids(session, "parent_id = :id", {"id": archive_id})
-    if late:
-        condition, parameters = "parent_id = :id", {"id": archive_id}
+    condition, parameters = "parent_id = any(:ids)", {"ids": list(archive_ids)}
+    if late := await queries.live_ids(session, condition, parameters):
         await queries.tombstone(session, condition, parameters, actor="system", request_id=None)
-    for member_id in late:
-        await purge_document(session, member_id)
+        await purge_documents(session, list(late))
 
 
 async def _tombstone(

@@ -451,26 +451,49 @@ async def is_collection_deleted(session: AsyncSession, collection_id: UUID) -> b
     return await session.scalar(query) is not None
 
 
-async def hidden_documents(session: AsyncSession, collection_id: UUID, *, limit: int) -> list[UUID]:
-    """Deleted documents whose chunks are still to be removed."""
+async def hidden_documents(session: AsyncSession, collection_id: UUID, *, limit: int, chunks: int) -> list[UUID]:
+    """Deleted documents that still hold something: up to `limit`, or fewer with about so many chunks; at least one."""
+    rows = await session.scalars(_HIDDEN, {"collection_id": collection_id, "limit": limit, "chunks": chunks})
+    return list(rows.all())
+
+
+async def lock_deleted(session: AsyncSession, document_ids: Sequence[UUID]) -> Sequence[Row[UUID, UUID, str]]:
+    """(id, collection_id, language) of those of these documents that are deleted, their rows locked."""
     query = (
-        select(Document.id)
-        .where(Document.collection_id == collection_id, Document.deleted_at.is_not(None), Document.purged_at.is_(None))
-        .limit(limit)
+        select(Document.id, Document.collection_id, Collection.language)
+        .join(Collection, Collection.id == Document.collection_id)
+        .where(Document.id.in_(document_ids), Document.deleted_at.is_not(None))
+        .order_by(Document.id)
     )
-    return list((await session.scalars(query)).all())
+    return (await session.execute(query.with_for_update(of=Document))).all()
 
 
-async def purge(session: AsyncSession, document_id: UUID) -> None:
-    """Remove what is left of a deleted document but its tombstone."""
-    await remove_chunks(session, document_id)
-    await session.execute(delete(Version).where(Version.document_id == document_id))
+async def purge(session: AsyncSession, document_ids: Sequence[UUID]) -> None:
+    """Remove what is left of deleted documents but their tombstones."""
+    await session.execute(delete(Chunk).where(Chunk.document_id.in_(document_ids)))
+    await session.execute(delete(Version).where(Version.document_id.in_(document_ids)))
     await session.execute(
         update(Document)
-        .where(Document.id == document_id)
+        .where(Document.id.in_(document_ids))
         .values(purged_at=func.now(), current_version_id=None, latest_version_id=None)
     )
 
+
+_HIDDEN = text("""
+select id
+from (
+    select id, sum(chunk_count) over (order by id) - chunk_count as before
+    from (
+        select document.id, coalesce(version.chunk_count, 0) as chunk_count
+        from documents as document left join versions as version on version.id = document.current_version_id
+        where document.collection_id = :collection_id
+          and document.deleted_at is not null and document.purged_at is null
+        order by document.id limit :limit
+    ) as each
+) as summed
+where before < :chunks
+order by id
+""")
 
 _ADD_CHUNKS = text("""
 insert into chunks (collection_id, document_id, version_id, ordinal, start_offset, end_offset, page, title_path,

@@ -74,7 +74,16 @@ async def add(
 
 async def remove_document(session: AsyncSession, document_id: UUID, *, config: str, collection_id: UUID) -> None:
     """Take a document's words out, and out of the statistics. Its vectors go with its chunks (cascade)."""
-    await session.execute(_REMOVE_WORDS, {"document_id": document_id, "config": config, "collection_id": collection_id})
+    await remove_documents(session, [document_id], config=config, collection_id=collection_id)
+
+
+async def remove_documents(
+    session: AsyncSession, document_ids: Sequence[UUID], *, config: str, collection_id: UUID
+) -> None:
+    """The same for several documents of one collection, in one statement."""
+    await session.execute(
+        _REMOVE_WORDS, {"document_ids": list(document_ids), "config": config, "collection_id": collection_id}
+    )
 
 
 async def remove_collection(session: AsyncSession, collection_id: UUID) -> None:
@@ -146,7 +155,7 @@ select :collection_id, :config,
 
 _REMOVE_WORDS = text("""
 with gone as (
-    delete from lexical where document_id = :document_id returning length, terms
+    delete from lexical where document_id = any(:document_ids) returning length, terms
 ), term as (
     select lexeme, count(*) as chunks from gone, unnest(terms) group by lexeme
 )

@@ -18,7 +18,8 @@ from drystone.jobs import service as jobs
 from drystone.jobs.models import CHECK_KIND
 from drystone.jobs.queries import Claim, lock_held
 
-_PURGE_AT_ONCE = 100
+# In one transaction: seconds of work at most, so that no statement runs into its time limit.
+_PURGE_AT_ONCE, _PURGE_CHUNKS_AT_ONCE = 500, 2_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ async def _echo(tools: Tools, claim: Claim) -> None:
 
 async def _purge_document(tools: Tools, claim: Claim) -> None:
     async with transaction(tools.sessions) as session:
-        await deleting.purge_document(session, claim.subject_id)
+        await deleting.purge_documents(session, [claim.subject_id])
         crash_points.reach("mid_purge")
         await jobs.finish(session, claim)
 
@@ -46,10 +47,11 @@ async def _purge_collection(tools: Tools, claim: Claim) -> None:
         async with transaction(tools.sessions) as session:
             if not await lock_held(session, claim.job_id, claim.attempt):
                 raise jobs.LostLease(claim.job_id)
-            hidden = await queries.hidden_documents(session, claim.subject_id, limit=_PURGE_AT_ONCE)
-            for document_id in hidden:
-                await deleting.purge_document(session, document_id)
-                crash_points.reach("mid_purge")
+            hidden = await queries.hidden_documents(
+                session, claim.subject_id, limit=_PURGE_AT_ONCE, chunks=_PURGE_CHUNKS_AT_ONCE
+            )
+            await deleting.purge_documents(session, hidden)
+            crash_points.reach("mid_purge")
             if not hidden:
                 if await queries.is_collection_deleted(session, claim.subject_id):
                     await index.remove_collection(session, claim.subject_id)
