@@ -194,6 +194,25 @@ def test_a_deleted_document_is_gone(running: dict[str, str], collection: str) ->
     assert shown.stderr.startswith(b"error: There is no document")
 
 
+def test_many_documents_are_deleted_by_filter_after_a_look_and_a_yes(
+    running: dict[str, str], collection: str, tmp_path: Path
+) -> None:
+    for year in (1950, 1960, 1970):
+        (tmp_path / f"{year}.txt").write_text(f"A wall of {year}.")
+        _json(running, "add", str(tmp_path / f"{year}.txt"), "-c", collection, "-a", f"year={year}")
+    chosen = ("documents", "delete", "-c", collection, "--filter", '{"type": "lt", "key": "year", "value": 1965}')
+
+    looked = _json(running, *chosen, "--dry-run")
+    nobody = _run(running, *chosen)
+    done = _json(running, *chosen, "--yes")
+    nothing = _run(running, "documents", "delete")
+
+    assert (looked["count"], len(looked["sample"]), done["count"]) == (2, 2, 2)
+    assert (nobody.returncode, b"hint: add --yes" in nobody.stderr) == (2, True)
+    assert len(_json(running, "documents", "-c", collection)["items"]) == 1
+    assert (nothing.returncode, b"A selection is either" in nothing.stderr) == (2, True)
+
+
 def test_nothing_found_is_said_beside_the_data_and_is_no_error(running: dict[str, str], collection: str) -> None:
     _json(running, "add", "-", "-c", collection, given=b"A wall.")
 

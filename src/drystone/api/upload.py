@@ -25,10 +25,10 @@ from starlette.requests import ClientDisconnect
 from drystone.core.errors import Invalid, Unavailable
 from drystone.core.spool import Spool
 from drystone.core.text import is_storable
+from drystone.documents import describing
 from drystone.documents.receiving import Upload
 from drystone.resources import Resources
 
-_MAX_DEPTH = 16
 _CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 # Boundaries, headers and the other fields of the form, beside the file itself.
 _FORM_BYTES = 256 * 1024
@@ -268,29 +268,10 @@ def checked_attributes(attributes: Any) -> dict[str, Any] | None:
     """The attributes, if they can be given back as they came; None stays None. Raises Invalid."""
     if attributes is None:
         return None
-    try:
-        plain = json.dumps(attributes, ensure_ascii=False, allow_nan=False)  # refuses NaN, and 1e400, which is infinite
-    except (ValueError, RecursionError) as exc:
-        raise _bad_attributes() from exc
-    if not isinstance(attributes, dict) or not is_storable(plain) or "\\u0000" in plain:
+    if not isinstance(attributes, dict):
         raise _bad_attributes()
-    if _depth(attributes) > _MAX_DEPTH:
-        raise Invalid(
-            "document.attributes_too_deep",
-            f"The attributes are nested more than {_MAX_DEPTH} levels deep.",
-            hint="only values at the top can be filtered by",
-            pointer="/attributes",
-        )
+    describing.check_attributes(attributes)
     return attributes
-
-
-def _depth(value: Any) -> int:
-    """Levels of objects and lists."""
-    deepest, level = 0, [value]
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        deepest += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
-    return deepest
 
 
 def _bad_attributes() -> Invalid:

@@ -37,10 +37,11 @@ json_build_object('id', id, 'workspace_id', workspace_id, 'kind', subject_kind, 
                   'external_id', external_id, 'sha256', encode(sha256, 'hex'), 'actor', actor, 'at', at)
 """.replace("\n", " ")
 
-# What the log lacks of a database that is down: hexadecimal, since its server then prints values without escaping them.
+# What the log lacks of a database that is down: hexadecimal, since its server then prints values without escaping them;
+# and through JSON, since one of an older schema has no such column, and exported nothing.
 UNEXPORTED = (
     f"SELECT encode(convert_to(({_LINE})::text, 'UTF8'), 'hex') AS line FROM deletions"
-    " WHERE exported_at IS NULL ORDER BY id"
+    " WHERE to_jsonb(deletions) ->> 'exported_at' IS NULL ORDER BY id"
 )
 
 

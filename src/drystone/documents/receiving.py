@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -20,15 +19,12 @@ from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.ids import new_id
-from drystone.documents import batches, blobs, collections, queries, service, versions
+from drystone.documents import batches, blobs, collections, describing, queries, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.models import FAILED, Collection, Document
 from drystone.documents.service import DocumentView
 from drystone.index.spaces import Space
 from drystone.jobs.broker import Nudger
-
-_MAX_ATTRIBUTES_BYTES = 64 * 1024
-
 
 BeforeCommit = Callable[[AsyncSession, "Received"], Awaitable[None]]
 
@@ -74,7 +70,8 @@ async def receive(
 
     The collection is made where it is missing. Identity is (collection, external_id) when one is given, otherwise
     (collection, SHA-256): the same bytes again change nothing; other bytes under one external_id are a new version.
-    batch_id: the batch that what is new belongs to. condition: about the document of that identity. before_commit: is given what came of it, in the same transaction.
+    batch_id: the batch that what is new belongs to. condition: about the document of that identity.
+    before_commit: is given what came of it, in the same transaction.
     Raises Invalid `document.unsupported_type` before anything is kept.
     """
     principal.require("write")
@@ -146,8 +143,8 @@ def _check_upload(upload: Upload, external_id: str | None, attributes: dict[str,
         raise Invalid("document.empty", "The file is empty.", hint="send a file with content", pointer="file")
     if external_id is not None and not 1 <= len(external_id) <= 512:
         raise Invalid("document.external_id_length", "An external_id has 1 to 512 characters.", pointer="external_id")
-    if attributes is not None and len(json.dumps(attributes, ensure_ascii=False).encode()) > _MAX_ATTRIBUTES_BYTES:
-        raise Invalid("document.attributes_too_large", "Attributes may take up to 64 kB.", pointer="attributes")
+    if attributes is not None:
+        describing.check_attributes(attributes)
 
 
 async def _admit(
