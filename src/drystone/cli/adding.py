@@ -13,6 +13,7 @@ from typing import Any, Literal
 from drystone.cli.answers import Document, Received
 from drystone.cli.client import Client, upload_name
 from drystone.cli.files import Source
+from drystone.cli.following import Follower
 from drystone.core.errors import Denied, DrystoneError, NotFound, Unavailable
 
 Outcome = Literal["ready", "already_there", "pending", "failed", "refused", "not_sent"]
@@ -24,6 +25,8 @@ _SHORTEST_POLL_S, _LONGEST_POLL_S = 0.15, 10.0
 # Asking may take this share of the time, so that waiting for ten thousand files does not slow them down.
 _POLL_SHARE = 0.1
 _STALL_S = 60.0
+# Without an event for so long, the API is asked what became of the documents.
+_DOUBT_S = 20.0
 
 
 @dataclass
@@ -89,7 +92,11 @@ class Watcher:
 
 @dataclass
 class Adding:
-    """One run of `add`. fields: of the upload form, the same for every file; name: instead of the file's own."""
+    """One run of `add`. fields: of the upload form, the same for every file; name: instead of the file's own.
+
+    All files are one batch, whose stream tells when each has ended; without it, and for documents that another batch
+    is about, the API is asked again and again.
+    """
 
     client: Client
     sources: Sequence[Source]
@@ -99,6 +106,15 @@ class Adding:
     concurrency: int = 4
     _items: list[Item] = field(default_factory=list, init=False)
     _waiting: dict[str, list[Item]] = field(default_factory=dict, init=False)
+    # What the stream told, also of documents whose upload was not answered yet; and those it will not tell of.
+    _told: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict, init=False)
+    _untold: set[str] = field(default_factory=set, init=False)
+    _done: queue.SimpleQueue[tuple[Item, Future[Received | None]] | tuple[str, str, dict[str, Any]]] = field(
+        default_factory=queue.SimpleQueue, init=False
+    )
+    _follower: Follower | None = field(default=None, init=False)
+    _batch: dict[str, str] = field(default_factory=dict, init=False)
+    _moved_at: float = field(default=0.0, init=False)
     _left: list[Item] = field(default_factory=list, init=False)
     _sent: int = field(default=0, init=False)
     _fatal: DrystoneError | None = field(default=None, init=False)
@@ -125,28 +141,49 @@ class Adding:
                 item.end("pending" if item.document_id else "not_sent")
         return Report(self._items, time.monotonic() - started, self._fatal)
 
+    def _follow(self) -> None:
+        try:
+            batch_id = self.client.create_batch("drystone add")
+        except DrystoneError:
+            return  # the uploads will tell what is wrong
+        self._batch = {"batch": batch_id}
+        self._follower = Follower(self.client, batch_id, lambda *told: self._done.put(told))
+        self._follower.start()
+
     def _send_all(self, pool: ThreadPoolExecutor, watcher: Watcher) -> None:
-        done: queue.SimpleQueue[tuple[Item, Future[Received | None]]] = queue.SimpleQueue()
+        if self.wait and self._items:
+            self._follow()
         for item in self._items:
             future = pool.submit(self._send, item)
-            future.add_done_callback(lambda future, item=item: done.put((item, future)))  # type: ignore[misc]  # mypy cannot infer a lambda's default
-        poll_at = moved_at = time.monotonic()
+            future.add_done_callback(lambda future, item=item: self._done.put((item, future)))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        poll_at = self._moved_at = time.monotonic()
         while self._sent < len(self._items) or (self._waiting and self._fatal is None):
             try:
-                item, future = done.get(timeout=max(0.0, min(poll_at - time.monotonic(), 1.0)))
-                self._sent += 1
-                self._accept(item, future.result())
-                moved_at = time.monotonic()
+                self._take(self._done.get(timeout=max(0.0, min(poll_at - time.monotonic(), 1.0))))
             except queue.Empty:
                 if time.monotonic() >= poll_at:
                     before = len(self._waiting)
                     poll_at = time.monotonic() + self._poll()
-                    moved_at = time.monotonic() if len(self._waiting) < before else moved_at
-                if self._waiting and time.monotonic() - moved_at > _STALL_S:
+                    self._moved_at = time.monotonic() if len(self._waiting) < before else self._moved_at
+                if self._waiting and time.monotonic() - self._moved_at > _STALL_S:
                     watcher.notice(f"no file became ready for {_STALL_S:.0f} s: does the worker run? (drystone status)")
-                    moved_at = time.monotonic()
+                    self._moved_at = time.monotonic()
             watcher.progress(self._sent, self._sent - sum(map(len, self._waiting.values())))
         self._tell_failed()
+
+    def _take(self, done: tuple[Item, Future[Received | None]] | tuple[str, str, dict[str, Any]]) -> None:
+        self._moved_at = time.monotonic()
+        if len(done) == 2:
+            self._sent += 1
+            self._accept(done[0], done[1].result())
+            return
+        document_id, kind, data = done
+        if kind == "document.failed" and not data.get("message"):
+            self._untold.add(document_id)  # an event without a reason: the document has it
+            return
+        self._told[document_id] = (kind, data)
+        for item in self._waiting.pop(document_id, []):
+            _settle_told(item, kind, data)
 
     def _send(self, item: Item) -> Received | None:
         """Runs in a thread of the pool. None: refused, or not sent."""
@@ -156,7 +193,7 @@ class Adding:
             return self.client.upload(
                 item.source.open,
                 name=self.name or upload_name(item.source.path),
-                fields={**self.fields, **item.source.fields},
+                fields={**self.fields, **item.source.fields, **self._batch},
             )
         except (Unavailable, Denied) as exc:
             # The next file would fare no better.
@@ -180,37 +217,48 @@ class Adding:
         item.document_id, item.was_there = document["id"], received["already_there"]
         if document["state"] != "pending":
             _settle(item, document)
+        elif self.wait and document["id"] in self._told:
+            _settle_told(item, *self._told[document["id"]])
         elif self.wait:
             self._waiting.setdefault(document["id"], []).append(item)
+            if item.was_there:
+                self._untold.add(document["id"])  # it came with another batch, if with any
         else:
             item.end("already_there" if item.was_there else "pending")
 
     def _poll(self) -> float:
         """Look which documents are no longer pending; seconds until the next look."""
-        if not self._waiting:
+        asked = self._to_ask()
+        if not asked:
             return _SHORTEST_POLL_S
         started = time.monotonic()
-        if len(self._waiting) <= _FEW:
-            self._ask_each()
+        if len(asked) <= _FEW:
+            self._ask_each(asked)
         else:
-            self._ask_by_list()
+            self._ask_by_list(asked)
         took_s = time.monotonic() - started
         return min(max(took_s / _POLL_SHARE, _SHORTEST_POLL_S), _LONGEST_POLL_S)
 
-    def _ask_each(self) -> None:
-        for document_id in list(self._waiting):
+    def _to_ask(self) -> list[str]:
+        """Documents of which no event will tell, or of all when events are missing for long."""
+        is_told = self._follower is not None and self._follower.is_alive
+        if is_told and time.monotonic() - self._moved_at < _DOUBT_S:
+            return [document_id for document_id in self._waiting if document_id in self._untold]
+        return list(self._waiting)
+
+    def _ask_each(self, asked: Sequence[str]) -> None:
+        for document_id in asked:
             try:
                 document = self.client.document(document_id)
             except NotFound:
                 for item in self._waiting.pop(document_id):
-                    item.end("failed", code="document.deleted", message="Somebody deleted it meanwhile.")
+                    _settle_told(item, "document.deleted", {})
                 continue
             if document["state"] != "pending":
                 for item in self._waiting.pop(document_id):
                     _settle(item, document)
 
-    def _ask_by_list(self) -> None:
-        asked = list(self._waiting)
+    def _ask_by_list(self, asked: Sequence[str]) -> None:
         pending = {
             document["id"]
             for page in self.client.document_pages(collection=self.fields["collection"], state="pending")
@@ -245,3 +293,13 @@ def _settle(item: Item, document: Document) -> None:
         item.end("failed", code=error["code"], message=error["message"], hint=error["hint"])
     else:
         item.end("failed", code="document.failed", message="It failed without a reason.")
+
+
+def _settle_told(item: Item, kind: str, data: Mapping[str, Any]) -> None:
+    """As an event told it."""
+    if kind == "document.ready":
+        item.end("already_there" if item.was_there else "ready")
+    elif kind == "document.failed":
+        item.end("failed", code=data.get("code"), message=data.get("message"), hint=data.get("hint"))
+    else:
+        item.end("failed", code="document.deleted", message="Somebody deleted it meanwhile.")

@@ -245,6 +245,8 @@ async def give_up(session: AsyncSession, claim: Claim, error: DrystoneError) -> 
             collection_id=document.collection_id,
             batch_id=version.batch_id,
             code=error.code,
+            message=error.message,
+            hint=error.hint,
         )
 
 

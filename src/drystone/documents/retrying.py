@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.core.errors import Conflict, DrystoneError
 from drystone.documents.models import FAILED, PENDING, READY, Batch, Document, Version
 from drystone.jobs import events
+from drystone.jobs.events import Happening
 from drystone.jobs.ledger import Steering
 from drystone.jobs.models import Job
 
@@ -118,13 +119,7 @@ async def _set_documents(session: AsyncSession, subjects: Sequence[Row[Any]], st
     )
 
 
-def _event(job: Job, subject: Row[Any], kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "workspace_id": job.workspace_id,
-        "kind": kind,
-        "subject_kind": "document",
-        "subject_id": subject.document_id,
-        "collection_id": subject.collection_id,
-        "batch_id": subject.batch_id,
-        "data": data,
-    }
+def _event(job: Job, subject: Row[Any], kind: str, data: dict[str, Any]) -> Happening:
+    return Happening(
+        job.workspace_id, kind, "document", subject.document_id, subject.collection_id, subject.batch_id, data
+    )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -27,6 +27,19 @@ _SWEEP_AT_ONCE = 5000
 
 _SNAPSHOT = re.compile(r"(\d{1,19}):(\d{1,19}):(\d{1,19}(?:,\d{1,19})*)?")
 _MAX_TOKEN = 8192
+
+
+@dataclass(frozen=True)
+class Happening:
+    """What is told of a subject. collection_id, batch_id: whose streams show it, too."""
+
+    workspace_id: UUID
+    kind: str
+    subject_kind: str
+    subject_id: UUID
+    collection_id: UUID | None = None
+    batch_id: UUID | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def emit(
@@ -58,10 +71,10 @@ async def emit(
     return event_id
 
 
-async def emit_all(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
-    """Add many events at once; each with the columns of an event."""
-    if rows:
-        await session.execute(insert(Event), list(rows))
+async def emit_all(session: AsyncSession, happenings: Sequence[Happening]) -> None:
+    """Add events to the transaction of what they tell."""
+    if happenings:
+        await session.execute(insert(Event), [asdict(happening) for happening in happenings])
 
 
 def message(row: Row[Any]) -> dict[str, Any]:
