@@ -41,6 +41,7 @@ unit *args:
 # Every fault once, against a whole stack; `--cells 500 --seed 7` draws many, `--batch 1000 --every 10` disturbs one batch
 faults *args:
     .venv/bin/python -m tests.faults {{args}}
+
 # Files made to break a parser, and how each ends; words select, e.g. `just bombs zip pdf`
 bombs *words:
     .venv/bin/python -m tests.faults.bombs {{words}}

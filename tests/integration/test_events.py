@@ -21,6 +21,7 @@ from drystone.core.db import Sessions, transaction
 from drystone.core.settings import Settings
 from drystone.jobs import events
 from drystone.jobs.events import Position
+from drystone.resources import Resources
 from drystone.web import create_app
 
 Work = Callable[[], Awaitable[None]]
@@ -97,6 +98,49 @@ async def test_a_document_is_watched_from_its_snapshot_to_its_end(
     assert [told[0] for told in rest] == ["document.ready", "end"]
     assert rest[0][1]["data"]["document_id"] == document["id"]
     assert rest[0][1]["data"]["chunks"] == 1
+
+
+async def test_a_long_document_tells_how_far_it_has_come(
+    api: httpx.AsyncClient, collection: str, work: Work, sessions: Sessions
+) -> None:
+    words = "A dry stone wall stands without mortar, by the weight of its stones and the friction between them. " * 10
+    body = "\n\n".join(f"# Chapter {n}\n\n{n}: {words}" for n in range(140)).encode()
+    sent = await api.post("/documents", files={"file": ("a.md", body)}, data={"collection": collection})
+    document = sent.json()["document"]
+    await work()
+
+    async with transaction(sessions) as session:
+        told = list(
+            await session.scalars(
+                text("select data from events where kind = 'document.progress' and subject_id = :id order by id"),
+                {"id": document["id"]},
+            )
+        )
+    chunks = (await api.get(f"/documents/{document['id']}")).json()["chunks"]
+    assert [(each["stage"], each["done"], each["total"]) for each in told] == [("embedding", 128, chunks)]
+    assert 128 < chunks <= 256, "one batch and a part of another"
+
+
+async def test_a_job_that_is_tried_again_is_told_on_its_document(
+    api: httpx.AsyncClient, collection: str, work: Work, resources: Resources, sessions: Sessions
+) -> None:
+    body = b"A wall whose bytes are wrong."
+    document = await _send(api, collection, body)
+    sha256 = bytes.fromhex(document["sha256"])
+    await resources.objects.delete(sha256)
+    await resources.objects.put(sha256, body[::-1])
+    await work()
+    async with _stream(api, f"/documents/{document['id']}/events?last_event_id=") as stream:
+        assert (await anext(stream))[0] == "snapshot"
+    async with transaction(sessions) as session:
+        told = (
+            await session.execute(
+                text("select data from events where kind = 'job.retrying' and subject_id = :id"), {"id": document["id"]}
+            )
+        ).scalar_one()
+
+    assert told["reason"] == "objects.corrupt"
+    assert told["wait_s"] > 0
 
 
 async def test_who_comes_late_gets_the_end_at_once(api: httpx.AsyncClient, collection: str, work: Work) -> None:

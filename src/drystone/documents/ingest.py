@@ -22,6 +22,7 @@ from drystone.core.logging import get_logger
 from drystone.documents import archives, blobs, chunking, queries
 from drystone.documents.chunking import Chunk
 from drystone.documents.models import FAILED, READY, Version
+from drystone.documents.progress import Progress
 from drystone.documents.queries import Pending
 from drystone.index import queries as index
 from drystone.jobs import events
@@ -89,7 +90,7 @@ async def run(tools: Tools, claim: Claim) -> None:
         crash_points.reach("after_parse")
         prepared = await chunk(tools.embedder, parsed, pending.title)
     async with asyncio.timeout(DEADLINE_S + DEADLINE_PER_CHUNK_S * len(prepared.passages)):
-        vectors = await embed(tools, pending.space_id, prepared)
+        vectors = await embed(tools, pending, prepared)
     crash_points.reach("before_publish")
     await publish(tools, claim, pending, parsed, text_sha256, prepared, vectors)
     crash_points.reach("after_publish")
@@ -125,8 +126,9 @@ async def chunk(embedder: Embedder, parsed: Parsed, title: str | None) -> Prepar
     return cut() if len(parsed.text) < _LONG_TEXT else await asyncio.to_thread(cut)
 
 
-async def embed(tools: Tools, space_id: int, prepared: Prepared) -> np.ndarray:
+async def embed(tools: Tools, pending: Pending, prepared: Prepared) -> np.ndarray:
     """float32 (passages, dim), rows of length 1. A long document resumes where an earlier try was cut short."""
+    space_id, progress = pending.space_id, Progress(pending, len(prepared.contents))
     contents, hashes = prepared.contents, prepared.hashes
     vectors = np.zeros((len(contents), tools.embedder.dimension), np.float32)
     known: dict[bytes, np.ndarray] = {}
@@ -145,6 +147,7 @@ async def embed(tools: Tools, space_id: int, prepared: Prepared) -> np.ndarray:
         if begin + BATCH < len(missing):
             async with transaction(tools.sessions) as session:
                 await index.keep_embeddings(session, space_id, [hashes[i] for i in batch], made)
+                await progress.tell(session, len(contents) - len(missing) + begin + len(batch))
             crash_points.reach("mid_embed")
     return vectors
 

@@ -24,6 +24,7 @@ from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFo
 from drystone.core.logging import bind, get_logger
 from drystone.core.settings import Settings
 from drystone.documents.ingest import Tools
+from drystone.documents.progress import tell_retrying
 from drystone.jobs import presence, queries
 from drystone.jobs import service as jobs
 from drystone.jobs.queries import Claim
@@ -232,7 +233,7 @@ class Process:
         self, claim: Claim, error: DrystoneError, *, delay_s: float, poison: bool = False, transient: bool = False
     ) -> None:
         async with transaction(self._resources.sessions) as session:
-            await queries.release(
+            is_ours = await queries.release(
                 session,
                 claim.job_id,
                 claim.attempt,
@@ -242,6 +243,9 @@ class Process:
                 poison=poison,
                 transient=transient,
             )
+            if is_ours:
+                why = {"reason": error.code, "message": error.message, "wait_s": round(delay_s, 1)}
+                await tell_retrying(session, claim.kind, claim.subject_id, job_id=str(claim.job_id), **why)
         log.info("job.given_back", job_id=str(claim.job_id), code=error.code, delay_s=round(delay_s, 1))
 
     async def _say_alive(self) -> None:

@@ -24,6 +24,7 @@ from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
 from drystone.documents import batches, blobs, deletions, direct, scrub
+from drystone.documents.progress import tell_retrying
 from drystone.index import queries as index
 from drystone.jobs import events, presence, queries
 from drystone.jobs import service as jobs
@@ -77,6 +78,7 @@ class Sweep:
             if await session.scalar(text("select pg_try_advisory_xact_lock(7355000)")):
                 for row in await queries.return_expired(session):
                     log.warning("job.lease_expired", job_id=str(row.id), kind=row.kind, lost_tries=row.lost_tries)
+                    await tell_retrying(session, row.kind, row.subject_id, job_id=str(row.id), reason="worker.lost")
                 due = await queries.take_unoffered(session, older_than_s=0.5 if forgotten else OFFER_AGAIN_S, limit=500)
             else:
                 due = []
