@@ -51,7 +51,7 @@ async def http(web: psutil.Popen, settings: Settings, sessions: Sessions) -> Asy
     headers = {"Authorization": f"Bearer {settings.api.key.get_secret_value()}"}
     url = f"http://127.0.0.1:{settings.api.port}"
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=120, trust_env=False) as client:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             while not await _is_up(client):
                 await asyncio.sleep(0.1)
         yield client
