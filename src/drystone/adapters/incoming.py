@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -46,10 +47,16 @@ class Incoming:
         key = _key(upload_id)
         return presign(self._settings, "PUT", key, now=utc_now(), expires_s=expires_s, headers=headers)
 
-    async def fetch(self, upload_id: UUID, spool: Spool) -> None:
-        """Read what was put into a spool, which is finished then. Raises NotFound where nothing was put."""
-        async for part in self._objects.stream_key(_key(upload_id)):
-            await spool.write(part)
+    async def fetch(self, upload_id: UUID, spool: Spool, *, max_bytes: int) -> None:
+        """Read what was put into a spool, which is finished then; not much more than max_bytes of it.
+
+        Raises NotFound where nothing was put.
+        """
+        async with aclosing(self._objects.stream_key(_key(upload_id))) as parts:
+            async for part in parts:
+                await spool.write(part)
+                if spool.size_bytes > max_bytes:
+                    break
         await spool.finish()
 
     async def delete(self, upload_id: UUID) -> None:

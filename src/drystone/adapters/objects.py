@@ -159,7 +159,7 @@ class Objects:
         async for chunk in self.stream(sha256, chunk_size=_PART_BYTES):
             await asyncio.to_thread(write_all, file, chunk)
 
-    async def stream_key(self, key: str) -> AsyncIterator[bytes]:
+    async def stream_key(self, key: str) -> AsyncGenerator[bytes]:
         """An object that is no blob, piece by piece, unchecked. Raises NotFound."""
         async with self._calling(key=key):
             chunks = aiter((await obstore.get_async(self._store, key)).stream(min_chunk_size=_HASH_INLINE_BYTES))

@@ -6,6 +6,7 @@ Asked before a body is received. What costs a look at the database or the disk i
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
 import time
 from pathlib import Path
@@ -45,7 +46,7 @@ class Admission:
                 self._refusal, self._free_bytes = await self._look()
                 self._looked_at = time.monotonic()
         if self._refusal is not None:
-            raise self._refusal
+            raise copy.copy(self._refusal)  # a new one each time: an exception gathers tracebacks
         if self._free_bytes - size_bytes < self._settings.disk_min_free_bytes:
             raise _storage_low(self._free_bytes, self._settings.disk_min_free_bytes)
         if principal is not None and principal.has_limits:
@@ -55,8 +56,13 @@ class Admission:
     async def _look(self) -> tuple[DrystoneError | None, int]:
         free_bytes = await asyncio.to_thread(_free_bytes, self._data_dir)
         limits = self._settings
-        async with transaction(self._sessions) as session:
-            backlog = await jobs.backlog(session, up_to=limits.queue_max_depth)
+        try:
+            async with transaction(self._sessions) as session:
+                backlog = await jobs.backlog(session, up_to=limits.queue_max_depth)
+        except (
+            Unavailable
+        ) as exc:  # remembered as well: those who wait here must not each wait for the database in turn
+            return exc, free_bytes
         if backlog.depth >= limits.queue_max_depth:
             return _queue_full(limits.queue_max_depth), free_bytes
         if limits.queue_max_age_s and backlog.age_s > limits.queue_max_age_s:

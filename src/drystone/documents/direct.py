@@ -154,7 +154,7 @@ async def _find(session: AsyncSession, principal: Principal, upload_id: UUID) ->
 
 async def _fetch(incoming: Incoming, row: DirectUpload, spool: Spool) -> None:
     try:
-        await incoming.fetch(row.id, spool)
+        await incoming.fetch(row.id, spool, max_bytes=row.size_bytes)
     except NotFound as exc:
         raise Conflict("upload.not_there", "Nothing was put yet.", hint="PUT the file to the url first") from exc
     if (spool.size_bytes, spool.sha256) != (row.size_bytes, row.sha256):
