@@ -12,12 +12,12 @@ from typing import Any
 import asyncpg
 import httpx
 import psutil
+
+from drystone.invariants import HARMS
 from tests.faults import faults
 from tests.faults.faults import FAULTS, Fault, Scene
 from tests.faults.stack import Site, is_gone
 from tests.faults.workload import Promises, Workload, broken_promises
-
-from drystone.invariants import HARMS
 
 # The contract: ready within 120 s of the last fault.
 DEADLINE_S = 120.0

@@ -24,12 +24,12 @@ import httpx
 from obstore.store import S3Store
 from redis import Redis
 from redis.exceptions import RedisError
+
+from drystone.core import crash_points
 from tests.clients import redis_client, s3_store
 from tests.faults.network import Disturbance, Misbehaviour
 from tests.faults.stack import GRACE_S, LEASE_S, Site, is_gone, is_halted, kill, until
 from tests.faults.workload import Workload, make_body
-
-from drystone.core import crash_points
 
 # How long a server that is paused, full or disturbed stays so.
 WINDOW_S = 6.0

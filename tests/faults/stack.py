@@ -19,8 +19,6 @@ from typing import Any
 import asyncpg
 import httpx
 import psutil
-from tests.e2e.conftest import Stack, project_folder
-from tests.faults.network import DIMENSION, Network
 
 from drystone import invariants
 from drystone.adapters.objects import Objects
@@ -28,6 +26,8 @@ from drystone.core.db import make_engine, make_sessions
 from drystone.core.settings import Settings
 from drystone.invariants import Limits, Verdict
 from drystone.stack import processes
+from tests.e2e.conftest import Stack, project_folder
+from tests.faults.network import DIMENSION, Network
 
 LEASE_S, GRACE_S = 5, 12
 _PROCFILE = """\

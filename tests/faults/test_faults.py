@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from tests.faults import cells
 from tests.faults.cells import Pace
 from tests.faults.faults import FAULTS
