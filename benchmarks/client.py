@@ -76,6 +76,15 @@ class Api:
         if response.status_code != 404:
             response.raise_for_status()
 
+    async def delete_external(self, external_id: str, collection: str) -> None:
+        """Delete the document that goes by this id, if there is one."""
+        found = await self._answer("GET", f"/documents?collection={collection}&external_id={external_id}")
+        for item in found["items"]:
+            (await self._http.delete(f"/documents/{item['id']}")).raise_for_status()
+
+    async def jobs(self, state: str) -> list[dict[str, Any]]:
+        return list((await self._answer("GET", f"/jobs?state={state}"))["items"])
+
     async def failures(self, collection: str) -> list[dict[str, Any]]:
         found = await self._answer("GET", f"/documents?collection={collection}&state=failed&limit=100")
         return list(found["items"])

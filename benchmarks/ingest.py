@@ -15,7 +15,7 @@ import random
 import statistics
 from typing import Any
 
-from benchmarks import bare, measures, report, stacks
+from benchmarks import bare, measures, report, spent, stacks
 from benchmarks.client import Api, ingest
 from benchmarks.corpus import Document, Writer
 from benchmarks.report import say
@@ -25,6 +25,7 @@ from drystone.core.settings import Settings
 def measure(settings: Settings, kind: str, count: int, runs: int) -> dict[str, Any]:
     """Alternate bare embedding and ingestion of `count` documents of a kind; passages a second of both."""
     bare_rates, api_rates, shares, passages_of_runs = [], [], [], []
+    used: dict[str, float] = {}
     for run in range(runs):
         # Another seed each time: nothing that was kept of an earlier run can help.
         documents = _write(settings, kind, count, seed=random.SystemRandom().randrange(2**32))
@@ -33,7 +34,11 @@ def measure(settings: Settings, kind: str, count: int, runs: int) -> dict[str, A
             settings.worker.concurrency, settings.general.model_dir, settings.embedding.threads
         ) as pool:
             bare_s = bare.embed(pool, texts)
+        before = spent.seconds(settings)
         api_s = asyncio.run(_ingest(settings, documents, len(texts)))
+        after = spent.seconds(settings)
+        for name in after:
+            used[name] = used.get(name, 0.0) + after[name] - before.get(name, 0.0)
         bare_rates.append(len(texts) / bare_s)
         api_rates.append(len(texts) / api_s)
         shares.append(bare_s / api_s)
@@ -45,6 +50,11 @@ def measure(settings: Settings, kind: str, count: int, runs: int) -> dict[str, A
         "bare_passages_per_s": measures.spread(bare_rates),
         "api_passages_per_s": measures.spread(api_rates),
         "share": measures.spread(shares),
+        "processor_ms_a_document": {
+            name: round(1000 * seconds / (count * runs), 1)
+            for name, seconds in sorted(used.items(), key=lambda each: -each[1])
+            if seconds > 0
+        },
     }
 
 

@@ -22,10 +22,11 @@ from typing import Any
 import asyncpg
 
 from benchmarks import measures, report, stacks
+from benchmarks import memory as programs_memory
 from benchmarks.report import ROOT, say
 from drystone import schema
 from drystone.core.settings import Settings
-from drystone.stack import processes, state
+from drystone.stack import state
 from drystone.stack.supervise import Servers
 
 # How this machine reaches the internet and its mirrors belongs to the machine, not to the home that is emptied.
@@ -101,7 +102,7 @@ def whole_stack(runs: int) -> dict[str, Any]:
             try:
                 warm.append(_up(root))
                 stacks.command(root, "verify")  # a search and a job: what is loaded late is loaded
-                memory = memory or memory_of(root)
+                memory = memory or programs_memory.by_program(stacks.settings_of(root))
             finally:
                 stacks.command(root, "down")
         say(f"up, run {run + 1}: cold {cold[-1]['all']:.1f} s, warm {warm[-1]['all']:.1f} s")
@@ -117,43 +118,6 @@ def _up(root: Path) -> dict[str, float]:
         raise
     run = state.read(stacks.settings_of(root).general.data_dir / "run")
     return {"all": took_s} | {name: each.seconds for name, each in run.services.items()} if run else {"all": took_s}
-
-
-def memory_of(root: Path) -> dict[str, dict[str, float]]:
-    """PSS and RSS in MB and the number of processes, by program. PSS shares out what processes have in common."""
-    found: dict[str, dict[str, float]] = {}
-    data_dir = stacks.settings_of(root).general.data_dir
-    names = {process.pid: _name(process) for process in processes.marked(processes.run_prefix(data_dir))}
-    if run := state.read(data_dir / "run"):
-        names[run.pid] = "up"
-    for pid, name in names.items():
-        if sizes := _sizes_mb(pid):
-            row = found.setdefault(name, {"pss_mb": 0.0, "rss_mb": 0.0, "processes": 0})
-            row["pss_mb"] += sizes[0]
-            row["rss_mb"] += sizes[1]
-            row["processes"] += 1
-    found["all"] = {key: sum(row[key] for row in found.values()) for key in ("pss_mb", "rss_mb", "processes")}
-    return {name: {key: round(value, 1) for key, value in row.items()} for name, row in found.items()}
-
-
-def _name(process: processes.Process) -> str:
-    if process.service != processes.APP:
-        return process.service or "other"
-    command = Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    for part, name in (("uvicorn", "web"), ("honcho", "honcho"), ("zygote", "parser")):
-        if part in command:
-            return name
-    return "worker"
-
-
-def _sizes_mb(pid: int) -> tuple[float, float] | None:
-    """None when the process is gone, or the system does not tell (macOS)."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return None
-    sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith(("Pss:", "Rss:"))}
-    return sizes["Pss"], sizes["Rss"]
 
 
 def clone_to_healthy() -> dict[str, float]:

@@ -172,6 +172,14 @@ def upgrade() -> None:
         "uq_idempotency_keys_workspace_id_actor_key", "idempotency_keys", ["workspace_id", "actor", "key"]
     )
     op.add_column("jobs", sa.Column("collection_id", sa.Uuid(), nullable=True))
+    op.add_column("jobs", sa.Column("cost", sa.BigInteger(), server_default="0", nullable=False))
+    op.create_index(
+        "ix_jobs_turns",
+        "jobs",
+        ["collection_id", "run_after", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'queued'"),
+    )
     op.create_index(
         "ix_jobs_failed",
         "jobs",
@@ -230,6 +238,8 @@ def downgrade() -> None:
     op.drop_column("versions", "batch_id")
     op.drop_index("ix_jobs_finished_at", table_name="jobs", postgresql_where=sa.text("finished_at is not null"))
     op.drop_index("ix_jobs_failed", table_name="jobs", postgresql_where=sa.text("state = 'failed'"))
+    op.drop_index("ix_jobs_turns", table_name="jobs", postgresql_where=sa.text("state = 'queued'"))
+    op.drop_column("jobs", "cost")
     op.drop_column("jobs", "collection_id")
     op.drop_constraint("uq_idempotency_keys_workspace_id_actor_key", "idempotency_keys", type_="unique")
     op.drop_index("ix_idempotency_keys_expires_at", table_name="idempotency_keys")

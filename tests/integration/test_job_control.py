@@ -199,7 +199,7 @@ async def test_the_worker_of_a_cancelled_job_loses_it_and_its_late_end_changes_n
     await client.post(f"/api/v1/jobs/{sent['job_id']}/cancel")
 
     async with transaction(sessions) as session:
-        assert not await queries.heartbeat(session, claim.job_id, claim.attempt, lease_s=30)
+        assert not await queries.heartbeat(session, {claim.job_id: claim.attempt}, lease_s=30)
         assert not await queries.lock_held(session, claim.job_id, claim.attempt)
     with pytest.raises(jobs.LostLease):
         async with transaction(sessions) as session:

@@ -91,8 +91,8 @@ async def test_an_expired_lease_gives_the_job_to_another_and_fences_the_first(
         async with transaction(sessions) as session:
             await jobs.finish(session, first)
     async with transaction(sessions) as session:
-        assert not await queries.heartbeat(session, job_id, first.attempt, lease_s=30)
-        assert await queries.heartbeat(session, job_id, second.attempt, lease_s=30)
+        assert not await queries.heartbeat(session, {job_id: first.attempt}, lease_s=30)
+        assert await queries.heartbeat(session, {job_id: second.attempt}, lease_s=30)
         await jobs.finish(session, second)
     assert (
         await _state(sessions, job_id) == ("done", 2, 1, "worker.lost") or (await _state(sessions, job_id))[0] == "done"
@@ -104,7 +104,7 @@ async def test_a_lease_that_is_beaten_does_not_expire(resources: Resources, sess
     claim = await _claim(sessions, lease_s=1)
     assert claim is not None
     async with transaction(sessions) as session:
-        await queries.heartbeat(session, claim.job_id, claim.attempt, lease_s=60)
+        await queries.heartbeat(session, {claim.job_id: claim.attempt}, lease_s=60)
     async with transaction(sessions) as session:
         await session.execute(text("select pg_sleep(1.1)"))
         assert await queries.return_expired(session) == []
@@ -217,7 +217,7 @@ async def test_a_check_is_left_to_its_message(resources: Resources, sessions: Se
 
     assert await _claim(sessions) is None
     async with transaction(sessions) as session:
-        assert await queries.claim(session, job_id, worker="host:1", lease_s=30) is not None
+        assert await queries.claim_check(session, job_id, worker="host:1", lease_s=30) is not None
 
 
 async def test_a_reader_of_events_never_skips_a_late_commit(resources: Resources, sessions: Sessions) -> None:

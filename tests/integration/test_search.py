@@ -85,7 +85,7 @@ async def test_keyword_scores_are_those_of_brute_force_bm25(
     async with transaction(sessions) as session:
         folded = await index.fold_statistics(session)
     after = await _hits(client, collection, "heron reed", mode="lexical", limit=100)
-    assert folded == 60
+    assert 1 <= folded <= 60  # a change a publication, of one document or of several
     assert {h["document"]["external_id"]: h["score"] for h in after} == pytest.approx(
         _bm25(bodies, "heron reed"), rel=1e-6
     )
@@ -236,13 +236,10 @@ async def test_the_graph_finds_what_the_scan_finds(
         ids = await _bare_chunks(session, principal, home.id, len(vectors))
         await index.add(
             session,
-            space_id=home.space_id,
-            collection_id=home.id,
-            document_id=ids[0][1],
-            config="english",
-            chunks=[
-                index.IndexedChunk(chunk_id, "stone", vector)
-                for (chunk_id, _), vector in zip(ids, vectors, strict=True)
+            home.space_id,
+            [
+                index.IndexedChunk(chunk_id, home.id, document_id, "english", "stone", vector)
+                for (chunk_id, document_id), vector in zip(ids, vectors, strict=True)
             ],
         )
     found: dict[bool, list[set[str]]] = {True: [], False: []}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -152,17 +153,18 @@ async def record(
 ) -> None:
     """Add the audit row of a change to the change's own transaction."""
     await session.execute(
-        insert(AuditEntry).values(
-            workspace_id=principal.workspace_id,
-            actor=principal.actor,
-            action=action,
-            subject_kind=subject_kind,
-            subject_id=subject_id,
-            request_id=principal.request_id,
-            before_sha256=before_sha256,
-            after_sha256=after_sha256,
-            details=details,
-        )
+        _RECORD,
+        {
+            "workspace_id": principal.workspace_id,
+            "actor": principal.actor,
+            "action": action,
+            "subject_kind": subject_kind,
+            "subject_id": subject_id,
+            "request_id": principal.request_id,
+            "before_sha256": before_sha256,
+            "after_sha256": after_sha256,
+            "details": json.dumps(details, default=str),
+        },
     )
 
 
@@ -183,3 +185,11 @@ async def record_all(
     ]
     if rows:
         await session.execute(insert(AuditEntry), rows)
+
+
+_RECORD = text("""
+insert into audit (workspace_id, actor, action, subject_kind, subject_id, request_id, before_sha256, after_sha256,
+                   details)
+values (:workspace_id, :actor, :action, :subject_kind, :subject_id, :request_id, :before_sha256, :after_sha256,
+        cast(:details as jsonb))
+""")

@@ -103,7 +103,7 @@ class Objects:
         `force` it is written again in any case.
         """
         key = _key(sha256)
-        size = await asyncio.to_thread(_size_of, body)
+        size = _size_of(body)
         # SeaweedFS lets racing creates of one key poll for its lock once a second (1 to 5 s for 16 racers, against 30 ms
         # one after the other), so this process queues its own.
         turn = self._large if size > _PART_BYTES else contextlib.nullcontext()
@@ -246,7 +246,7 @@ class Objects:
 
     async def _overwrite(self, key: str, body: bytes | Path | BinaryIO, size: int) -> None:
         """Write atomically, in parts when it is large. Racers write the same bytes, so the last one does no harm."""
-        await asyncio.to_thread(_size_of, body)  # a file is rewound
+        _size_of(body)  # a file is rewound
         await obstore.put_async(
             self._store,
             key,

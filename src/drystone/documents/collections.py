@@ -61,6 +61,8 @@ async def get(session: AsyncSession, principal: Principal, name_or_id: str, *, s
 async def get_or_create(session: AsyncSession, principal: Principal, space: Space, name: str) -> Collection:
     """The collection of this name, made where it is missing; it cannot be deleted before the transaction ends."""
     found = await queries.find_collection(session, principal.workspace_id, name, share=True)
+    if found is not None and principal.may_see(found.id):
+        return found
     if found is None and principal.collection_ids is None:
         await _add(session, principal, space, name, "", "english")
     return await get(session, principal, name, share=True)

@@ -1,15 +1,19 @@
-"""From bytes to searchable: parse, chunk, embed, publish. No transaction is open while parsing or embedding."""
+"""From bytes to searchable: parse, chunk, embed, publish. No transaction is open while parsing or embedding.
+
+Several small documents go the way together: one statement for each step of the database, whatever their number.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.embedding import Embedder
@@ -17,38 +21,37 @@ from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import ARCHIVE, Parsed, Parser
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
-from drystone.core.errors import DrystoneError, Invalid
-from drystone.core.logging import get_logger
-from drystone.documents import archives, blobs, chunking, queries
+from drystone.core.errors import DrystoneError, Unavailable
+from drystone.documents import archives, blobs, chunking, embedding, queries
 from drystone.documents.chunking import Chunk
-from drystone.documents.models import FAILED, READY, Version
+from drystone.documents.embedding import Wanted
+from drystone.documents.models import FAILED, Version
 from drystone.documents.progress import Progress
+from drystone.documents.publishing import Item, Prepared, publish
 from drystone.documents.queries import Pending
-from drystone.index import queries as index
+from drystone.documents.turns import Turns
 from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
-from drystone.jobs.queries import Claim, lock_held
+from drystone.jobs.queries import Claim, set_all_done
 
-# Chunks embedded between two notes of progress: about a second of work on one core.
-BATCH = 128
 # A document may take this long, and this much longer for each of its chunks; a stuck one is given up and retried.
 DEADLINE_S, DEADLINE_PER_CHUNK_S = 150.0, 1.0
 # Texts up to this many characters are cut on the event loop: a thread's hand-over would cost more.
 _LONG_TEXT = 20_000
 # What fetching a large file adds to the deadline: the slowest rate that still counts as working.
 _SLOWEST_BYTES_PER_S = 1_000_000
-
-log = get_logger("documents.ingest")
+# What a job says it costs when its document was found to be large.
+_HEAVY = 1 << 30
 
 
 @dataclass(frozen=True)
 class Tools:
     """What ingestion works with; made once for each worker process.
 
-    nudger: tells workers of the jobs that unpacking an archive makes.
-    cpu: held while the model runs, so that jobs side by side in one process share its core.
+    parser: reads one document at a time. nudger: tells workers of the jobs that unpacking an archive makes. turns: whose turn it is to run the model, which takes the whole core.
     spool_folder: where large files lie while they are read.
+    takes_large: whether large documents are embedded here, or asked to be taken where no small ones wait for them.
     """
 
     sessions: Sessions
@@ -56,44 +59,63 @@ class Tools:
     embedder: Embedder
     parser: Parser
     nudger: Nudger
-    cpu: asyncio.Lock
+    turns: Turns
     spool_folder: Path
+    takes_large: bool = True
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A version's passages with all that the index wants to know of them, in order.
+async def run(tools: Tools, claims: Sequence[Claim]) -> dict[UUID, Exception]:
+    """Make the claimed versions searchable; an archive by making its members documents. Gives, by job, what stood in the
+    way of those that failed.
 
-    contents: what is embedded and searched: the passage below its titles. hashes: SHA-256 of contents.
-    lengths: tokens of the model.
+    Invalid is final, Unavailable passes, Heavier asks to be taken where large documents are.
     """
-
-    passages: list[Chunk]
-    contents: list[str]
-    hashes: list[bytes]
-    lengths: list[int]
+    with contextlib.nullcontext() if tools.takes_large else tools.turns.small_in_hand():
+        return await _run(tools, claims)
 
 
-async def run(tools: Tools, claim: Claim) -> None:
-    """Make the claimed version searchable; an archive by making its members documents. Raises what stands in the way: Invalid is final, Unavailable passes."""
+async def _run(tools: Tools, claims: Sequence[Claim]) -> dict[UUID, Exception]:
+    waiting = await _still_pending(tools, claims)
+    packed = [each for each in waiting if each[1].media_type == ARCHIVE]
+    failures = await _make_searchable(tools, [each for each in waiting if each not in packed])
+    for claim, pending in packed:
+        try:
+            await archives.unpack(tools, claim, pending)
+        except Exception as exc:  # noqa: BLE001  told to whoever ends the job
+            failures[claim.job_id] = exc
+    return failures
+
+
+async def _make_searchable(tools: Tools, waiting: Sequence[tuple[Claim, Pending]]) -> dict[UUID, Exception]:
+    failures: dict[UUID, Exception] = {}
+    items: list[Item] = []
+    for claim, pending in waiting:
+        try:
+            item = await _prepare(tools, claim, pending)
+            if len(item.prepared.passages) > embedding.LARGE and not tools.takes_large:
+                raise jobs.Heavier(_HEAVY)
+            items.append(item)
+        except Exception as exc:  # noqa: BLE001  told to whoever ends the job
+            failures[claim.job_id] = exc
+    return failures | await _embed_and_publish(tools, items)
+
+
+async def _still_pending(tools: Tools, claims: Sequence[Claim]) -> list[tuple[Claim, Pending]]:
+    """What there is to do for each claim. The job of a version that is gone or done ends here."""
     async with transaction(tools.sessions) as session:
-        pending = await queries.pending_version(session, claim.subject_id)
-        if pending is None:
-            await jobs.finish(session, claim)
-            return
-    if pending.media_type == ARCHIVE:
-        await archives.unpack(tools, claim, pending)
-        return
+        pending = await queries.pending_versions(session, [claim.subject_id for claim in claims])
+        if idle := [claim for claim in claims if claim.subject_id not in pending]:
+            await set_all_done(session, idle)
+    return [(claim, pending[claim.subject_id]) for claim in claims if claim.subject_id in pending]
+
+
+async def _prepare(tools: Tools, claim: Claim, pending: Pending) -> Item:
     async with asyncio.timeout(DEADLINE_S + pending.size_bytes / _SLOWEST_BYTES_PER_S):
         parsed = await parse(tools, pending)
-        text_sha256 = await _keep_text(tools, parsed.text)
+        text_sha256 = await _keep_text(tools, pending, parsed.text)
         crash_points.reach("after_parse")
         prepared = await chunk(tools.embedder, parsed, pending.title)
-    async with asyncio.timeout(DEADLINE_S + DEADLINE_PER_CHUNK_S * len(prepared.passages)):
-        vectors = await embed(tools, pending, prepared)
-    crash_points.reach("before_publish")
-    await publish(tools, claim, pending, parsed, text_sha256, prepared, vectors)
-    crash_points.reach("after_publish")
+    return Item(claim, pending, parsed, text_sha256, prepared)
 
 
 async def parse(tools: Tools, pending: Pending) -> Parsed:
@@ -126,100 +148,46 @@ async def chunk(embedder: Embedder, parsed: Parsed, title: str | None) -> Prepar
     return cut() if len(parsed.text) < _LONG_TEXT else await asyncio.to_thread(cut)
 
 
-async def embed(tools: Tools, pending: Pending, prepared: Prepared) -> np.ndarray:
-    """float32 (passages, dim), rows of length 1. A long document resumes where an earlier try was cut short."""
-    space_id, progress = pending.space_id, Progress(pending, len(prepared.contents))
-    contents, hashes = prepared.contents, prepared.hashes
-    vectors = np.zeros((len(contents), tools.embedder.dimension), np.float32)
-    known: dict[bytes, np.ndarray] = {}
-    if len(contents) > BATCH:
-        async with transaction(tools.sessions) as session:
-            known = await index.kept_embeddings(session, space_id, hashes)
-    for i, content_hash in enumerate(hashes):
-        if content_hash in known:
-            vectors[i] = known[content_hash]
-    missing = [i for i, content_hash in enumerate(hashes) if content_hash not in known]
-    for begin in range(0, len(missing), BATCH):
-        batch = missing[begin : begin + BATCH]
-        async with tools.cpu:
-            made = await tools.embedder.embed([contents[i] for i in batch])
-        vectors[batch] = made
-        if begin + BATCH < len(missing):
-            async with transaction(tools.sessions) as session:
-                await index.keep_embeddings(session, space_id, [hashes[i] for i in batch], made)
-                await progress.tell(session, len(contents) - len(missing) + begin + len(batch))
-            crash_points.reach("mid_embed")
-    return vectors
+async def _embed_and_publish(tools: Tools, items: list[Item]) -> dict[UUID, Exception]:
+    """All together; one by one where that fails for what may be the fault of a single document."""
+    if not items:
+        return {}
+    try:
+        vectors = await embed(tools, items)
+    except Exception as exc:  # noqa: BLE001  told to whoever ends the jobs
+        is_away = isinstance(exc, Unavailable | TimeoutError) and getattr(exc, "code", "") != embedding.BAD_ANSWER
+        if len(items) == 1 or is_away:
+            return {item.claim.job_id: exc for item in items}
+        apart = [await _embed_and_publish(tools, [item]) for item in items]
+        return {job_id: failure for failures in apart for job_id, failure in failures.items()}
+    crash_points.reach("before_publish")
+    failures = await publish(tools.sessions, tools.nudger, items, vectors)
+    crash_points.reach("after_publish")
+    return failures
 
 
-async def publish(
-    tools: Tools,
-    claim: Claim,
-    pending: Pending,
-    parsed: Parsed,
-    text_sha256: bytes,
-    prepared: Prepared,
-    vectors: np.ndarray,
-) -> None:
-    """One transaction: still ours and not deleted? Then replace the chunks, make the version ready, end the job.
+async def embed(tools: Tools, items: Sequence[Item]) -> list[np.ndarray]:
+    """For each float32 (passages, dim), rows of length 1. Unchanged passages of an older version keep theirs."""
+    passages = sum(len(item.prepared.passages) for item in items)
+    vectors: dict[UUID, np.ndarray] = {}
+    async with asyncio.timeout(DEADLINE_S + DEADLINE_PER_CHUNK_S * passages):
+        for space_id in {item.pending.space_id for item in items}:
+            of_space = [item for item in items if item.pending.space_id == space_id]
+            made = await embedding.embed(
+                tools.sessions, tools.embedder, tools.turns, space_id, [_wanted(item) for item in of_space]
+            )
+            vectors |= {item.claim.job_id: each for item, each in zip(of_space, made, strict=True)}
+    return [vectors[item.claim.job_id] for item in items]
 
-    Raises LostLease when another attempt has taken over; then nothing is written.
-    """
-    async with transaction(tools.sessions) as session:
-        if not await lock_held(session, claim.job_id, claim.attempt):
-            raise jobs.LostLease(claim.job_id)
-        document = await queries.lock_document(session, pending.document_id)
-        if document is None:
-            await jobs.finish(session, claim)
-            return
-        if document.current_version_id is not None:
-            await _make_room(session, pending, document.current_version_id)
-            await archives.delete_members(session, tools.nudger, archives.owner(document), document)
-        ids = await queries.add_chunks(session, pending, prepared.passages, prepared.hashes, prepared.lengths)
-        crash_points.reach("mid_publish")
-        await index.add(
-            session,
-            space_id=pending.space_id,
-            collection_id=pending.collection_id,
-            document_id=pending.document_id,
-            config=pending.config,
-            chunks=[
-                index.IndexedChunk(chunk_id, content, vector)
-                for chunk_id, content, vector in zip(ids, prepared.contents, vectors, strict=True)
-            ],
-        )
-        if len(ids) > BATCH:
-            await index.forget_embeddings(session, pending.space_id, prepared.hashes)
-        await queries.set_version(
-            session,
-            pending.version_id,
-            state=READY,
-            text_sha256=text_sha256,
-            text_length=len(parsed.text),
-            page_starts=list(parsed.page_starts),
-            title=parsed.title,
-            language=pending.config,
-            detected_language=parsed.language,
-            parser_version=parsed.parser,
-            chunker_version=chunking.CHUNKER_VERSION,
-            chunk_count=len(ids),
-            attempt=claim.attempt,
-            ready_at=func.now(),
-        )
-        changes = {"state": READY} if document.latest_version_id == pending.version_id else {}
-        await queries.set_document(session, document.id, current_version_id=pending.version_id, **changes)
-        await events.emit(
-            session,
-            pending.workspace_id,
-            "document.ready",
-            "document",
-            document.id,
-            collection_id=pending.collection_id,
-            batch_id=pending.batch_id,
-            chunks=len(ids),
-        )
-        await jobs.finish(session, claim)
-    log.info("document.ready", document_id=str(pending.document_id), chunks=len(prepared.passages))
+
+def _wanted(item: Item) -> Wanted:
+    is_new = item.pending.version_number == 1
+    return Wanted(
+        item.prepared.contents,
+        item.prepared.hashes,
+        None if is_new else item.pending.document_id,
+        Progress(item.pending, len(item.prepared.contents)),
+    )
 
 
 async def give_up(session: AsyncSession, claim: Claim, error: DrystoneError) -> None:
@@ -253,21 +221,12 @@ async def give_up(session: AsyncSession, claim: Claim, error: DrystoneError) -> 
         )
 
 
-async def _make_room(session: AsyncSession, pending: Pending, current_version_id: UUID) -> None:
-    if await queries.version_number(session, current_version_id) > pending.version_number:
-        raise Invalid(
-            "version.superseded", "A newer version of this document was ready first.", hint="nothing needs doing"
-        )
-    await index.remove_document(
-        session, pending.document_id, config=pending.config, collection_id=pending.collection_id
-    )
-    await queries.remove_chunks(session, pending.document_id)
-
-
-async def _keep_text(tools: Tools, text: str) -> bytes:
+async def _keep_text(tools: Tools, pending: Pending, text: str) -> bytes:
+    """The text's hash. A plain text is its own file: the blob stands there already, and the version refers to it."""
     body = text.encode()
     sha256 = hashlib.sha256(body).digest()
-    await blobs.keep(tools.sessions, tools.objects, sha256, body)
+    if sha256 != pending.sha256:
+        await blobs.keep(tools.sessions, tools.objects, sha256, body)
     return sha256
 
 

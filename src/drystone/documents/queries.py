@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, and_, delete, func, insert, select, text, update
+from sqlalchemy import Row, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -86,36 +86,21 @@ async def file_id(
     session: AsyncSession, workspace_id: UUID, *, sha256: bytes, size_bytes: int, media_type: str
 ) -> UUID:
     """The id of the file of these bytes and this type, added where it is new."""
-    statement = upsert(File).values(
-        id=new_id(), workspace_id=workspace_id, sha256=sha256, size_bytes=size_bytes, media_type=media_type
-    )
-    found = await session.scalar(
-        statement.on_conflict_do_update(
-            index_elements=[File.workspace_id, File.sha256, File.media_type],
-            # created_at too: the sweep, which may be about to remove an unused row, then finds it young.
-            set_={"size_bytes": statement.excluded.size_bytes, "created_at": func.now()},
-        ).returning(File.id)
-    )
-    assert isinstance(found, UUID)
-    return found
+    file = {
+        "id": new_id(),
+        "workspace_id": workspace_id,
+        "sha256": sha256,
+        "size_bytes": size_bytes,
+        "media_type": media_type,
+    }
+    return UUID(int=(await session.execute(_FILE_ID, file)).scalar_one().int)
 
 
 async def add_document(session: AsyncSession, values: dict[str, Any]) -> bool:
     """Add a document; False when its identity is taken by a live one."""
-    if values["external_id"] is None:
-        identity: dict[str, Any] = {
-            "index_elements": [Document.collection_id, Document.sha256],
-            "index_where": and_(
-                Document.deleted_at.is_(None), Document.external_id.is_(None), Document.parent_id.is_(None)
-            ),
-        }
-    else:
-        identity = {
-            "index_elements": [Document.collection_id, Document.external_id],
-            "index_where": and_(Document.deleted_at.is_(None), Document.external_id.is_not(None)),
-        }
-    statement = upsert(Document).values(**values).on_conflict_do_nothing(**identity).returning(Document.id)
-    return await session.scalar(statement) is not None
+    of_an_archive = {"parent_id": None, "member_path": None}
+    document = of_an_archive | values | {"attributes": json.dumps(values["attributes"])}
+    return (await session.execute(_ADD_DOCUMENT, document)).first() is not None
 
 
 async def lock_by_identity(
@@ -130,9 +115,9 @@ async def lock_by_identity(
     return (await session.scalars(query.with_for_update())).one_or_none()
 
 
-async def add_version(session: AsyncSession, values: dict[str, Any]) -> None:
-    """Add a pending version."""
-    await session.execute(insert(Version).values(**values))
+async def add_version(session: AsyncSession, values: dict[str, Any]) -> int:
+    """Add a version, pending unless said otherwise; the bytes of its file."""
+    return int((await session.execute(_ADD_VERSION, _PENDING_VERSION | values)).scalar_one())
 
 
 async def newest_version(session: AsyncSession, document_id: UUID) -> Row[Version, File]:
@@ -186,50 +171,28 @@ class Pending:
 
 async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | None:
     """The version, unless it or its document or collection is gone, deleted, or it is no longer pending."""
-    row = (
-        await session.execute(
-            select(
-                Version.number,
-                Version.document_id,
-                Version.batch_id,
-                Document.collection_id,
-                Document.workspace_id,
-                Document.title,
-                Document.attributes,
-                File.sha256,
-                File.size_bytes,
-                File.media_type,
-                Collection.language,
-                Collection.space_id,
-            )
-            .join(Document, Document.id == Version.document_id)
-            .join(Collection, Collection.id == Document.collection_id)
-            .join(File, File.id == Version.file_id)
-            .where(
-                Version.id == version_id,
-                Version.state == PENDING,
-                Document.deleted_at.is_(None),
-                Collection.deleted_at.is_(None),
-            )
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    return Pending(
-        version_id=version_id,
-        version_number=row.number,
-        document_id=row.document_id,
-        collection_id=row.collection_id,
-        workspace_id=row.workspace_id,
-        batch_id=row.batch_id,
-        title=row.title,
-        attributes=row.attributes,
-        sha256=row.sha256,
-        size_bytes=row.size_bytes,
-        media_type=row.media_type,
-        config=row.language,
-        space_id=row.space_id,
-    )
+    return (await pending_versions(session, [version_id])).get(version_id)
+
+
+async def pending_versions(session: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, Pending]:
+    """Those of these versions that still wait: not gone nor deleted, with document and collection, and pending."""
+    rows = await session.execute(_PENDING, {"ids": list(version_ids)})
+    return {row.version_id: Pending(**row._mapping) for row in rows}
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A live document whose row is locked. current_number: the version that search sees; None: there was none."""
+
+    current_version_id: UUID | None
+    current_number: int | None
+    latest_version_id: UUID | None
+
+
+async def lock_documents(session: AsyncSession, document_ids: Sequence[UUID]) -> dict[UUID, Locked]:
+    """Those of these documents that are not deleted, their rows locked until the transaction ends."""
+    rows = await session.execute(_LOCK_DOCUMENTS, {"ids": list(document_ids)})
+    return {row.id: Locked(row.current_version_id, row.current_number, row.latest_version_id) for row in rows}
 
 
 async def lock_collection(session: AsyncSession, collection_id: UUID) -> None:
@@ -296,11 +259,6 @@ async def has_newer_version(session: AsyncSession, document_id: UUID, number: in
     return await session.scalar(query.limit(1)) is not None
 
 
-async def version_number(session: AsyncSession, version_id: UUID) -> int:
-    """The number of a version within its document."""
-    return (await session.scalars(select(Version.number).where(Version.id == version_id))).one()
-
-
 async def job_documents(session: AsyncSession, subject_ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
     """For each id of a version or document, which is what jobs of this room are about: its document, named."""
     title = func.coalesce(Document.title, Version.title, Document.name)
@@ -335,33 +293,45 @@ async def remove_chunks(session: AsyncSession, document_id: UUID) -> None:
     await session.execute(delete(Chunk).where(Chunk.document_id == document_id))
 
 
-async def add_chunks(
-    session: AsyncSession,
-    pending: Pending,
-    passages: Sequence[Passage],
-    hashes: Sequence[bytes],
-    lengths: Sequence[int],
-) -> list[int]:
-    """Add the chunks of a version; their ids, in the order of the passages."""
+@dataclass(frozen=True)
+class NewChunk:
+    """A passage of a version, as its row."""
+
+    pending: Pending
+    passage: Passage
+    content_hash: bytes
+    length: int
+
+
+async def add_chunks(session: AsyncSession, chunks: Sequence[NewChunk]) -> list[int]:
+    """Add chunks, of one version or several; their ids, in the order given."""
     rows = await session.execute(
         _ADD_CHUNKS,
         {
-            "collection_id": pending.collection_id,
-            "document_id": pending.document_id,
-            "version_id": pending.version_id,
-            "ordinals": [p.ordinal for p in passages],
-            "starts": [p.start for p in passages],
-            "ends": [p.end for p in passages],
-            "pages": [p.page for p in passages],
+            "collection_ids": [c.pending.collection_id for c in chunks],
+            "document_ids": [c.pending.document_id for c in chunks],
+            "version_ids": [c.pending.version_id for c in chunks],
+            "ordinals": [c.passage.ordinal for c in chunks],
+            "starts": [c.passage.start for c in chunks],
+            "ends": [c.passage.end for c in chunks],
+            "pages": [c.passage.page for c in chunks],
             # PostgreSQL's arrays of arrays must be rectangular: paths travel as one text each.
-            "paths": ["\x1f".join(p.title_path) for p in passages],
-            "hashes": list(hashes),
-            "lengths": list(lengths),
-            "texts": [p.text for p in passages],
+            "paths": ["\x1f".join(c.passage.title_path) for c in chunks],
+            "hashes": [c.content_hash for c in chunks],
+            "lengths": [c.length for c in chunks],
+            "texts": [c.passage.text for c in chunks],
         },
     )
-    by_ordinal = {row.ordinal: row.id for row in rows}
-    return [by_ordinal[p.ordinal] for p in passages]
+    ids = {(row.version_id, row.ordinal): row.id for row in rows}
+    return [ids[c.pending.version_id, c.passage.ordinal] for c in chunks]
+
+
+async def set_ready(session: AsyncSession, versions: Sequence[dict[str, Any]]) -> None:
+    """Make versions the ones that search sees, and their documents ready where nothing newer is on its way.
+
+    versions: for each `version_id`, `document_id` and the columns that parsing and chunking filled; bytes as hex.
+    """
+    await session.execute(_SET_READY, {"versions": json.dumps(versions)})
 
 
 async def set_version(session: AsyncSession, version_id: UUID, **values: Any) -> None:
@@ -495,15 +465,92 @@ where before < :chunks
 order by id
 """)
 
+_FILE_ID = text("""
+insert into files (id, workspace_id, sha256, size_bytes, media_type)
+values (:id, :workspace_id, :sha256, :size_bytes, :media_type)
+on conflict (workspace_id, sha256, media_type) do update
+-- created_at too: the sweep, which may be about to remove an unused row, then finds it young.
+set size_bytes = excluded.size_bytes, created_at = now()
+returning id
+""")
+
+# Every conflict is one of identity: external_id, bytes, or place in an archive.
+_ADD_DOCUMENT = text("""
+insert into documents (id, workspace_id, collection_id, external_id, parent_id, member_path, sha256, name, title,
+                       attributes, latest_version_id, created_by)
+values (:id, :workspace_id, :collection_id, :external_id, :parent_id, :member_path, :sha256, :name, :title,
+        cast(:attributes as jsonb), :latest_version_id, :created_by)
+on conflict do nothing
+returning id
+""")
+
+_PENDING_VERSION: dict[str, Any] = {
+    "batch_id": None,
+    "state": PENDING,
+    "error_code": None,
+    "error_message": None,
+    "error_hint": None,
+}
+
+_ADD_VERSION = text("""
+with added as (
+    insert into versions (id, workspace_id, document_id, number, file_id, batch_id, state,
+                          error_code, error_message, error_hint)
+    values (:id, :workspace_id, :document_id, :number, :file_id, :batch_id, :state,
+            :error_code, :error_message, :error_hint)
+)
+select size_bytes from files where id = :file_id
+""")
+
+_PENDING = text("""
+select versions.id as version_id, versions.number as version_number, versions.document_id, versions.batch_id,
+       documents.collection_id, documents.workspace_id, documents.title, documents.attributes,
+       files.sha256, files.size_bytes, files.media_type, collections.language as config, collections.space_id
+from unnest(cast(:ids as uuid[])) as wanted (id)
+join versions on versions.id = wanted.id
+join documents on documents.id = versions.document_id
+join collections on collections.id = documents.collection_id
+join files on files.id = versions.file_id
+where versions.state = 'pending' and documents.deleted_at is null and collections.deleted_at is null
+""")
+
+_LOCK_DOCUMENTS = text("""
+select documents.id, documents.current_version_id, documents.latest_version_id,
+       (select number from versions where versions.id = documents.current_version_id) as current_number
+from documents where id = any(cast(:ids as uuid[])) and deleted_at is null order by id for update
+""")
+
 _ADD_CHUNKS = text("""
 insert into chunks (collection_id, document_id, version_id, ordinal, start_offset, end_offset, page, title_path,
                     content_hash, length, text)
-select :collection_id, :document_id, :version_id, ordinal, start_offset, end_offset, page,
+select collection_id, document_id, version_id, ordinal, start_offset, end_offset, page,
        coalesce(string_to_array(nullif(path, ''), e'\\x1f'), '{}'), content_hash, length, words
-from unnest(cast(:ordinals as int[]), cast(:starts as int[]), cast(:ends as int[]), cast(:pages as int[]),
+from unnest(cast(:collection_ids as uuid[]), cast(:document_ids as uuid[]), cast(:version_ids as uuid[]),
+            cast(:ordinals as int[]), cast(:starts as int[]), cast(:ends as int[]), cast(:pages as int[]),
             cast(:paths as text[]), cast(:hashes as bytea[]), cast(:lengths as int[]), cast(:texts as text[]))
-     as c (ordinal, start_offset, end_offset, page, path, content_hash, length, words)
-returning id, ordinal
+     as c (collection_id, document_id, version_id, ordinal, start_offset, end_offset, page, path, content_hash,
+           length, words)
+returning id, version_id, ordinal
+""")
+
+_SET_READY = text("""
+with given as materialized (
+    select * from jsonb_to_recordset(cast(:versions as jsonb)) as v (
+        version_id uuid, document_id uuid, text_sha256 text, text_length int, page_starts bigint[], title text,
+        language text, parser_version text, chunker_version text, chunk_count int, attempt int, detected_language text)
+), made as (
+    update versions
+    set state = 'ready', text_sha256 = decode(given.text_sha256, 'hex'), text_length = given.text_length,
+        page_starts = given.page_starts, title = given.title, language = given.language,
+        detected_language = given.detected_language,
+        parser_version = given.parser_version, chunker_version = given.chunker_version,
+        chunk_count = given.chunk_count, attempt = given.attempt, ready_at = now()
+    from given where versions.id = given.version_id
+)
+update documents
+set current_version_id = given.version_id, revision = documents.revision + 1, updated_at = now(),
+    state = case when documents.latest_version_id = given.version_id then 'ready' else documents.state end
+from given where documents.id = given.document_id
 """)
 
 _MEMBERS = text("""

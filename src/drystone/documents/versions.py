@@ -160,7 +160,7 @@ async def begin(
     batch_id: UUID | None = None,
 ) -> UUID:
     """Add the row of a version, the job that makes it searchable, and the event; the job's id."""
-    await queries.add_version(
+    size_bytes = await queries.add_version(
         session,
         {
             "id": version_id,
@@ -180,6 +180,7 @@ async def begin(
         subject_id=version_id,
         workspace_id=principal.workspace_id,
         collection_id=collection_id,
+        cost=size_bytes,
     )
     await events.emit(
         session,

@@ -5,18 +5,23 @@ Vectors are passed in pgvector's binary form (halfvec), so the driver neither pr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from pgvector import HalfVector
-from sqlalchemy import bindparam, text
+from sqlalchemy import Result, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
 from drystone.index.spaces import vector_table
+
+# Chunks of one statement: a document of a hundred thousand passages is never one that takes minutes.
+_AT_ONCE = 1000
 
 
 class HalfvecParam(UserDefinedType[HalfVector]):
@@ -30,46 +35,33 @@ class HalfvecParam(UserDefinedType[HalfVector]):
 
 @dataclass(frozen=True)
 class IndexedChunk:
-    """What the index needs of a chunk. words: the text whose terms are searched. vector: float32 (dim,), length 1."""
+    """What the index needs of a chunk. words: the text whose terms are searched. vector: float32 (dim,), length 1.
+
+    config: the text-search configuration that cuts the words.
+    """
 
     chunk_id: int
+    collection_id: UUID
+    document_id: UUID
+    config: str
     words: str
     vector: np.ndarray
 
 
-async def add(
-    session: AsyncSession,
-    *,
-    space_id: int,
-    collection_id: UUID,
-    document_id: UUID,
-    config: str,
-    chunks: Sequence[IndexedChunk],
-) -> None:
-    """Make chunks findable and tell the statistics. One statement each for words and for vectors."""
-    await session.execute(
-        _ADD_WORDS,
-        {
-            "collection_id": collection_id,
-            "document_id": document_id,
-            "config": config,
-            "ids": [chunk.chunk_id for chunk in chunks],
-            "words": [chunk.words for chunk in chunks],
-        },
-    )
-    await session.execute(
-        text(f"""
-            insert into {vector_table(space_id)} (chunk_id, collection_id, document_id, embedding)
-            select chunk_id, :collection_id, :document_id, embedding
-            from unnest(cast(:ids as bigint[]), cast(:vectors as halfvec[])) as v (chunk_id, embedding)
-        """).bindparams(bindparam("vectors", type_=ARRAY(HalfvecParam()))),
-        {
-            "collection_id": collection_id,
-            "document_id": document_id,
-            "ids": [chunk.chunk_id for chunk in chunks],
-            "vectors": [HalfVector(chunk.vector) for chunk in chunks],
-        },
-    )
+async def add(session: AsyncSession, space_id: int, chunks: Sequence[IndexedChunk]) -> None:
+    """Make chunks of one space findable and tell the statistics. One statement each for words and for vectors."""
+    for begin in range(0, len(chunks), _AT_ONCE):
+        part = chunks[begin : begin + _AT_ONCE]
+        places: dict[str, Any] = {
+            "ids": [chunk.chunk_id for chunk in part],
+            "collection_ids": [chunk.collection_id for chunk in part],
+            "document_ids": [chunk.document_id for chunk in part],
+        }
+        configs, words = [chunk.config for chunk in part], [chunk.words for chunk in part]
+        await session.execute(_ADD_WORDS, places | {"configs": configs, "words": words})
+        await session.execute(
+            _add_vectors(space_id), places | {"vectors": [HalfVector(chunk.vector) for chunk in part]}
+        )
 
 
 async def remove_document(session: AsyncSession, document_id: UUID, *, config: str, collection_id: UUID) -> None:
@@ -102,6 +94,22 @@ async def fold_statistics(session: AsyncSession, *, batch: int = 2000) -> int:
     return int(await session.scalar(_FOLD, {"batch": batch}) or 0)
 
 
+async def vectors_of_documents(
+    session: AsyncSession, space_id: int, document_ids: Sequence[UUID], hashes: Sequence[bytes]
+) -> dict[bytes, np.ndarray]:
+    """Vectors that these documents have already for these contents."""
+    rows = await session.execute(
+        text(f"""
+            select distinct on (chunks.content_hash) chunks.content_hash, vectors.embedding
+            from chunks join {vector_table(space_id)} as vectors on vectors.chunk_id = chunks.id
+            where chunks.document_id = any(cast(:document_ids as uuid[]))
+              and chunks.content_hash = any(cast(:hashes as bytea[]))
+        """),
+        {"document_ids": list(document_ids), "hashes": list(hashes)},
+    )
+    return _vectors_by_hash(rows)
+
+
 async def keep_embeddings(session: AsyncSession, space_id: int, hashes: Sequence[bytes], vectors: np.ndarray) -> None:
     """Remember vectors of a document still being embedded. vectors: float32 (len(hashes), dim)."""
     await session.execute(
@@ -119,7 +127,7 @@ async def kept_embeddings(session: AsyncSession, space_id: int, hashes: Sequence
         ),
         {"space_id": space_id, "hashes": list(hashes)},
     )
-    return {bytes(row.content_hash): row.embedding.to_numpy().astype(np.float32) for row in rows}
+    return _vectors_by_hash(rows)
 
 
 async def forget_embeddings(session: AsyncSession, space_id: int, hashes: Sequence[bytes]) -> None:
@@ -130,28 +138,49 @@ async def forget_embeddings(session: AsyncSession, space_id: int, hashes: Sequen
     )
 
 
+def _vectors_by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
+    return {bytes(row.content_hash): row.embedding.to_numpy().astype(np.float32) for row in rows}
+
+
 _ADD_WORDS = text("""
 with chunk as materialized (
-    select chunk_id, to_tsvector(cast(cast(:config as text) as regconfig), words) as terms
-    from unnest(cast(:ids as bigint[]), cast(:words as text[])) as given (chunk_id, words)
+    select chunk_id, collection_id, document_id, config, to_tsvector(cast(config as regconfig), words) as terms
+    from unnest(cast(:ids as bigint[]), cast(:collection_ids as uuid[]), cast(:document_ids as uuid[]),
+                cast(:configs as text[]), cast(:words as text[]))
+         as given (chunk_id, collection_id, document_id, config, words)
 ), word as materialized (
-    select chunk_id, lexeme, coalesce(cardinality(positions), 1) as frequency
+    select chunk_id, collection_id, config, lexeme, coalesce(cardinality(positions), 1) as frequency
     from chunk, unnest(terms)
+), length as materialized (
+    select chunk_id, sum(frequency) as words from word group by chunk_id
 ), row as (
     insert into lexical (chunk_id, collection_id, document_id, length, terms)
-    select chunk_id, :collection_id, :document_id,
-           coalesce((select sum(frequency) from word where word.chunk_id = chunk.chunk_id), 0), terms
-    from chunk
-), term as (
-    select lexeme, count(*) as chunks from word group by lexeme
+    select chunk_id, collection_id, document_id, coalesce(length.words, 0), terms
+    from chunk left join length using (chunk_id)
+), term as materialized (
+    select collection_id, config, array_agg(lexeme) as terms, array_agg(chunks) as counts
+    from (select collection_id, config, lexeme, count(*) as chunks from word group by collection_id, config, lexeme)
+         as counted
+    group by collection_id, config
+), total as (
+    select collection_id, config, count(*) as chunks, coalesce(sum(length.words), 0) as words
+    from chunk left join length using (chunk_id) group by collection_id, config
 )
 insert into statistic_changes (collection_id, config, chunk_count, word_count, terms, term_chunk_counts)
-select :collection_id, :config,
-       (select count(*) from chunk),
-       (select coalesce(sum(frequency), 0) from word),
-       (select coalesce(array_agg(lexeme), '{}') from term),
-       (select coalesce(array_agg(chunks), '{}') from term)
+select collection_id, config, total.chunks, total.words, coalesce(term.terms, '{}'), coalesce(term.counts, '{}')
+from total left join term using (collection_id, config)
 """)
+
+
+@functools.cache
+def _add_vectors(space_id: int) -> TextClause:
+    return text(f"""
+        insert into {vector_table(space_id)} (chunk_id, collection_id, document_id, embedding)
+        select chunk_id, collection_id, document_id, embedding
+        from unnest(cast(:ids as bigint[]), cast(:collection_ids as uuid[]), cast(:document_ids as uuid[]),
+                    cast(:vectors as halfvec[])) as v (chunk_id, collection_id, document_id, embedding)
+    """).bindparams(bindparam("vectors", type_=ARRAY(HalfvecParam())))
+
 
 _REMOVE_WORDS = text("""
 with gone as (

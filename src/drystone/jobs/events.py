@@ -7,6 +7,7 @@ Two ways to read. `read_after` stays below the oldest running transaction: simpl
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -54,21 +55,22 @@ async def emit(
     **data: Any,
 ) -> int:
     """Add an event to the transaction of what it tells; its id. collection_id, batch_id: whose streams show it, too."""
-    event_id: int | None = await session.scalar(
-        insert(Event)
-        .values(
-            workspace_id=workspace_id,
-            kind=kind,
-            subject_kind=subject_kind,
-            subject_id=subject_id,
-            collection_id=collection_id,
-            batch_id=batch_id,
-            data=data,
-        )
-        .returning(Event.id)
+    return int(
+        (
+            await session.execute(
+                _EMIT,
+                {
+                    "workspace_id": workspace_id,
+                    "kind": kind,
+                    "subject_kind": subject_kind,
+                    "subject_id": subject_id,
+                    "collection_id": collection_id,
+                    "batch_id": batch_id,
+                    "data": json.dumps(data),
+                },
+            )
+        ).scalar_one()
     )
-    assert event_id is not None
-    return event_id
 
 
 async def emit_all(session: AsyncSession, happenings: Sequence[Happening]) -> None:
@@ -197,6 +199,12 @@ async def sweep(session: AsyncSession) -> int:
 
 _COLUMNS = """cast(cast(xid as text) as bigint) as xid, id, at, kind, subject_kind, subject_id, collection_id, batch_id,
        workspace_id, data"""
+
+_EMIT = text("""
+insert into events (workspace_id, kind, subject_kind, subject_id, collection_id, batch_id, data)
+values (:workspace_id, :kind, :subject_kind, :subject_id, :collection_id, :batch_id, cast(:data as jsonb))
+returning id
+""")
 
 _READ = text(f"""
 select {_COLUMNS}

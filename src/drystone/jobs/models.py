@@ -40,6 +40,7 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state in {STATES}", name="state"),
         Index("ix_jobs_due", "run_after", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_turns", "collection_id", "run_after", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_leases", "lease_until", postgresql_where=text("state = 'running'")),
         Index("ix_jobs_workspace_id_id", "workspace_id", "id"),
         Index("ix_jobs_failed", "workspace_id", "error_code", "id", postgresql_where=text("state = 'failed'")),
@@ -53,6 +54,8 @@ class Job(Base):
     subject_id: Mapped[UUID]
     # The collection that the work is for, where it is for one.
     collection_id: Mapped[UUID | None]
+    # How much work it is, roughly, in bytes to read: what is small does not queue behind what is large.
+    cost: Mapped[int] = mapped_column(BigInteger, server_default="0")
     state: Mapped[str] = mapped_column(Text, server_default=QUEUED)
     attempt: Mapped[int] = mapped_column(server_default="0")
     lease_until: Mapped[Time | None]

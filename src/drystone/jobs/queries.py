@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -26,26 +26,80 @@ class Claim:
     transient_tries: int
 
 
-async def claim(session: AsyncSession, job_id: UUID, *, worker: str, lease_s: int) -> Claim | None:
-    """Take this job, if it is queued and due."""
-    return _claim_of(
-        (await session.execute(_CLAIM_ONE, {"id": job_id, "worker": worker, "lease_s": lease_s})).one_or_none()
+async def add(
+    session: AsyncSession,
+    job_id: UUID,
+    *,
+    workspace_id: UUID,
+    kind: str,
+    subject_id: UUID,
+    collection_id: UUID | None,
+    cost: int,
+) -> None:
+    """Add a job that is due at once."""
+    await session.execute(
+        _ADD,
+        {
+            "id": job_id,
+            "workspace_id": workspace_id,
+            "kind": kind,
+            "subject_id": subject_id,
+            "collection_id": collection_id,
+            "cost": cost,
+        },
     )
 
 
-async def claim_next(session: AsyncSession, *, worker: str, lease_s: int) -> Claim | None:
+async def claim_check(session: AsyncSession, job_id: UUID, *, worker: str, lease_s: int) -> Claim | None:
+    """Take this job if it is a check, queued and due. Work is taken in its order, whichever message woke us."""
+    row = (await session.execute(_CLAIM_CHECK, {"id": job_id, "worker": worker, "lease_s": lease_s})).one_or_none()
+    return None if row is None else _claim_of(row)
+
+
+async def claim_next(session: AsyncSession, *, worker: str, lease_s: int, heavier_than: int = -1) -> Claim | None:
     """Take the job that has been due for longest, passing over those others are taking.
 
+    heavier_than: only jobs that cost more, or that a worker vanished with: these are never taken with others.
     Kinds named `checks.…` are left to their message: they prove that the broker delivers. `webhooks.…` have a sender of
     their own, so that a slow server of somebody else never keeps a document waiting.
     """
-    return _claim_of((await session.execute(_CLAIM_NEXT, {"worker": worker, "lease_s": lease_s})).one_or_none())
+    row = (
+        await session.execute(_CLAIM_NEXT, {"worker": worker, "lease_s": lease_s, "heavier_than": heavier_than})
+    ).one_or_none()
+    return None if row is None else _claim_of(row)
 
 
-async def heartbeat(session: AsyncSession, job_id: UUID, attempt: int, *, lease_s: int) -> bool:
-    """Extend the lease; False when the job is no longer held under this attempt."""
-    result = await session.execute(_HEARTBEAT, {"id": job_id, "attempt": attempt, "lease_s": lease_s})
-    return result.first() is not None
+async def claim_light(
+    session: AsyncSession, *, worker: str, lease_s: int, light: int, limit: int, in_turns: bool
+) -> list[Claim]:
+    """Take several small jobs that together cost no more than `light`: at most `limit`, fewer when few are due.
+
+    A quarter of what is due at most, so that the other lanes and processes get their part of a short queue.
+    in_turns: a share of each collection that waits, in place of those that have been due for longest.
+    """
+    rows = await session.execute(
+        _CLAIM_IN_TURNS if in_turns else _CLAIM_OLDEST,
+        {"worker": worker, "lease_s": lease_s, "light": light, "limit": limit},
+    )
+    return [_claim_of(row) for row in rows]
+
+
+async def heartbeat(session: AsyncSession, held: Mapping[UUID, int], *, lease_s: int) -> set[UUID]:
+    """Extend the leases of these jobs, held under these attempts; the ids of those that are still held."""
+    rows = await session.execute(_HEARTBEAT, {"ids": list(held), "attempts": list(held.values()), "lease_s": lease_s})
+    return {row.id for row in rows}
+
+
+async def lock_all_held(session: AsyncSession, claims: Collection[Claim]) -> set[UUID]:
+    """The ids of those jobs that are still held under their attempt; locks their rows until the transaction ends."""
+    rows = await session.execute(_LOCK_HELD, _ids_and_attempts(claims))
+    return {row.id for row in rows}
+
+
+async def set_all_done(session: AsyncSession, claims: Collection[Claim]) -> set[UUID]:
+    """End jobs well; the ids of those that were still held under their attempt."""
+    rows = await session.execute(_FINISH_ALL, _ids_and_attempts(claims))
+    return {row.id for row in rows}
 
 
 async def lock_held(session: AsyncSession, job_id: UUID, attempt: int) -> bool:
@@ -93,8 +147,9 @@ async def release(
     error_message: str | None = None,
     transient: bool = False,
     poison: bool = False,
+    cost: int | None = None,
 ) -> bool:
-    """Give the job back to the queue, due after delay_s."""
+    """Give the job back to the queue, due after delay_s. cost: what it turned out to be."""
     result = await session.execute(
         _RELEASE,
         {
@@ -105,6 +160,7 @@ async def release(
             "message": error_message,
             "transient": int(transient),
             "poison": int(poison),
+            "cost": cost,
         },
     )
     return result.first() is not None
@@ -147,28 +203,119 @@ async def stuck(session: AsyncSession, *, idle_s: float) -> int:
 
 _COLUMNS = "id, workspace_id, kind, subject_id, attempt, poison_tries, lost_tries, transient_tries"
 
-_CLAIM_ONE = text(f"""
+_ADD = text("""
+insert into jobs (id, workspace_id, kind, subject_id, collection_id, cost)
+values (:id, :workspace_id, :kind, :subject_id, :collection_id, :cost)
+""")
+
+_TAKE = """
 update jobs set state = 'running', attempt = attempt + 1, worker = :worker,
        started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => :lease_s)
-where id = :id and state = 'queued' and run_after <= clock_timestamp() and kind not like 'webhooks.%'
+"""
+
+_CLAIM_CHECK = text(f"""
+{_TAKE}
+where id = :id and state = 'queued' and run_after <= clock_timestamp() and kind like 'checks.%'
 returning {_COLUMNS}
 """)
 
 _CLAIM_NEXT = text(f"""
-update jobs set state = 'running', attempt = attempt + 1, worker = :worker,
-       started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => :lease_s)
+{_TAKE}
 where id = (
-    select id from jobs where state = 'queued' and run_after <= clock_timestamp()
+    select id from jobs
+    where state = 'queued' and run_after <= clock_timestamp()
       and kind not like 'checks.%' and kind not like 'webhooks.%'
+      and (cost > :heavier_than or lost_tries > 0)
     order by run_after, id limit 1 for update skip locked
 )
 returning {_COLUMNS}
 """)
 
+_IS_LIGHT = """state = 'queued' and run_after <= clock_timestamp() and cost <= :light and lost_tries = 0
+      and kind not like 'checks.%' and kind not like 'webhooks.%'"""
+
+# How many to take; counted up to four times as many, which is as far as it matters.
+_SHARE = f"""
+share as materialized (
+    select cast(greatest(1, least(:limit, (count(*) + 3) / 4)) as int) as jobs
+    from (select from jobs where {_IS_LIGHT} limit 4 * cast(:limit as int)) as due
+)
+"""
+
+# The first always, the others while they fit.
+_FITTING = """
+fitting as (
+    select id from (
+        select id, row_number() over oldest as place, sum(cost) over oldest as cost_so_far from chosen
+        window oldest as (order by run_after, id)
+    ) as counted
+    where place = 1 or cost_so_far <= :light
+)
+"""
+
+_CLAIM_OLDEST = text(f"""
+with {_SHARE}, chosen as materialized (
+    select id, cost, run_after from jobs where {_IS_LIGHT}
+    order by run_after, id limit (select jobs from share) for update skip locked
+), {_FITTING}
+{_TAKE}
+where id in (select id from fitting)
+returning {_COLUMNS}
+""")
+
+# Goes from one waiting collection to the next through ix_jobs_turns. More than 200 are served by the other lanes.
+_CLAIM_IN_TURNS = text(f"""
+with recursive {_SHARE}, waiting as (
+    (select collection_id from jobs where state = 'queued' and collection_id is not null
+     order by collection_id limit 1)
+    union all
+    (select (select jobs.collection_id from jobs
+             where jobs.state = 'queued' and jobs.collection_id > waiting.collection_id
+             order by jobs.collection_id limit 1)
+     from waiting where waiting.collection_id is not null)
+), place as materialized (
+    select collection_id from (select collection_id from waiting limit 200) as few
+    where collection_id is not null order by random()
+), chosen as materialized (
+    select job.id, job.cost, job.run_after from place cross join lateral (
+        select id, cost, run_after from jobs where {_IS_LIGHT} and jobs.collection_id = place.collection_id
+        order by run_after, id
+        limit (select greatest(1, share.jobs / greatest(1, (select count(*) from place))) from share)
+        for update skip locked
+    ) as job
+    limit (select jobs from share)
+), {_FITTING}
+{_TAKE}
+where id in (select id from fitting)
+returning {_COLUMNS}
+""")
+
+# Locked in the order in which a publication locks them: the two may meet on several rows.
 _HEARTBEAT = text("""
+with held as materialized (
+    select jobs.id from jobs
+    join unnest(cast(:ids as uuid[]), cast(:attempts as int[])) as held (id, attempt)
+      on jobs.id = held.id and jobs.attempt = held.attempt
+    where jobs.state = 'running' order by jobs.id for update of jobs
+)
 update jobs set lease_until = clock_timestamp() + make_interval(secs => :lease_s)
-where id = :id and attempt = :attempt and state = 'running'
+where id in (select id from held)
 returning id
+""")
+
+_LOCK_HELD = text("""
+select jobs.id from jobs
+join unnest(cast(:ids as uuid[]), cast(:attempts as int[])) as held (id, attempt)
+  on jobs.id = held.id and jobs.attempt = held.attempt
+where jobs.state = 'running' order by jobs.id for update of jobs
+""")
+
+_FINISH_ALL = text("""
+update jobs set state = 'done', finished_at = clock_timestamp(), lease_until = null,
+       error_code = null, error_message = null, error_hint = null
+from unnest(cast(:ids as uuid[]), cast(:attempts as int[])) as held (id, attempt)
+where jobs.id = held.id and jobs.attempt = held.attempt and jobs.state = 'running'
+returning jobs.id
 """)
 
 _FINISH = text("""
@@ -181,7 +328,8 @@ returning id
 _RELEASE = text("""
 update jobs set state = 'queued', lease_until = null, run_after = clock_timestamp() + make_interval(secs => :delay_s),
        offered_at = clock_timestamp(), error_code = :code, error_message = :message,
-       transient_tries = transient_tries + :transient, poison_tries = poison_tries + :poison
+       transient_tries = transient_tries + :transient, poison_tries = poison_tries + :poison,
+       cost = coalesce(:cost, cost)
 where id = :id and attempt = :attempt and state = 'running'
 returning id
 """)
@@ -226,9 +374,11 @@ select exists (select 1 from jobs where state = 'running' and lease_until > cloc
 """)
 
 
-def _claim_of(row: Row[Any] | None) -> Claim | None:
-    if row is None:
-        return None
+def _ids_and_attempts(claims: Collection[Claim]) -> dict[str, Any]:
+    return {"ids": [claim.job_id for claim in claims], "attempts": [claim.attempt for claim in claims]}
+
+
+def _claim_of(row: Row[Any]) -> Claim:
     return Claim(
         job_id=row.id,
         workspace_id=row.workspace_id,

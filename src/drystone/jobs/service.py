@@ -14,7 +14,7 @@ from drystone.core.errors import DrystoneError
 from drystone.core.ids import new_id
 from drystone.jobs import queries
 from drystone.jobs.broker import Nudger
-from drystone.jobs.models import DONE, FAILED, Job
+from drystone.jobs.models import DONE, FAILED
 
 # A worker that vanishes this often with the same job most likely dies of it.
 MAX_LOST_TRIES = 10
@@ -27,6 +27,14 @@ class LostLease(DrystoneError):
         super().__init__("job.lease_lost", "The job is no longer held by this worker.", job_id=str(job_id))
 
 
+class Heavier(Exception):
+    """A job turned out to be more work than it looked: it goes back, to be taken as what it is."""
+
+    def __init__(self, cost: int) -> None:
+        super().__init__(f"cost {cost}")
+        self.cost = cost
+
+
 async def enqueue(
     session: AsyncSession,
     nudger: Nudger,
@@ -35,13 +43,22 @@ async def enqueue(
     subject_id: UUID,
     workspace_id: UUID,
     collection_id: UUID | None = None,
+    cost: int = 0,
 ) -> UUID:
-    """Add a job to the transaction of what it is for; nudge a worker once that is committed."""
+    """Add a job to the transaction of what it is for; nudge a worker once that is committed.
+
+    collection_id: whose turn it takes when several wait. cost: bytes to read, roughly.
+    """
     job_id = new_id()
-    session.add(
-        Job(id=job_id, workspace_id=workspace_id, kind=kind, subject_id=subject_id, collection_id=collection_id)
+    await queries.add(
+        session,
+        job_id,
+        workspace_id=workspace_id,
+        kind=kind,
+        subject_id=subject_id,
+        collection_id=collection_id,
+        cost=cost,
     )
-    await session.flush()
 
     async def nudge() -> None:
         crash_points.reach("before_nudge")
@@ -49,6 +66,14 @@ async def enqueue(
 
     after_commit(session, nudge)
     return job_id
+
+
+async def finish_all(session: AsyncSession, claims: Collection[queries.Claim]) -> None:
+    """End jobs well. Raises LostLease when one is no longer this worker's."""
+    finished = await queries.set_all_done(session, claims)
+    for claim in claims:
+        if claim.job_id not in finished:
+            raise LostLease(claim.job_id)
 
 
 async def finish(session: AsyncSession, claim: queries.Claim) -> None:

@@ -449,6 +449,7 @@ def _argv_weed(launch: Launch) -> list[str]:
         "-admin.ui=false",
         "-volume.preStopSeconds=0",
         # Relative to the data folder: /tmp is everybody's, and a long path would not fit into a socket's address.
+        "-filer.saveToFilerLimit=65536",
         "-s3.localSocket=s3.sock",
         "-filer.localSocket=filer.sock",
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,10 +25,28 @@ _PURGE_AT_ONCE, _PURGE_CHUNKS_AT_ONCE = 500, 2_000
 
 @dataclass(frozen=True)
 class Handler:
-    """run: does the job and ends it in its own last transaction. give_up: part of the transaction that fails it."""
+    """run: does the jobs of its kind and ends each in its own last transaction; gives what stood in the way of others.
 
-    run: Callable[[Tools, Claim], Awaitable[None]]
+    give_up: part of the transaction that fails a job.
+    """
+
+    run: Callable[[Tools, Sequence[Claim]], Awaitable[dict[UUID, Exception]]]
     give_up: Callable[[AsyncSession, Claim, DrystoneError], Awaitable[None]]
+
+
+def _each(run: Callable[[Tools, Claim], Awaitable[None]]) -> Callable[..., Awaitable[dict[UUID, Exception]]]:
+    """A function of one job as one of several: one after the other."""
+
+    async def run_all(tools: Tools, claims: Sequence[Claim]) -> dict[UUID, Exception]:
+        failures: dict[UUID, Exception] = {}
+        for claim in claims:
+            try:
+                await run(tools, claim)
+            except Exception as exc:  # noqa: BLE001  told to whoever ends the job
+                failures[claim.job_id] = exc
+        return failures
+
+    return run_all
 
 
 async def _echo(tools: Tools, claim: Claim) -> None:
@@ -65,8 +84,8 @@ async def _nobody_to_tell(_session: AsyncSession, _claim: Claim, _error: Dryston
 
 HANDLERS = {
     INGEST: Handler(ingest.run, ingest.give_up),
-    PURGE_DOCUMENT: Handler(_purge_document, _nobody_to_tell),
-    PURGE_COLLECTION: Handler(_purge_collection, _nobody_to_tell),
-    SCRUB: Handler(scrub.run, _nobody_to_tell),
-    CHECK_KIND: Handler(_echo, _nobody_to_tell),
+    PURGE_DOCUMENT: Handler(_each(_purge_document), _nobody_to_tell),
+    PURGE_COLLECTION: Handler(_each(_purge_collection), _nobody_to_tell),
+    SCRUB: Handler(_each(scrub.run), _nobody_to_tell),
+    CHECK_KIND: Handler(_each(_echo), _nobody_to_tell),
 }

@@ -59,17 +59,16 @@ class Heartbeat:
             runner.run(engine.dispose())
 
     async def _beat(self, sessions: Sessions, held: dict[UUID, tuple[int, Callable[[], object]]]) -> None:
-        lost = []
+        attempts = {job_id: attempt for job_id, (attempt, _) in held.items()}
         try:
             async with transaction(sessions) as session:
-                for job_id, (attempt, on_loss) in held.items():
-                    lease_s = self._settings.worker.lease_s
-                    if not await queries.heartbeat(session, job_id, attempt, lease_s=lease_s):
-                        lost.append((job_id, on_loss))
+                still = await queries.heartbeat(session, attempts, lease_s=self._settings.worker.lease_s)
         except Unavailable:
             log.warning("worker.heartbeat_missed", jobs=len(held))
             return
-        for job_id, on_loss in lost:
+        for job_id, (_, on_loss) in held.items():
+            if job_id in still:
+                continue
             with self._lock:
                 is_current = self._held.pop(job_id, None) is not None
             if is_current:

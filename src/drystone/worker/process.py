@@ -7,10 +7,14 @@ broker that is away makes work slower, not stopped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from uuid import UUID, uuid4
 
 import uvloop
@@ -21,10 +25,11 @@ from drystone.adapters.parsing import Parser, ParserDied
 from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
-from drystone.core.logging import bind, get_logger
+from drystone.core.logging import bind, get_logger, unbind
 from drystone.core.settings import Settings
 from drystone.documents.ingest import Tools
 from drystone.documents.progress import tell_retrying
+from drystone.documents.turns import Turns
 from drystone.jobs import presence, queries
 from drystone.jobs import service as jobs
 from drystone.jobs.queries import Claim
@@ -32,12 +37,19 @@ from drystone.resources import open_resources
 from drystone.worker.handlers import HANDLERS
 from drystone.worker.heartbeat import Heartbeat
 
-# Jobs side by side in one process: while one uses the core, another waits for the database or the object store.
-LANES = 3
+# Lanes of a process work side by side: while one uses the core, another waits for the database or the object store.
+# Two take small jobs, several at once: those that have been due for longest, and some of each collection in turn.
+# The third takes what is large, one at a time, and small jobs while there is none.
+OLDEST, IN_TURNS, LARGE = LANES = ("oldest", "in turns", "large")
+# Small jobs taken at once, and what they may cost together, in bytes to read: a few seconds of embedding.
+JOBS_AT_ONCE, LIGHT = 16, 32 * 1024
 # One task works for at most this long; then it nudges again and ends, so that a shutdown never waits long.
 DRAIN_S = 2.0
 # Tries of a job whose failure is a fault of ours, with backoff between them.
 MAX_INTERNAL_TRIES = 3
+# Tries of a job that is answered and refused, or answered with what cannot be stored. Who is away is waited for.
+MAX_REFUSED_TRIES = 6
+_REFUSALS = frozenset({"embedding.bad_answer", "embedding.refused", "embedding.denied"})
 
 log = get_logger("worker.process")
 
@@ -89,17 +101,20 @@ class Process:
         self._busy = asyncio.Lock()
         bind(process=self._name)
         async with open_resources(self._settings, name="worker") as resources:
-            parser = Parser(self._settings.parsing)
+            parsers = Parser(self._settings.parsing), Parser(self._settings.parsing)
             self._resources = resources
-            self._tools = Tools(
+            small = Tools(
                 sessions=resources.sessions,
                 objects=resources.objects,
                 embedder=resources.embedder,
-                parser=parser,
+                parser=parsers[0],
                 nudger=resources.nudger,
-                cpu=asyncio.Lock(),
+                turns=Turns(),
                 spool_folder=resources.admission.spool_folder,
+                takes_large=False,
             )
+            # A parser of its own: a file that takes its whole minute holds up no small ones.
+            self._tools = {OLDEST: small, IN_TURNS: small, LARGE: replace(small, parser=parsers[1], takes_large=True)}
             self._started.set_result(None)
             background = [
                 asyncio.create_task(self._say_alive()),
@@ -109,93 +124,146 @@ class Process:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await parser.aclose()
+            for parser in parsers:
+                await parser.aclose()
 
     async def _drain(self, first: UUID | None) -> None:
         async with self._busy:
             until = time.monotonic() + DRAIN_S
-            more = await asyncio.gather(*(self._lane(first if i == 0 else None, until) for i in range(LANES)))
+            if first is not None:
+                await self._run_check(first)
+            more = await asyncio.gather(*(self._lane(lane, until) for lane in LANES))
         if any(more) and not self._stopping.is_set():
             self._resources.nudger.nudge(uuid4())  # nobody's id: it only wakes a worker
 
-    async def _lane(self, first: UUID | None, until: float) -> bool:
+    async def _lane(self, lane: str, until: float) -> bool:
         """Take jobs until there are none or time is up; True when time was up."""
         while not self._stopping.is_set():
             try:
-                claim = await self._claim(first)
+                claims = await self._claim(partial(self._claim_in_lane, lane=lane))
             except Unavailable:
                 return False
-            if claim is None:
+            if not claims:
                 return False
-            first = None
-            await self._run_job(claim)
+            await self._run_jobs(self._tools[lane], claims)
             if time.monotonic() > until:
                 return True
         return False
 
-    async def _claim(self, first: UUID | None) -> Claim | None:
+    async def _run_check(self, job_id: UUID) -> None:
+        with contextlib.suppress(Unavailable):
+            if claims := await self._claim(partial(self._claim_check, job_id=job_id)):
+                await self._run_jobs(self._tools[OLDEST], claims)
+
+    async def _claim(self, take: Callable[[AsyncSession], Awaitable[list[Claim]]]) -> list[Claim]:
         async with self._claiming:
             try:
                 async with transaction(self._resources.sessions) as session:
                     if self._is_unsure:
                         await jobs.release_of_worker(session, self._name, but=self._in_hand)
-                    claim = await self._claim_in(session, first)
+                    claims = await take(session)
             except Unavailable:
-                self._is_unsure = True  # perhaps PostgreSQL gave us a job, and died before it could say so
+                self._is_unsure = True  # perhaps PostgreSQL gave us jobs, and died before it could say so
                 raise
             self._is_unsure = False
-            if claim is not None:
-                self._in_hand.add(claim.job_id)
-            return claim
+            self._in_hand |= {claim.job_id for claim in claims}
+            return claims
 
-    async def _claim_in(self, session: AsyncSession, first: UUID | None) -> Claim | None:
+    async def _claim_check(self, session: AsyncSession, job_id: UUID) -> list[Claim]:
         lease_s = self._settings.worker.lease_s
-        if first is not None:
-            claim = await queries.claim(session, first, worker=self._name, lease_s=lease_s)
-            if claim is not None:
-                return claim
-        return await queries.claim_next(session, worker=self._name, lease_s=lease_s)
+        claim = await queries.claim_check(session, job_id, worker=self._name, lease_s=lease_s)
+        return [] if claim is None else [claim]
 
-    async def _run_job(self, claim: Claim) -> None:
-        task = asyncio.create_task(self._work(claim))
+    async def _claim_in_lane(self, session: AsyncSession, lane: str) -> list[Claim]:
+        lease_s = self._settings.worker.lease_s
+        if lane == LARGE:
+            large = await queries.claim_next(session, worker=self._name, lease_s=lease_s, heavier_than=LIGHT)
+            if large is not None:
+                return [large]
+        claim_light = partial(
+            queries.claim_light, session, worker=self._name, lease_s=lease_s, light=LIGHT, limit=JOBS_AT_ONCE
+        )
+        # With no collection waiting there may still be jobs that belong to none.
+        return await claim_light(in_turns=lane == IN_TURNS) or (
+            await claim_light(in_turns=False) if lane == IN_TURNS else []
+        )
+
+    async def _run_jobs(self, tools: Tools, claims: list[Claim]) -> None:
+        """Run jobs to their ends. Stopped when all of them are lost; one lost among others is fenced when it is written."""
+        task = asyncio.create_task(self._work(tools, claims))
         loop = asyncio.get_running_loop()
-        self._heartbeat.hold(claim, lost=lambda: loop.call_soon_threadsafe(task.cancel))
+        left = {claim.job_id for claim in claims}
+
+        def lose(job_id: UUID) -> None:
+            left.discard(job_id)
+            if not left:
+                task.cancel()
+
+        for claim in claims:
+            self._heartbeat.hold(claim, lost=partial(loop.call_soon_threadsafe, lose, claim.job_id))
         try:
             await task
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise
-            log.warning("job.lease_lost", job_id=str(claim.job_id))
+            log.warning("job.lease_lost", job_ids=[str(claim.job_id) for claim in claims])
+        finally:
+            for claim in claims:
+                self._in_hand.discard(claim.job_id)
+                self._heartbeat.let_go(claim)
+
+    async def _work(self, tools: Tools, claims: list[Claim]) -> None:
+        given_up = [claim for claim in claims if claim.lost_tries >= jobs.MAX_LOST_TRIES]
+        for claim in given_up:
+            await self._end_badly(claim, _lost_too_often(claim))
+        for kind in dict.fromkeys(claim.kind for claim in claims):
+            ours = [claim for claim in claims if claim.kind == kind and claim not in given_up]
+            if ours:
+                for claim, exc in (await self._run_kind(tools, kind, ours)).items():
+                    await self._end_badly(claim, exc)
+
+    async def _run_kind(self, tools: Tools, kind: str, claims: list[Claim]) -> dict[Claim, Exception]:
+        by_id = {claim.job_id: claim for claim in claims}
+        try:
+            crash_points.reach("after_claim")
+            failures = await HANDLERS[kind].run(tools, claims)
+        except Exception as exc:  # noqa: BLE001  the edge: none of them may have ended
+            return dict.fromkeys(claims, exc)
+        return {by_id[job_id]: exc for job_id, exc in failures.items()}
+
+    async def _end_badly(self, claim: Claim, exc: Exception) -> None:
+        """Give a job back or fail it, whatever stood in its way: it ends explained and the worker lives."""
+        bind(job_id=str(claim.job_id))
+        try:
+            await self._answer(claim, exc)
         except jobs.LostLease:
-            log.warning("job.lease_lost", job_id=str(claim.job_id))
-        except Unavailable as exc:
+            log.warning("job.lease_lost")
+        except Unavailable as away:
             # Not even the outcome could be written: the next claim gives the job back, or the lease ends by itself.
-            log.warning("job.outcome_unwritten", job_id=str(claim.job_id), code=exc.code)
+            log.warning("job.outcome_unwritten", code=away.code)
             self._is_unsure = True
         finally:
             self._in_hand.discard(claim.job_id)
-            self._heartbeat.let_go(claim)
+            unbind("job_id")
 
-    async def _work(self, claim: Claim) -> None:
-        bind(job_id=str(claim.job_id))
-        if claim.lost_tries >= jobs.MAX_LOST_TRIES:
-            await self._fail(claim, _lost_too_often(claim))
-            return
-        try:
-            crash_points.reach("after_claim")
-            await HANDLERS[claim.kind].run(self._tools, claim)
-        except (Unavailable, TimeoutError) as exc:
-            await self._give_back(claim, exc)
-        except ParserDied as exc:
-            await self._poison(claim, exc, limit=self._settings.worker.max_poison_tries)
-        except (Invalid, NotFound, Conflict, Denied) as exc:
-            await self._fail(claim, exc)
-        except jobs.LostLease:
-            raise
-        except Exception as exc:  # the edge: whatever it was, the job ends explained and the worker lives
-            error_id = uuid4().hex[:12]
-            log.exception("job.internal_error", job_id=str(claim.job_id), error_id=error_id)
-            await self._poison(claim, _internal(exc, error_id), limit=MAX_INTERNAL_TRIES)
+    async def _answer(self, claim: Claim, exc: Exception) -> None:
+        match exc:
+            case jobs.LostLease():
+                raise exc
+            case jobs.Heavier():
+                await self._release(claim, None, delay_s=0.0, cost=exc.cost)
+            case Unavailable() if exc.code in _REFUSALS and claim.transient_tries + 1 >= MAX_REFUSED_TRIES:
+                await self._fail(claim, exc)
+            case Unavailable() | TimeoutError():
+                await self._give_back(claim, exc)
+            case ParserDied():
+                await self._poison(claim, exc, limit=self._settings.worker.max_poison_tries)
+            case Invalid() | NotFound() | Conflict() | Denied():
+                await self._fail(claim, exc)
+            case _:
+                error_id = uuid4().hex[:12]
+                log.error("job.internal_error", error_id=error_id, exc_info=exc)
+                await self._poison(claim, _internal(exc, error_id), limit=MAX_INTERNAL_TRIES)
 
     async def _fail(self, claim: Claim, error: DrystoneError) -> None:
         async with transaction(self._resources.sessions) as session:
@@ -230,7 +298,14 @@ class Process:
             await asyncio.sleep(0.5)
 
     async def _release(
-        self, claim: Claim, error: DrystoneError, *, delay_s: float, poison: bool = False, transient: bool = False
+        self,
+        claim: Claim,
+        error: DrystoneError | None,
+        *,
+        delay_s: float,
+        poison: bool = False,
+        transient: bool = False,
+        cost: int | None = None,
     ) -> None:
         async with transaction(self._resources.sessions) as session:
             is_ours = await queries.release(
@@ -238,15 +313,18 @@ class Process:
                 claim.job_id,
                 claim.attempt,
                 delay_s=delay_s,
-                error_code=error.code,
-                error_message=error.message,
+                error_code=error.code if error else None,
+                error_message=error.message if error else None,
                 poison=poison,
                 transient=transient,
+                cost=cost,
             )
-            if is_ours:
+            if is_ours and error is not None:
                 why = {"reason": error.code, "message": error.message, "wait_s": round(delay_s, 1)}
                 await tell_retrying(session, claim.kind, claim.subject_id, job_id=str(claim.job_id), **why)
-        log.info("job.given_back", job_id=str(claim.job_id), code=error.code, delay_s=round(delay_s, 1))
+        log.info(
+            "job.given_back", job_id=str(claim.job_id), code=error.code if error else None, delay_s=round(delay_s, 1)
+        )
 
     async def _say_alive(self) -> None:
         async with presence.connect(self._settings.redis, timeout_s=5) as redis:

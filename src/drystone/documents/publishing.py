@@ -1,0 +1,201 @@
+"""Making prepared versions searchable: several in one transaction, each fenced by its own job's attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.adapters.parsing import Parsed
+from drystone.core import crash_points
+from drystone.core.db import Sessions, transaction
+from drystone.core.errors import Invalid
+from drystone.core.logging import get_logger
+from drystone.documents import archives, chunking, embedding, queries
+from drystone.documents.chunking import Chunk
+from drystone.documents.queries import Locked, NewChunk, Pending
+from drystone.index import queries as index
+from drystone.jobs import events
+from drystone.jobs import service as jobs
+from drystone.jobs.broker import Nudger
+from drystone.jobs.queries import Claim, lock_all_held
+
+log = get_logger("documents.publishing")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A version's passages with all that the index wants to know of them, in order.
+
+    contents: what is embedded and searched: the passage below its titles. hashes: SHA-256 of contents.
+    lengths: tokens of the model.
+    """
+
+    passages: list[Chunk]
+    contents: list[str]
+    hashes: list[bytes]
+    lengths: list[int]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A version that is parsed, cut and stored, and the claim it is published under."""
+
+    claim: Claim
+    pending: Pending
+    parsed: Parsed
+    text_sha256: bytes
+    prepared: Prepared
+
+
+async def publish(
+    sessions: Sessions, nudger: Nudger, items: Sequence[Item], vectors: Sequence[np.ndarray]
+) -> dict[UUID, Exception]:
+    """Replace the chunks of each, make it ready and end its job; by job what stood in the way, of those that failed.
+
+    LostLease: another attempt has taken over, and nothing was written. Where one fails, the others are done without it.
+    """
+    failures: dict[UUID, Exception] = {}
+    for round_ in _rounds(list(zip(items, vectors, strict=True))):
+        try:
+            failures |= await _publish_together(sessions, nudger, round_)
+        except Exception as exc:  # noqa: BLE001  told to whoever ends the jobs
+            if len(round_) == 1:
+                failures[round_[0][0].claim.job_id] = exc
+                continue
+            log.warning("documents.published_one_by_one", documents=len(round_), error=repr(exc)[:300])
+            for item, made in round_:
+                failures |= await publish(sessions, nudger, [item], [made])
+    return failures
+
+
+def _rounds(pairs: list[tuple[Item, np.ndarray]]) -> Iterator[list[tuple[Item, np.ndarray]]]:
+    """One version of a document at a time, older ones first."""
+    left = sorted(pairs, key=lambda pair: pair[0].pending.version_number)
+    while left:
+        now = {pair[0].pending.document_id: pair for pair in reversed(left)}
+        yield list(now.values())
+        taken = {pair[0].claim.job_id for pair in now.values()}
+        left = [pair for pair in left if pair[0].claim.job_id not in taken]
+
+
+async def _publish_together(
+    sessions: Sessions, nudger: Nudger, pairs: Sequence[tuple[Item, np.ndarray]]
+) -> dict[UUID, Exception]:
+    failures: dict[UUID, Exception] = {}
+    async with transaction(sessions) as session:
+        held = await lock_all_held(session, [item.claim for item, _ in pairs])
+        documents = await queries.lock_documents(session, [item.pending.document_id for item, _ in pairs])
+        gone: list[Item] = []
+        ready: list[tuple[Item, np.ndarray]] = []
+        for item, made in pairs:
+            document = documents.get(item.pending.document_id)
+            if item.claim.job_id not in held:
+                failures[item.claim.job_id] = jobs.LostLease(item.claim.job_id)
+            elif document is None:
+                gone.append(item)
+            elif _is_superseded(item.pending, document):
+                failures[item.claim.job_id] = _superseded()
+            else:
+                ready.append((item, made))
+        if ready:
+            await _make_room(session, nudger, ready, documents)
+            await _write(session, ready)
+        await jobs.finish_all(session, [item.claim for item in (*gone, *(item for item, _ in ready))])
+    for item, _ in ready:
+        log.info("document.ready", document_id=str(item.pending.document_id), chunks=len(item.prepared.passages))
+    return failures
+
+
+async def _make_room(
+    session: AsyncSession,
+    nudger: Nudger,
+    ready: Sequence[tuple[Item, np.ndarray]],
+    documents: dict[UUID, Locked],
+) -> None:
+    for item, _ in ready:
+        pending = item.pending
+        if documents[pending.document_id].current_version_id is not None:
+            await index.remove_document(
+                session, pending.document_id, config=pending.config, collection_id=pending.collection_id
+            )
+            await queries.remove_chunks(session, pending.document_id)
+            document = await queries.lock_document(session, pending.document_id)
+            assert document is not None, "its row is locked"
+            await archives.delete_members(session, nudger, archives.owner(document), document)  # it may have been one
+
+
+async def _write(session: AsyncSession, ready: Sequence[tuple[Item, np.ndarray]]) -> None:
+    """Chunks, words, vectors, versions, documents, events: a statement for each kind, whatever the number of versions."""
+    ids = await queries.add_chunks(session, [chunk for item, _ in ready for chunk in _chunks(item)])
+    crash_points.reach("mid_publish")
+    indexed = zip(ids, ((item, n, made) for item, made in ready for n in range(len(made))), strict=True)
+    for space_id, group in groupby(
+        sorted(indexed, key=lambda each: each[1][0].pending.space_id), key=lambda each: each[1][0].pending.space_id
+    ):
+        await index.add(
+            session, space_id, [_indexed(chunk_id, item, n, made[n]) for chunk_id, (item, n, made) in group]
+        )
+    for item, _ in ready:
+        if len(item.prepared.passages) > embedding.LARGE:
+            await index.forget_embeddings(session, item.pending.space_id, item.prepared.hashes)
+    await queries.set_ready(session, [_version(item) for item, _ in ready])
+    await events.emit_all(session, [_happening(item) for item, _ in ready])
+
+
+def _chunks(item: Item) -> Iterator[NewChunk]:
+    prepared = item.prepared
+    for passage, content_hash, length in zip(prepared.passages, prepared.hashes, prepared.lengths, strict=True):
+        yield NewChunk(item.pending, passage, content_hash, length)
+
+
+def _indexed(chunk_id: int, item: Item, number: int, vector: np.ndarray) -> index.IndexedChunk:
+    pending = item.pending
+    return index.IndexedChunk(
+        chunk_id, pending.collection_id, pending.document_id, pending.config, item.prepared.contents[number], vector
+    )
+
+
+def _version(item: Item) -> dict[str, object]:
+    parsed = item.parsed
+    return {
+        "version_id": str(item.pending.version_id),
+        "document_id": str(item.pending.document_id),
+        "text_sha256": item.text_sha256.hex(),
+        "text_length": len(parsed.text),
+        "page_starts": list(parsed.page_starts),
+        "title": parsed.title,
+        "language": item.pending.config,
+        "detected_language": parsed.language,
+        "parser_version": parsed.parser,
+        "chunker_version": chunking.CHUNKER_VERSION,
+        "chunk_count": len(item.prepared.passages),
+        "attempt": item.claim.attempt,
+    }
+
+
+def _happening(item: Item) -> events.Happening:
+    pending = item.pending
+    return events.Happening(
+        workspace_id=pending.workspace_id,
+        kind="document.ready",
+        subject_kind="document",
+        subject_id=pending.document_id,
+        collection_id=pending.collection_id,
+        batch_id=pending.batch_id,
+        data={"chunks": len(item.prepared.passages)},
+    )
+
+
+def _is_superseded(pending: Pending, document: Locked) -> bool:
+    return document.current_number is not None and document.current_number > pending.version_number
+
+
+def _superseded() -> Invalid:
+    return Invalid(
+        "version.superseded", "A newer version of this document was ready first.", hint="nothing needs doing"
+    )
