@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 
 from fastapi import APIRouter, FastAPI
 
@@ -46,7 +50,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with open_resources(given, name="web") as resources:
             app.state.resources = resources
             app.state.feed = Feed(resources.sessions)
-            yield
+            with _before_stop(app.state.feed.cut_all):
+                yield
             await app.state.feed.aclose()
 
     app = FastAPI(
@@ -78,3 +83,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     early.install(app)
     app.add_middleware(RequestMiddleware)
     return app
+
+
+@contextmanager
+def _before_stop(callback: Callable[[], None]) -> Iterator[None]:
+    """Have the callback run when the process is told to stop: the server then waits for open answers, streams too."""
+    numbers: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()  # a server within a test: no signal comes there
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(callback)
+        server_s = before[signal.Signals(number)]
+        if callable(server_s):
+            server_s(number, frame)
+
+    for number, server_s in before.items():
+        if callable(server_s):
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, server_s in before.items():
+            signal.signal(number, server_s)

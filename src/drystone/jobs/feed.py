@@ -105,6 +105,7 @@ class Feed:
         self._joining: set[Listener] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     @asynccontextmanager
     async def listen(self, workspace_id: UUID, actor: str, scope: Scope) -> AsyncIterator[Listener]:
@@ -127,6 +128,12 @@ class Feed:
             self._joining.discard(listener)
             self._listening.discard(listener)
 
+    def cut_all(self) -> None:
+        """The process is told to stop: every listener reads on elsewhere, and no new one is let in."""
+        self._is_closing = True
+        for listener in self._listening:
+            listener.cut()
+
     async def aclose(self) -> None:
         """Look no more."""
         if self._task is not None:
@@ -134,6 +141,8 @@ class Feed:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _check_room(self, actor: str) -> None:
+        if self._is_closing:
+            raise Unavailable("events.closing", "This process is about to stop.", hint="come back in a moment")
         open_now = Counter(listener.actor for listener in self._listening | self._joining)
         if open_now.total() >= MAX_LISTENERS or open_now[actor] >= MAX_LISTENERS_PER_ACTOR:
             raise Denied(
