@@ -208,3 +208,22 @@ async def _until_waiting(sessions: Sessions) -> None:
             async with transaction(sessions) as session:
                 if await session.scalar(text(waits)):
                     return
+
+
+@pytest.mark.parametrize(("size", "in_memory"), [(1000, True), (17 * 1024 * 1024, False)])
+async def test_a_large_blob_is_read_from_a_file_and_a_small_one_from_memory(
+    tmp_path: Path, size: int, in_memory: bool
+) -> None:
+    objects = Objects.open_folder(tmp_path / "objects")
+    body = os.urandom(size)
+    sha256 = await _put(objects, body)
+
+    async with blobs.opened(objects, tmp_path / "spool", sha256, size) as opened:
+        if isinstance(opened, bytes):
+            found = opened
+        else:
+            opened.seek(0)
+            found = opened.read()
+
+    assert (found == body, isinstance(opened, bytes)) == (True, in_memory)
+    assert in_memory or list((tmp_path / "spool").iterdir()) == []

@@ -21,7 +21,6 @@ from sqlalchemy import text
 from drystone.access import quotas
 from drystone.access import service as access
 from drystone.access.service import Limits
-from drystone.api import upload
 from drystone.core import settings as core_settings
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Unavailable
@@ -195,10 +194,8 @@ async def test_a_client_that_leaves_midway_leaves_nothing_behind(
 
 
 async def test_who_sends_nothing_or_next_to_nothing_is_told_so(
-    settings: Settings, sessions: Sessions, monkeypatch: pytest.MonkeyPatch, client: httpx.AsyncClient, collection: str
+    settings: Settings, sessions: Sessions, collection: str
 ) -> None:
-    monkeypatch.setattr(upload, "IDLE_S", 0.2)
-
     async def silent() -> AsyncIterator[bytes]:
         yield b"begun"
         await asyncio.Event().wait()
@@ -209,16 +206,13 @@ async def test_who_sends_nothing_or_next_to_nothing_is_told_so(
             await asyncio.sleep(0.05)
 
     params = {"name": "a.txt", "collection": collection}
-    answers = [await client.post("/api/v1/documents", params=params, content=_of(body)) for body in (silent, dripping)]
+    async with _app(settings, idle_s=0.2) as client:
+        answers = [await client.post("/api/v1/documents", params=params, content=body()) for body in (silent, dripping)]
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(408, "request.too_slow")] * 2
     assert "nothing came" in answers[0].json()["detail"]
     assert "bytes in" in answers[1].json()["detail"]
     assert await _documents(sessions) == 0
-
-
-def _of(body: Callable[[], AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
-    return body()
 
 
 async def _raw(settings: Settings, lines: list[str], body: bytes) -> int:

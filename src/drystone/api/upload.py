@@ -34,8 +34,7 @@ _CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 _FORM_BYTES = 256 * 1024
 # Uploads in progress in one process; each holds up to two megabytes of memory and one descriptor.
 AT_ONCE = 128
-# Who sends nothing for so long, or less than this on average after as long, is cut off.
-IDLE_S = 30.0
+# Who sends less than this on average, after the time for which one may send nothing, is cut off.
 SLOWEST_BYTES_PER_S = 1000
 
 
@@ -69,7 +68,7 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
         spool = Spool(resources.admission.spool_folder)
         try:
             limit = max_bytes + _FORM_BYTES if is_form else max_bytes
-            body = _counted(_unless_slow(request), limit, max_bytes)
+            body = _counted(_unless_slow(request, resources.settings.receiving.idle_s), limit, max_bytes)
             form = await _read_form(request, body, spool) if is_form else await _read_alone(request, body, spool)
             yield _form_of(form, spool, max_bytes)
         finally:
@@ -121,22 +120,22 @@ def _one_more(state: Any) -> Iterator[None]:
         state.uploads -= 1
 
 
-async def _unless_slow(request: Request) -> AsyncIterator[bytes]:
+async def _unless_slow(request: Request, idle_s: float) -> AsyncIterator[bytes]:
     stream = aiter(request.stream())
     started, received = time.monotonic(), 0
     while True:
         try:
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout(idle_s):
                 part = await anext(stream, None)
         except TimeoutError as exc:
-            raise _too_slow(f"nothing came for {IDLE_S:.0f} s") from exc
+            raise _too_slow(f"nothing came for {idle_s:.0f} s") from exc
         except ClientDisconnect as exc:
             raise Invalid("request.cut_off", "The connection ended within the upload.", status=400) from exc
         if part is None:
             return
         received += len(part)
         took_s = time.monotonic() - started
-        if took_s > IDLE_S and received / took_s < SLOWEST_BYTES_PER_S:
+        if took_s > idle_s and received / took_s < SLOWEST_BYTES_PER_S:
             raise _too_slow(f"{received:,} bytes in {took_s:.0f} s")
         yield part
 

@@ -184,6 +184,11 @@ class ReceivingSettings(_Group):
         alias="DISK_MIN_FREE_BYTES",
         description="Uploads are refused (507) while DRYSTONE_DATA_DIR's disk has less space left, in bytes.",
     )
+    idle_s: Annotated[float, Ge(1)] = Field(
+        30.0,
+        alias="UPLOAD_IDLE_S",
+        description="An upload that sends nothing for so many seconds, or less than 1000 bytes/s after them, is cut off.",
+    )
     documents_per_day: Annotated[int, Ge(0)] = Field(
         0,
         alias="UPLOAD_DOCUMENTS_PER_DAY",
