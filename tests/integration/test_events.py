@@ -117,8 +117,10 @@ async def test_a_long_document_tells_how_far_it_has_come(
             )
         )
     chunks = (await api.get(f"/documents/{document['id']}")).json()["chunks"]
-    assert [(each["stage"], each["done"], each["total"]) for each in told] == [("embedding", 128, chunks)]
-    assert 128 < chunks <= 256, "one batch and a part of another"
+    assert told, "so many passages take longer than a second"
+    assert {(each["stage"], each["total"]) for each in told} == {("embedding", chunks)}
+    assert [each["done"] for each in told] == sorted({each["done"] for each in told})
+    assert 0 < told[-1]["done"] <= chunks
 
 
 async def test_a_job_that_is_tried_again_is_told_on_its_document(
