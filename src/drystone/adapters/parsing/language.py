@@ -20,6 +20,11 @@ _LEAST_PERCENT = 60
 _MEANT = {"iw": "he", "jw": "jv", "in": "id", "mo": "ro", "sh": "sr", "tl": "fil", "nb": "no"}
 
 
+def is_available() -> bool:
+    """Whether this machine has the detector."""
+    return _cld2 is not None
+
+
 def detect(text: str) -> str | None:
     """The BCP 47 tag of a text's language, such as "de"; None when it is too short, mixed, or no language."""
     if _cld2 is None:
