@@ -28,12 +28,13 @@ _PROBLEMS = (AssertionError, OSError, asyncpg.PostgresError, httpx.HTTPError, ps
 
 @dataclass
 class Outcome:
-    """What became of a cell. skipped: why the fault cannot be done here."""
+    """What became of a cell. proven: faults that were. skipped: why the fault cannot be done here."""
 
     number: int
     fault: str
     seed: int
     proof: str = ""
+    proven: int = 0
     skipped: str = ""
     problems: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(HARMS, 0))
@@ -85,6 +86,7 @@ async def run(site: Site, number: int, fault: Fault, seed: int, pace: Pace, *, o
         workload = Workload(client, f"cell-{number}-{seed}", seed, operations=operations)
         try:
             outcome.proof = await _disturbed(Scene(site, workload, random.Random(seed)), fault, operations)
+            outcome.proven = 1
             pace.done(fault)
             outcome.settled_s = await faults.until_idle(site, timeout_s=DEADLINE_S)
             await _judge(outcome, site, client, workload.promises)
@@ -121,6 +123,7 @@ async def run_batch(site: Site, size: int, every_s: float, seed: int, pace: Pace
             await _judge(outcome, site, client, workload.promises)
         except _PROBLEMS as exc:
             outcome.problems.append(f"{type(exc).__name__}: {exc}")
+    outcome.proven = done.total()
     outcome.proof = f"{done.total()} faults: " + ", ".join(f"{count} x {name}" for name, count in done.most_common())
     outcome.acknowledged, outcome.seconds = workload.promises.acknowledged(), time.monotonic() - began
     return outcome
@@ -190,7 +193,7 @@ def total(outcomes: list[Outcome]) -> str:
     for outcome in outcomes:
         counts.update(outcome.counts)
     told = " · ".join(f"{harm} {counts[harm]}" for harm in HARMS)
-    proven = sum(bool(outcome.proof) for outcome in outcomes)
+    proven = sum(outcome.proven for outcome in outcomes)
     skipped = sum(bool(outcome.skipped) for outcome in outcomes)
     broken = sum(not outcome.ok for outcome in outcomes)
     return f"{told} · {proven} faults proven, {skipped} skipped, {broken} cells broken"
