@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 _SHOWN = 10
+_WIDTH_FOR_IDS = 100
+_JOB = "job"
 
 
 def watch(client: Client) -> None:
@@ -66,7 +68,8 @@ def _screen(queue: QueueState, failures: Sequence[Job]) -> Any:
             parts.append(Text(f"and {len(running) - _SHOWN} more", "dim"))
     if failures:
         why = [(_name(job), job["error"]["message"] if job["error"] else "", job["id"]) for job in failures]
-        parts.append(_table(("failed lately", "why", "job"), why))
+        shown = 3 if terminal.out().width >= _WIDTH_FOR_IDS else 2
+        parts.append(_table(("failed lately", "why", _JOB)[:shown], [row[:shown] for row in why]))
     return Group(*parts)
 
 
@@ -89,7 +92,8 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
     for name in names:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        # An id is shown whole or not at all.
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=36 if name == _JOB else None)
     for row in rows:
         table.add_row(*(Text(terminal.clean(str(cell))) for cell in row))
     return table

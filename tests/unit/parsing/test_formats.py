@@ -95,6 +95,8 @@ def test_a_supported_file_has_its_type(name: str | None, declared: str | None, h
         ("a.docx", "application/pdf", _ZIP),
         ("a.pdf", "image/png", b"%PDF-1.4"),
         ("unknown", None, random.Random(1).randbytes(4096)),
+        ("photo.jpg", None, b"\xff\xd8\xff\xe0" + b"0" * 200),
+        ("pack.gz", None, b"\x1f\x8b" + b"0" * 200),
     ],
 )
 def test_anything_else_is_refused_with_a_list(name: str, declared: str | None, head: bytes) -> None:

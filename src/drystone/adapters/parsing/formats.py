@@ -133,6 +133,23 @@ _LOOSE = frozenset(
 )
 
 
+# How pictures, sound, programs and packed files begin, whatever follows: what follows may look like text.
+_BINARY_MARKS = (
+    b"\xff\xd8\xff",  # JPEG
+    b"\x89PNG\r\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"RIFF",
+    b"OggS",
+    b"\x7fELF",
+    b"\x1f\x8b",  # gzip
+    b"\xfd7zXZ\0",
+    b"7z\xbc\xaf'",
+    b"Rar!\x1a",
+    b"SQLite format 3\0",
+)
+
+
 def media_type_of(name: str | None, declared: str | None, head: bytes) -> str:
     """The media type in `SUPPORTED` that a file has.
 
@@ -163,7 +180,7 @@ def sniff(head: bytes) -> Sniffed:
         return "rtf"
     if b"%PDF-" in head[:1024]:  # leading junk is common; readers accept the mark within the first 1024 bytes
         return "pdf"
-    if _is_binary(head):
+    if head.startswith(_BINARY_MARKS) or _is_binary(head):
         return "binary"
     return _sniff_markup(head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower())
 
