@@ -510,7 +510,9 @@ async def _upload_while_swept(scene: Scene) -> str:
             upload = asyncio.create_task(scene.workload.upload(word, body, word))
             await asyncio.wait({upload}, timeout=2)
             if upload.done():
-                raise AssertionError("the upload of a blob did not wait for its removal")
+                kept = upload.result()
+                held = await _is_locked(scene.site, sha256)
+                raise AssertionError(f"the upload {kept.id} did not wait for {pid}, which holds the blob: {held}")
         await upload
         return f"uploaded while {pid} stood before removing the same bytes, and waited for it"
 
