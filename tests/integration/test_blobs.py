@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from uuid import UUID
@@ -84,6 +85,24 @@ async def test_a_blob_that_stood_already_is_spared_once_somebody_wants_it(
     async with transaction(sessions) as session:
         await session.execute(text("update blob_intents set until = now() - interval '1 s'"))
     assert await blobs.sweep(sessions, objects, grace_s=3600) == 1
+
+
+class _Slow(Objects):
+    """A store that takes its time to say how old a blob is."""
+
+    async def modified_at(self, sha256: bytes) -> datetime | None:
+        await asyncio.to_thread(time.sleep, 0.05)
+        return await super().modified_at(sha256)
+
+
+async def test_who_may_have_lost_the_lock_meanwhile_removes_nothing(sessions: Sessions, tmp_path: Path) -> None:
+    slow = _Slow.open_folder(tmp_path)
+    orphan = await _put(slow, b"nobody wants me, perhaps")
+    _age(tmp_path)
+
+    assert await blobs.sweep(sessions, slow, grace_s=3600, sure_s=0.01) == 0
+    assert await slow.exists(orphan)
+    assert await blobs.sweep(sessions, slow, grace_s=3600) == 1
 
 
 async def test_files_and_texts_of_live_documents_are_never_removed_and_those_of_deleted_ones_are(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -14,12 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.adapters.objects import Objects
 from drystone.core import crash_points
 from drystone.core.clock import utc_now
-from drystone.core.db import Sessions, transaction
+from drystone.core.db import IDLE_IN_TRANSACTION_S, Sessions, transaction
 from drystone.core.logging import get_logger
 from drystone.core.spool import nameless_file, telling_full_disk
 
 # Larger blobs are read from disk, not held in this process.
 _IN_MEMORY_BYTES = 16 * 1024 * 1024
+
+# PostgreSQL ends a transaction that does nothing for a while, and its locks with it; a removal takes some seconds of that.
+_SURE_S = IDLE_IN_TRANSACTION_S / 2
 
 log = get_logger("documents.blobs")
 
@@ -56,8 +60,8 @@ async def opened(
         yield file
 
 
-async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int) -> int:
-    """Remove orphans; how many.
+async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int, sure_s: float = _SURE_S) -> int:
+    """Remove orphans; how many. sure_s: how long after it was taken the lock on a hash counts as held.
 
     A blob is spared while it is young (its row may still be on its way), while a row refers to it, or while an
     upload that found it standing has said that it is wanted. The lock on its hash is the one that such an upload takes.
@@ -70,7 +74,7 @@ async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int) -> int:
     oldest = utc_now() - timedelta(seconds=grace_s)
     async for sha256, _size, modified in objects.list():
         if modified < oldest:
-            removed += await _remove_if_orphan(sessions, objects, sha256, oldest)
+            removed += await _remove_if_orphan(sessions, objects, sha256, oldest, sure_s)
     if removed:
         log.info("blobs.removed", count=removed)
     return removed
@@ -82,19 +86,24 @@ async def is_wanted(sessions: Sessions, sha256: bytes) -> bool:
         return bool(await session.scalar(_IS_WANTED, {"sha256": sha256}))
 
 
-async def _remove_if_orphan(sessions: Sessions, objects: Objects, sha256: bytes, oldest: datetime) -> bool:
+async def _remove_if_orphan(
+    sessions: Sessions, objects: Objects, sha256: bytes, oldest: datetime, sure_s: float
+) -> bool:
     async with transaction(sessions) as session:
         if await session.scalar(_IS_WANTED, {"sha256": sha256}):
             return False
         await session.execute(_LOCK, {"sha256": sha256})
         if await session.scalar(_IS_WANTED, {"sha256": sha256}):
             return False
+        held_since = time.monotonic()
         # Since the listing another sweep may have removed it, and an upload put it there anew.
         modified = await objects.modified_at(sha256)
         if modified is None or modified >= oldest:
             return False
         # The deletion happens under the lock, on purpose: an upload that finds this blob waits for it here.
         crash_points.reach("before_blob_delete")
+        if time.monotonic() - held_since > sure_s:
+            return False  # halted here for so long, it may have lost the lock, and an upload may have been acknowledged
         await objects.delete(sha256)
         crash_points.reach("after_blob_delete")
         return True
