@@ -19,6 +19,7 @@ from drystone.core.db import Sessions, transaction
 from drystone.core.settings import Settings
 from drystone.documents import scrub
 from drystone.resources import Resources
+from drystone.worker.process import MAX_REFUSED_TRIES
 
 Work = Callable[[], Awaitable[None]]
 BODY = b"The heron stands in shallow water.\r\n"
@@ -78,6 +79,28 @@ async def test_a_bad_file_is_told_with_its_document_and_repaired_by_sending_it_a
     assert (again.status_code, again.json()["document"]["id"]) == (200, document)
     assert after["problems"] == []
     assert (await client.get(f"/api/v1/documents/{document}/content")).content == BODY
+
+
+async def test_a_document_whose_file_stays_wrong_fails_in_the_end_and_sending_it_again_mends_it(
+    client: httpx.AsyncClient, work: Work, settings: Settings, collection: str, sessions: Sessions
+) -> None:
+    sent = (await _send(client, collection)).json()["document"]
+    obstore.put(s3_store(settings), _key(BODY), BODY.replace(b"heron", b"harom"))
+    states = []
+    for _ in range(MAX_REFUSED_TRIES):
+        await work()
+        states.append((await client.get(f"/api/v1/documents/{sent['id']}")).json())
+        async with transaction(sessions) as session:
+            await session.execute(text("update jobs set run_after = now() where state = 'queued'"))
+    await _send(client, collection)
+    await work()
+    mended = (await client.get(f"/api/v1/documents/{sent['id']}")).json()
+
+    assert [each["state"] for each in states] == ["pending"] * (MAX_REFUSED_TRIES - 1) + ["failed"]
+    assert states[-1]["error"]["code"] == "objects.corrupt"
+    assert "upload the document again" in states[-1]["error"]["hint"]
+    assert (mended["id"], mended["state"], mended["version"]) == (sent["id"], "ready", 2)
+    assert (await client.get(f"/api/v1/documents/{sent['id']}/content")).content == BODY
 
 
 async def test_a_byte_flipped_on_the_stores_disk_is_found_and_repaired(

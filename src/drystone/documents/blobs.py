@@ -41,6 +41,11 @@ async def keep(sessions: Sessions, objects: Objects, sha256: bytes, body: bytes 
     await objects.put(sha256, body, force=bool(is_wrong))
 
 
+async def mark_wrong(session: AsyncSession, sha256: bytes) -> None:
+    """The store gives other bytes than were put, again and again: an upload of the right ones is to write them anew."""
+    await session.execute(_MARK_WRONG, {"sha256": sha256})
+
+
 async def mark_whole(session: AsyncSession, sha256: bytes) -> None:
     """The right bytes were just put: what a scrub found missing or wrong is repaired."""
     await session.execute(_MARK_WHOLE, {"sha256": sha256})
@@ -117,6 +122,11 @@ on conflict (sha256) do update set until = excluded.until
 """)
 
 _HAS_PROBLEM = text("select exists (select 1 from blob_checks where sha256 = :sha256 and problem is not null)")
+
+_MARK_WRONG = text("""
+insert into blob_checks (sha256, checked_at, problem, found_at) values (:sha256, clock_timestamp(), 'wrong', now())
+on conflict (sha256) do update set checked_at = excluded.checked_at, problem = 'wrong', found_at = excluded.found_at
+""")
 
 _MARK_WHOLE = text("""
 update blob_checks set problem = null, found_at = null, checked_at = clock_timestamp()

@@ -25,7 +25,7 @@ from drystone.core.errors import DrystoneError, Unavailable
 from drystone.documents import archives, blobs, chunking, embedding, queries
 from drystone.documents.chunking import Chunk
 from drystone.documents.embedding import Wanted
-from drystone.documents.models import FAILED, Version
+from drystone.documents.models import FAILED, File, Version
 from drystone.documents.progress import Progress
 from drystone.documents.publishing import Item, Prepared, publish
 from drystone.documents.queries import Pending
@@ -204,6 +204,8 @@ async def give_up(session: AsyncSession, claim: Claim, error: DrystoneError) -> 
         error_hint=error.hint,
         attempt=claim.attempt,
     )
+    if error.code == "objects.corrupt" and (file := await session.get(File, version.file_id)) is not None:
+        await blobs.mark_wrong(session, file.sha256)
     document = await queries.lock_document(session, version.document_id)
     if document is not None and document.latest_version_id == version.id:
         await queries.set_document(session, document.id, state=FAILED)

@@ -47,9 +47,9 @@ JOBS_AT_ONCE, LIGHT = 16, 32 * 1024
 DRAIN_S = 2.0
 # Tries of a job whose failure is a fault of ours, with backoff between them.
 MAX_INTERNAL_TRIES = 3
-# Tries of a job that is answered and refused, or answered with what cannot be stored. Who is away is waited for.
+# Tries of a job that is answered and refused, or answered with what cannot be used. Who is away is waited for.
 MAX_REFUSED_TRIES = 6
-_REFUSALS = frozenset({"embedding.bad_answer", "embedding.refused", "embedding.denied"})
+_REFUSALS = frozenset({"embedding.bad_answer", "embedding.refused", "embedding.denied", "objects.corrupt"})
 
 log = get_logger("worker.process")
 
