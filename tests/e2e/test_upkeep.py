@@ -133,3 +133,12 @@ def test_a_limited_key_is_refused_and_told_until_when(up: Stack, folder: Path, c
     assert refused.returncode == 3
     assert "midnight UTC" in refused.stderr
     assert up.run("add", str(folder), "-c", collection).returncode == 0
+
+
+def test_what_became_of_a_document_stands_in_the_workers_log(up: Stack, folder: Path, collection: str) -> None:
+    up.run("add", str(folder / "one.txt"), "-c", collection)
+    (document,) = json.loads(up.run("documents", "-c", collection, "--json").stdout)["items"]
+
+    said = up.run("logs", "worker").stdout
+
+    assert any("document.ready" in line and document["id"] in line for line in said.splitlines())

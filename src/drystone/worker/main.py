@@ -38,6 +38,8 @@ def run(settings: Settings) -> int:
         worker_enable_remote_control=False,
         worker_pool_start_method="spawn",
         worker_proc_alive_timeout=60.0,
+        # Celery would put a logger in the place of a pool process's stderr, where our logs go, and lose them.
+        worker_redirect_stdouts=False,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
     )
     app.set_default()
