@@ -30,6 +30,16 @@ _T = TypeVar("_T")
 _SLOW_PAGE = b"<p>a <b>dry</b> wall</p>" * 600_000
 
 
+_OTHERS: set[psutil.Process] = set()
+
+
+@pytest.fixture(autouse=True)
+def _what_others_left_running() -> None:
+    """Zygotes of the worker that other tests share are none of ours."""
+    _OTHERS.clear()
+    _OTHERS.update(psutil.Process().children(recursive=True))
+
+
 @pytest.fixture
 async def parser() -> AsyncIterator[Parser]:
     parser = Parser(ParsingSettings())
@@ -43,7 +53,8 @@ def _limits(**changed: int) -> ParsingSettings:
 
 def _descendants() -> list[psutil.Process]:
     """Zygotes and their children; not the bubblewrap around them."""
-    below = [(process, _command(process)) for process in psutil.Process().children(recursive=True)]
+    ours = set(psutil.Process().children(recursive=True)) - _OTHERS
+    below = [(process, _command(process)) for process in sorted(ours, key=lambda process: process.create_time())]
     return [
         p for p, command in below if any("parsing.zygote" in word for word in command) and "bwrap" not in command[0]
     ]
