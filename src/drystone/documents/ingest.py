@@ -49,7 +49,8 @@ _HEAVY = 1 << 30
 class Tools:
     """What ingestion works with; made once for each worker process.
 
-    parser: reads one document at a time. nudger: tells workers of the jobs that unpacking an archive makes. turns: whose turn it is to run the model, which takes the whole core.
+    parser: reads one document at a time. nudger: tells workers of the jobs that unpacking an archive makes.
+    turns: whose turn it is to run the model, which takes the whole core.
     spool_folder: where large files lie while they are read.
     takes_large: whether large documents are embedded here, or asked to be taken where no small ones wait for them.
     """

@@ -53,7 +53,7 @@ async def add(
 async def claim_check(session: AsyncSession, job_id: UUID, *, worker: str, lease_s: int) -> Claim | None:
     """Take this job if it is a check, queued and due. Work is taken in its order, whichever message woke us."""
     row = (await session.execute(_CLAIM_CHECK, {"id": job_id, "worker": worker, "lease_s": lease_s})).one_or_none()
-    return None if row is None else _claim_of(row)
+    return None if row is None else claim_of(row)
 
 
 async def claim_next(session: AsyncSession, *, worker: str, lease_s: int, heavier_than: int = -1) -> Claim | None:
@@ -66,7 +66,7 @@ async def claim_next(session: AsyncSession, *, worker: str, lease_s: int, heavie
     row = (
         await session.execute(_CLAIM_NEXT, {"worker": worker, "lease_s": lease_s, "heavier_than": heavier_than})
     ).one_or_none()
-    return None if row is None else _claim_of(row)
+    return None if row is None else claim_of(row)
 
 
 async def claim_light(
@@ -81,7 +81,7 @@ async def claim_light(
         _CLAIM_IN_TURNS if in_turns else _CLAIM_OLDEST,
         {"worker": worker, "lease_s": lease_s, "light": light, "limit": limit},
     )
-    return [_claim_of(row) for row in rows]
+    return [claim_of(row) for row in rows]
 
 
 async def heartbeat(session: AsyncSession, held: Mapping[UUID, int], *, lease_s: int) -> set[UUID]:
@@ -378,7 +378,8 @@ def _ids_and_attempts(claims: Collection[Claim]) -> dict[str, Any]:
     return {"ids": [claim.job_id for claim in claims], "attempts": [claim.attempt for claim in claims]}
 
 
-def _claim_of(row: Row[Any]) -> Claim:
+def claim_of(row: Row[Any]) -> Claim:
+    """The claim that a statement which takes a job gave back."""
     return Claim(
         job_id=row.id,
         workspace_id=row.workspace_id,

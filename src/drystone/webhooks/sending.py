@@ -87,19 +87,7 @@ async def claim_next(session: AsyncSession, *, worker: str, busy: Collection[UUI
     """Take the delivery that has been due for longest, but none to a webhook that is busy."""
     given = {"worker": worker, "lease_s": LEASE_S, "busy": list(busy)}
     row = (await session.execute(_CLAIM, given)).one_or_none()
-    if row is None:
-        return None
-    claim = Claim(
-        job_id=row.id,
-        workspace_id=row.workspace_id,
-        kind=row.kind,
-        subject_id=row.subject_id,
-        attempt=row.attempt,
-        poison_tries=row.poison_tries,
-        lost_tries=row.lost_tries,
-        transient_tries=row.transient_tries,
-    )
-    return Sending(claim, row.webhook_id)
+    return None if row is None else Sending(queries.claim_of(row), row.webhook_id)
 
 
 async def send(sessions: Sessions, caller: Caller, sending: Sending) -> None:
