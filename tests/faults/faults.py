@@ -251,7 +251,7 @@ async def _quarantine(scene: Scene) -> str:
 
 
 async def until_idle(site: Site, *, timeout_s: float = 120) -> float:
-    """Wait until no job is left and all is healthy; the seconds it took."""
+    """Wait until no job is left, all is healthy and nothing that died is still to be started again; the seconds it took."""
     began = time.monotonic()
     said: object = None
     while time.monotonic() - began < timeout_s:
@@ -259,10 +259,11 @@ async def until_idle(site: Site, *, timeout_s: float = 120) -> float:
             said = (await site.ask("select count(*) as n from jobs where state in ('queued', 'running')"))[0]["n"]
             async with site.client() as client:
                 health = await client.get("/health/ready")
-            if said == 0 and health.status_code == 200:
+            dead = site.dead()
+            if said == 0 and health.status_code == 200 and not dead:
                 return time.monotonic() - began
             away = [f"{check['name']}: {check['detail']}" for check in health.json()["checks"] if not check["ok"]]
-            said = f"{said} jobs left; away: {', '.join(away) or 'nothing'}; {await _jobs_left(site)}"
+            said = f"{said} jobs left; away: {', '.join(away + dead) or 'nothing'}; {await _jobs_left(site)}"
         except Exception as exc:  # noqa: BLE001  whatever a server says while it comes back
             said = repr(exc)
         await asyncio.sleep(0.25)
@@ -481,18 +482,18 @@ def _misbehave(how: Misbehaviour) -> Callable[[Scene], Awaitable[str]]:
 
 async def _delete_while_published(scene: Scene) -> str:
     """Delete a document whose worker stands before publishing it."""
-    async with _halted_at(scene, "before_publish") as pid:
-        rows = await scene.site.ask(
-            "select v.document_id::text as id from jobs j join versions v on v.id = j.subject_id"
-            " where j.state = 'running' and j.worker like '%:' || $1::text",
-            str(pid),
-        )
-        kept = scene.workload.promises.kept
-        keys = [place for row in rows for place, each in kept.items() if each.id == row["id"]]
-        for collection, key in keys:
-            await scene.workload.delete(key, collection)
-    if not rows:
-        raise NotProven(f"{pid} was publishing nothing")
+    keys: list[tuple[str, str]] = []
+    while not keys:  # what it is about to publish may be deleted already, or not acknowledged yet
+        async with _halted_at(scene, "before_publish") as pid:
+            rows = await scene.site.ask(
+                "select v.document_id::text as id from jobs j join versions v on v.id = j.subject_id"
+                " where j.state = 'running' and j.worker like '%:' || $1::text",
+                str(pid),
+            )
+            kept = scene.workload.promises.kept
+            keys = [place for row in rows for place, each in kept.items() if each.id == row["id"]]
+            for collection, key in keys:
+                await scene.workload.delete(key, collection)
     return f"{len(keys)} documents deleted while {pid} stood before publishing {len(rows)}"
 
 
@@ -501,9 +502,9 @@ async def _upload_while_swept(scene: Scene) -> str:
     word = scene.workload.word()
     body = make_body(scene.chance, word, "txt")
     sha256 = hashlib.sha256(body).digest()
-    await scene.site.objects().put(sha256, body)
-    await _until_old(scene, sha256)
     while True:
+        if await scene.site.objects().put(sha256, body):  # at first, and where it was swept before anyone was to halt
+            await _until_old(scene, sha256)
         async with _halted_at(scene, "before_blob_delete") as pid:
             if not await _is_locked(scene.site, sha256):
                 continue  # it is about to remove another orphan
@@ -512,7 +513,8 @@ async def _upload_while_swept(scene: Scene) -> str:
             if upload.done():
                 kept = upload.result()
                 if await _is_locked(scene.site, sha256):
-                    raise AssertionError(f"the upload {kept.id} did not wait for {pid}, which holds the blob")
+                    told = await _locks(scene.site)
+                    raise AssertionError(f"the upload {kept.id} did not wait for {pid}, which holds the blob: {told}")
                 return (
                     f"uploaded while {pid} had stood for so long before removing the same bytes that it lost the lock"
                 )
@@ -521,13 +523,22 @@ async def _upload_while_swept(scene: Scene) -> str:
 
 
 async def _is_locked(site: Site, sha256: bytes) -> bool:
-    """Whether the sweep holds this blob."""
+    """Whether the sweep holds this blob; the worker that keeps its text may do so for a moment too."""
     rows = await site.ask(
-        "select 1 from pg_locks where locktype = 'advisory' and granted"
+        "select 1 from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory' and granted"
+        " and application_name = 'drystone-sweep'"
         " and (classid::bigint << 32) | objid::bigint = hashtextextended(encode($1::bytea, 'hex'), 7355002)",
         sha256,
     )
     return bool(rows)
+
+
+async def _locks(site: Site) -> str:
+    rows = await site.ask(
+        "select application_name, state, now() - state_change as since, granted, classid, objid, left(query, 60) as query"
+        " from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory'"
+    )
+    return "; ".join(", ".join(f"{name} {value}" for name, value in row.items()) for row in rows)
 
 
 async def _until_old(scene: Scene, sha256: bytes) -> None:

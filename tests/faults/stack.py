@@ -62,8 +62,17 @@ class Site:
 
     def pid(self, name: str) -> int:
         """The pid of `web`, `worker`, `postgres`, `redis`, `objects` or `up`, as state.json says."""
-        state = json.loads((self.data / "run" / "state.json").read_text())
+        state = self._state()
         return int(state["pid"] if name == "up" else state["services"][name]["pid"])
+
+    def dead(self) -> list[str]:
+        """The services whose process is gone and not yet started again, as state.json and the machine say."""
+        services = self._state()["services"]
+        return [name for name, each in services.items() if each.get("pid") and is_gone(each["pid"])]
+
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads((self.data / "run" / "state.json").read_text())
+        return state
 
     def pool(self) -> list[psutil.Process]:
         """The worker's pool processes."""

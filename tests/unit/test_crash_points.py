@@ -32,6 +32,20 @@ for _ in range(2):
     crash_points.reach("after_claim")
     print("passed", flush=True)
 """
+HALT_IN_A_THREAD = """
+import os, sys, threading, time
+from pathlib import Path
+from drystone.core import crash_points
+crash_points.arm(Path(sys.argv[1]))
+
+def work():
+    while True:
+        crash_points.reach("before_publish")
+        os.write(1, b".")
+
+threading.Thread(target=work, daemon=True).start()
+time.sleep(20)
+"""
 
 
 @pytest.fixture
@@ -73,6 +87,27 @@ def test_a_kill_at_the_second_pass_leaves_its_proof(tmp_path: Path) -> None:
 
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "passed\n")
     assert len(crash_points.reached(tmp_path, "after_claim")) == 1
+
+
+def test_a_thread_that_is_halted_goes_no_step_further(tmp_path: Path) -> None:
+    crash_points.order(tmp_path, "before_publish", "halt", times=200)
+
+    process = subprocess.Popen([sys.executable, "-c", HALT_IN_A_THREAD, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout
+    os.set_blocking(process.stdout.fileno(), False)
+    steps = []
+    try:
+        for _ in range(200):
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            steps.append(len(process.stdout.read() or b""))
+            process.send_signal(signal.SIGCONT)
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+    assert steps == [0] + [1] * 199
 
 
 def test_another_point_is_passed(armed: Path) -> None:

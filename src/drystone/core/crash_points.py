@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 POINTS = (
@@ -109,7 +110,8 @@ def _act(act: str, name: str, child: int | None) -> None:
     if act == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif act == "halt":
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this thread: sent to the process, another thread may take it, and this one goes on for a moment.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     elif act == "kill_child" and child is not None:
         os.kill(child, signal.SIGKILL)
     else:
