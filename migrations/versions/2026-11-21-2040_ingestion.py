@@ -37,6 +37,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("problem is not null"),
     )
     op.create_table(
+        "blob_removals",
+        sa.Column("sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name="pk_blob_removals"),
+    )
+    op.create_table(
         "batches",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
@@ -281,3 +287,4 @@ def downgrade() -> None:
     op.drop_index("ix_blob_checks_problem", table_name="blob_checks", postgresql_where=sa.text("problem is not null"))
     op.drop_index("ix_blob_checks_checked_at", table_name="blob_checks")
     op.drop_table("blob_checks")
+    op.drop_table("blob_removals")

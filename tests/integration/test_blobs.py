@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects, StoredObject
 from drystone.core.db import Sessions, transaction
+from drystone.core.errors import Unavailable
 from drystone.documents import blobs, queries
 
 
@@ -148,6 +149,76 @@ async def test_an_upload_of_the_bytes_that_are_being_removed_waits_and_puts_them
 
     assert removed == 1
     assert await objects.get(sha256) == body
+
+
+class _Late(Objects):
+    """A store that does not answer a removal in time, and may carry it out later."""
+
+    is_late = True
+
+    async def delete(self, sha256: bytes) -> None:
+        if self.is_late:
+            raise Unavailable("objects.unavailable", "There is no usable answer.", hint="wait")
+        await super().delete(sha256)
+
+    async def carry_out(self, sha256: bytes) -> None:
+        await super().delete(sha256)
+
+
+async def test_bytes_whose_removal_was_not_answered_are_acknowledged_when_it_can_no_longer_come(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    body = b"removed, perhaps"
+    late = _Late.open_folder(tmp_path)
+    assert isinstance(late, _Late)
+    sha256 = await _put(late, body)
+    _age(tmp_path)
+    with pytest.raises(Unavailable):
+        await blobs.sweep(sessions, late, grace_s=3600)
+
+    with pytest.raises(Unavailable) as there:
+        await blobs.keep(sessions, late, sha256, body)
+    await late.carry_out(sha256)
+    with pytest.raises(Unavailable) as anew:
+        await blobs.keep(sessions, late, sha256, body)
+    await _pass_doubt(sessions)
+    await blobs.keep(sessions, late, sha256, body)
+
+    assert there.value.code == anew.value.code == "objects.removal_in_doubt"
+    assert await late.get(sha256) == body
+
+
+async def test_an_answered_removal_leaves_no_doubt_but_that_of_an_earlier_one(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    body = b"removed at the second try"
+    late = _Late.open_folder(tmp_path)
+    assert isinstance(late, _Late)
+    sha256 = await _put(late, body)
+    other = await _put(late, b"removed at the first")
+    _age(tmp_path)
+    with pytest.raises(Unavailable):
+        await blobs.sweep(sessions, late, grace_s=3600)
+    late.is_late = False
+
+    assert await blobs.sweep(sessions, late, grace_s=3600) == 2
+
+    async with transaction(sessions) as session:
+        in_doubt = list(await session.scalars(text("select sha256 from blob_removals")))
+    assert len(in_doubt) == 1
+    assert in_doubt[0] in (sha256, other)
+    await _pass_doubt(sessions)
+    assert await blobs.sweep(sessions, late, grace_s=3600) == 0
+    async with transaction(sessions) as session:
+        assert await session.scalar(text("select count(*) from blob_removals")) == 0
+
+
+async def _pass_doubt(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        await session.execute(
+            text("update blob_removals set asked_at = asked_at - make_interval(secs => :seconds)"),
+            {"seconds": blobs.REMOVAL_DOUBT_S},
+        )
 
 
 async def test_a_blob_put_anew_since_the_listing_is_not_taken_for_the_old_one(

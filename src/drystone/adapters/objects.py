@@ -65,8 +65,9 @@ class Objects:
     Unavailable("objects.denied") when it refuses the key.
     """
 
-    def __init__(self, store: ObjectStore, name: str) -> None:
+    def __init__(self, store: ObjectStore, name: str, *, store_once: ObjectStore | None = None) -> None:
         self._store = store
+        self._store_once = store_once or store  # the same, and what it is asked it is asked once
         self._name = name
         self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -75,20 +76,7 @@ class Objects:
     def open_s3(cls, settings: S3Settings) -> Objects:
         """The bucket of the settings; it must exist. Nothing is sent yet."""
         url = settings.endpoint_url
-        store = S3Store(
-            settings.bucket,
-            endpoint=url,
-            region=settings.region,
-            credential_provider=_credentials(settings),
-            skip_signature=False,
-            virtual_hosted_style_request=False,
-            # SeaweedFS compares the body with this header and not with the hash in the signature: without it, bytes
-            # that changed on their way were kept, and acknowledged.
-            checksum_algorithm="SHA256",
-            client_options=_client_options(url),
-            retry_config=_RETRIES,
-        )
-        return cls(store, f"the S3 store at {url}")
+        return cls(_open(settings, _RETRIES), f"the S3 store at {url}", store_once=_open(settings, _NO_RETRIES))
 
     @classmethod
     def open_folder(cls, folder: Path) -> Objects:
@@ -199,10 +187,13 @@ class Objects:
                 return None
 
     async def delete(self, sha256: bytes) -> None:
-        """Remove the blob; nothing happens when it is not there."""
+        """Remove the blob; nothing happens when it is not there.
+
+        The store is asked once: when this raises Unavailable the removal may still be carried out, and only that one.
+        """
         async with self._calling():
             with contextlib.suppress(FileNotFoundError):
-                await obstore.delete_async(self._store, _key(sha256))
+                await obstore.delete_async(self._store_once, _key(sha256))
 
     async def list(self, first_byte: int | None = None) -> AsyncGenerator[StoredObject]:
         """Every blob, in no order that both stores share; other keys in the bucket are passed over.
@@ -325,6 +316,25 @@ _RETRIES: RetryConfig = {
     "retry_timeout": timedelta(seconds=3),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2},
 }
+
+_NO_RETRIES: RetryConfig = _RETRIES | {"max_retries": 0}
+
+
+def _open(settings: S3Settings, retries: RetryConfig) -> S3Store:
+    url = settings.endpoint_url
+    return S3Store(
+        settings.bucket,
+        endpoint=url,
+        region=settings.region,
+        credential_provider=_credentials(settings),
+        skip_signature=False,
+        virtual_hosted_style_request=False,
+        # SeaweedFS compares the body with this header and not with the hash in the signature: without it, bytes
+        # that changed on their way were kept, and acknowledged.
+        checksum_algorithm="SHA256",
+        client_options=_client_options(url),
+        retry_config=retries,
+    )
 
 
 def _client_options(url: str) -> ClientConfig:

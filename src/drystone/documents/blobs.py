@@ -16,6 +16,7 @@ from drystone.adapters.objects import Objects
 from drystone.core import crash_points
 from drystone.core.clock import utc_now
 from drystone.core.db import IDLE_IN_TRANSACTION_S, Sessions, transaction
+from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.spool import nameless_file, telling_full_disk
 
@@ -25,11 +26,24 @@ _IN_MEMORY_BYTES = 16 * 1024 * 1024
 # PostgreSQL ends a transaction that does nothing for a while, and its locks with it; a removal takes some seconds of that.
 _SURE_S = IDLE_IN_TRANSACTION_S / 2
 
+# A removal that the store did not answer is carried out by then, or never.
+REMOVAL_DOUBT_S = 120
+
 log = get_logger("documents.blobs")
 
 
 async def keep(sessions: Sessions, objects: Objects, sha256: bytes, body: bytes | BinaryIO) -> None:
-    """Put a blob. One that stood already is first said to be wanted, so that no sweep takes it before its row is there."""
+    """Put a blob that a row may refer to from now on. Raises as `put` and `confirm` do."""
+    await put(sessions, objects, sha256, body)
+    async with transaction(sessions) as session:
+        await confirm(session, sha256)
+
+
+async def put(sessions: Sessions, objects: Objects, sha256: bytes, body: bytes | BinaryIO) -> None:
+    """Put a blob, to be confirmed by the transaction that refers to it, right after.
+
+    One that stood already is first said to be wanted, so that no sweep takes it before its row is there.
+    """
     if await objects.put(sha256, body):
         return
     async with transaction(sessions) as session:
@@ -41,14 +55,23 @@ async def keep(sessions: Sessions, objects: Objects, sha256: bytes, body: bytes 
     await objects.put(sha256, body, force=bool(is_wrong))
 
 
+async def confirm(session: AsyncSession, sha256: bytes) -> None:
+    """The right bytes were just put: what a scrub found missing or wrong is repaired.
+
+    Raises Unavailable while a removal may be on its way that the store was asked for before, and takes them away again.
+    """
+    if await session.scalar(_CONFIRM, {"sha256": sha256, "doubt_s": REMOVAL_DOUBT_S}):
+        raise Unavailable(
+            "objects.removal_in_doubt",
+            "The object store was asked to remove an older blob of the same bytes, and has not said that it is done.",
+            hint="send the file again in two minutes; jobs try again by themselves",
+            retry_after_s=30,
+        )
+
+
 async def mark_wrong(session: AsyncSession, sha256: bytes) -> None:
     """The store gives other bytes than were put, again and again: an upload of the right ones is to write them anew."""
     await session.execute(_MARK_WRONG, {"sha256": sha256})
-
-
-async def mark_whole(session: AsyncSession, sha256: bytes) -> None:
-    """The right bytes were just put: what a scrub found missing or wrong is repaired."""
-    await session.execute(_MARK_WHOLE, {"sha256": sha256})
 
 
 @asynccontextmanager
@@ -70,9 +93,11 @@ async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int, sure_s: f
 
     A blob is spared while it is young (its row may still be on its way), while a row refers to it, or while an
     upload that found it standing has said that it is wanted. The lock on its hash is the one that such an upload takes.
+    What the store is asked to remove stands in `blob_removals` until it has answered. Takes two connections at a time.
     """
     async with transaction(sessions) as session:
         await session.execute(text("delete from blob_intents where until < now()"))
+        await session.execute(_FORGET_REMOVALS, {"doubt_s": REMOVAL_DOUBT_S})
         await session.execute(text("delete from kept_embeddings where created_at < now() - interval '1 day'"))
         await session.execute(_DELETE_UNUSED_FILES, {"grace_s": grace_s})
     removed = 0
@@ -109,9 +134,18 @@ async def _remove_if_orphan(
         crash_points.reach("before_blob_delete")
         if time.monotonic() - held_since > sure_s:
             return False  # halted here for so long, it may have lost the lock, and an upload may have been acknowledged
+        is_in_doubt = await _note_removal(sessions, sha256)
         await objects.delete(sha256)
         crash_points.reach("after_blob_delete")
+        if not is_in_doubt:
+            await session.execute(text("delete from blob_removals where sha256 = :sha256"), {"sha256": sha256})
         return True
+
+
+async def _note_removal(sessions: Sessions, sha256: bytes) -> bool:
+    """Say, for all to see, that a removal is asked for; whether an earlier one is in doubt still."""
+    async with transaction(sessions) as session:
+        return not await session.scalar(_NOTE_REMOVAL, {"sha256": sha256})
 
 
 _LOCK = text("select pg_advisory_xact_lock(hashtextextended(encode(cast(:sha256 as bytea), 'hex'), 7355002))")
@@ -128,9 +162,25 @@ insert into blob_checks (sha256, checked_at, problem, found_at) values (:sha256,
 on conflict (sha256) do update set checked_at = excluded.checked_at, problem = 'wrong', found_at = excluded.found_at
 """)
 
-_MARK_WHOLE = text("""
-update blob_checks set problem = null, found_at = null, checked_at = clock_timestamp()
-where sha256 = :sha256 and problem is not null
+_CONFIRM = text("""
+with whole as (
+    update blob_checks set problem = null, found_at = null, checked_at = clock_timestamp()
+    where sha256 = :sha256 and problem is not null
+)
+select exists (
+    select 1 from blob_removals
+    where sha256 = :sha256 and asked_at > clock_timestamp() - make_interval(secs => :doubt_s)
+)
+""")
+
+_NOTE_REMOVAL = text("""
+insert into blob_removals (sha256, asked_at) values (:sha256, clock_timestamp())
+on conflict (sha256) do update set asked_at = excluded.asked_at
+returning xmax = 0
+""")
+
+_FORGET_REMOVALS = text("""
+delete from blob_removals where asked_at < clock_timestamp() - make_interval(secs => :doubt_s)
 """)
 
 _IS_WANTED = text("""

@@ -207,6 +207,15 @@ class BlobIntent(Base):
     until: Mapped[Time]
 
 
+class BlobRemoval(Base):
+    """The store was asked to remove a blob and has not said that it did: until some time later it still may."""
+
+    __tablename__ = "blob_removals"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    asked_at: Mapped[Time]
+
+
 class Batch(Base):
     """Uploads that somebody wants to watch together.
 

@@ -77,11 +77,11 @@ async def receive(
     principal.require("write")
     _check_upload(upload, external_id, attributes)
     media_type = media_type_of(upload.name, upload.declared_type, upload.head)
-    await blobs.keep(sessions, objects, upload.sha256, upload.body)
+    await blobs.put(sessions, objects, upload.sha256, upload.body)
     crash_points.reach("after_put")
     async with transaction(sessions) as session:
         await _check_batch(session, principal, batch_id)
-        await blobs.mark_whole(session, upload.sha256)
+        await blobs.confirm(session, upload.sha256)
         home = await collections.get_or_create(session, principal, space, collection)
         received = await _admit(
             session,
@@ -126,9 +126,9 @@ async def replace(
     media_type = media_type_of(upload.name, upload.declared_type, upload.head)
     async with transaction(sessions) as session:
         await service.get_document(session, principal, document_id)
-    await blobs.keep(sessions, objects, upload.sha256, upload.body)
+    await blobs.put(sessions, objects, upload.sha256, upload.body)
     async with transaction(sessions) as session:
-        await blobs.mark_whole(session, upload.sha256)
+        await blobs.confirm(session, upload.sha256)
         file_id = await _file_id(session, principal, upload, media_type)  # first, as `receive` does: no deadlock
         await _check_batch(session, principal, batch_id)
         document = await service.lock_for_change(session, principal, document_id, condition)

@@ -228,7 +228,7 @@ async def _repair(tools: Tools, sha256: bytes) -> bool:
         return False
     await tools.objects.put(sha256, body, force=True)
     async with transaction(tools.sessions) as session:
-        await blobs.mark_whole(session, sha256)
+        await blobs.confirm(session, sha256)
     log.info("scrub.repaired", sha256=sha256.hex())
     return True
 

@@ -57,7 +57,7 @@ class Sweep:
         nudger = Nudger(self._settings.redis)
         with asyncio.Runner() as runner:
             engine = make_engine(
-                self._settings.database.url.get_secret_value(), pool_size=1, application_name="drystone-sweep"
+                self._settings.database.url.get_secret_value(), pool_size=2, application_name="drystone-sweep"
             )
             sessions = make_sessions(engine)
             while not self._stop.is_set():
