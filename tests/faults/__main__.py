@@ -23,7 +23,11 @@ from tests.faults.stack import GRACE_S, Site, running
 
 def main() -> int:
     """Run what the arguments ask for; the exit code."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if not _chosen(options):
+        parser.error(f"no fault is named so; there are: {', '.join(FAULTS)}")
+    print("bringing up a stack of its own; the first cell is told in about a minute", file=sys.stderr, flush=True)
     for signum in (signal.SIGINT, signal.SIGTERM):  # in the background a shell has them ignored; the stack must go down
         signal.signal(signum, signal.default_int_handler)
     with (
@@ -72,8 +76,7 @@ async def _run(site: Site, options: argparse.Namespace) -> list[Outcome]:
 def _wanted(options: argparse.Namespace) -> Iterator[tuple[int, Fault, int]]:
     if options.batch and not options.cells:
         return
-    words = (options.only or "").split(",")
-    chosen = list({fault.name: fault for word in words for fault in FAULTS.values() if word in fault.name}.values())
+    chosen = _chosen(options)
     if options.cells is None:
         for number, fault in enumerate(chosen):
             yield number, fault, options.seed * 1000 + number
@@ -81,6 +84,11 @@ def _wanted(options: argparse.Namespace) -> Iterator[tuple[int, Fault, int]]:
     for number in range(options.cells):
         fault, seed = cells.draw(number, options.seed, chosen)
         yield number, fault, seed
+
+
+def _chosen(options: argparse.Namespace) -> list[Fault]:
+    words = (options.only or "").split(",")
+    return list({fault.name: fault for word in words for fault in FAULTS.values() if word in fault.name}.values())
 
 
 def _finished(path: Path | None) -> dict[int, Outcome]:

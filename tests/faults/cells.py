@@ -48,7 +48,11 @@ class Outcome:
 
     def __str__(self) -> str:
         what = "skipped" if self.skipped else "ok" if self.ok else "BROKEN"
-        told = self.skipped or f"{self.acknowledged} acknowledged, settled in {self.settled_s:.1f} s; {self.proof}"
+        told = self.skipped or "; ".join(
+            each
+            for each in (f"{self.acknowledged} acknowledged", f"settled in {self.settled_s:.1f} s", self.proof)
+            if each
+        )
         return "\n    ".join(
             [f"{self.number:>4} {what:<7} {self.fault:<34} {self.seconds:5.1f} s  {told}", *self.problems]
         )
