@@ -35,6 +35,11 @@ class Api:
     ) -> None:
         await self._http.aclose()
 
+    async def send(self, name: str, body: bytes, collection: str) -> None:
+        """Upload a file as it is."""
+        response = await self._http.post("/documents", data={"collection": collection}, files={"file": (name, body)})
+        response.raise_for_status()
+
     async def upload(self, document: Document, collection: str) -> None:
         fields = {"collection": collection, "external_id": document.id, "title": document.title}
         response = await self._http.post(
