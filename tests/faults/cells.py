@@ -15,7 +15,8 @@ import psutil
 
 from drystone.invariants import HARMS
 from tests.faults import faults
-from tests.faults.faults import FAULTS, Fault, Scene
+from tests.faults.faults import FAULTS, Fault
+from tests.faults.points import NotProven, Scene, finish_uploads
 from tests.faults.stack import Site, is_gone
 from tests.faults.workload import Promises, Workload, broken_promises
 
@@ -122,7 +123,7 @@ async def run_batch(site: Site, size: int, every_s: float, seed: int, pace: Pace
                 await _try(fault, Scene(site, workload, chance), done)
                 pace.done(fault)
             outcome.settled_s = working.result()
-            await faults.finish_uploads()
+            await finish_uploads()
             await faults.until_idle(site, timeout_s=DEADLINE_S)
             await _judge(outcome, site, client, workload.promises)
         except _PROBLEMS as exc:
@@ -142,7 +143,7 @@ async def _try(fault: Fault, scene: Scene, done: Counter[str]) -> None:
     """Do a fault; one that is not proven, because what it was to hit is away at this moment, does not count."""
     try:
         await fault.inject(scene)
-    except (faults.NotProven, psutil.Error, OSError, IndexError):
+    except (NotProven, psutil.Error, OSError, IndexError):
         return
     done[fault.name] += 1
 
@@ -157,7 +158,7 @@ async def _disturbed(scene: Scene, fault: Fault, operations: int) -> str:
         proof = await fault.inject(scene)
     finally:
         await working
-    await faults.finish_uploads()
+    await finish_uploads()
     return proof
 
 

@@ -11,11 +11,10 @@ import contextlib
 import errno
 import hashlib
 import os
-import random
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,20 +27,12 @@ from redis.exceptions import RedisError
 from drystone.core import crash_points
 from tests.clients import redis_client, s3_store
 from tests.faults.network import Disturbance, Misbehaviour
+from tests.faults.points import NotProven, Scene, acted, halted_at, leave_under_way
 from tests.faults.stack import GRACE_S, LEASE_S, Site, is_gone, is_halted, kill, until
-from tests.faults.workload import Workload, make_body
+from tests.faults.workload import make_body
 
 # How long a server that is paused, full or disturbed stays so.
 WINDOW_S = 6.0
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a fault works with: the stack, the clients' work, and chance."""
-
-    site: Site
-    workload: Workload
-    chance: random.Random
 
 
 @dataclass(frozen=True)
@@ -54,10 +45,6 @@ class Fault:
     kills: str | None = None
     quick: bool = False
     unless: Callable[[Site], str | None] = lambda site: None
-
-
-class NotProven(AssertionError):
-    """The fault was ordered and did not happen: the cell says nothing."""
 
 
 # --- killed at a seeded moment
@@ -98,80 +85,9 @@ async def _kill_everything(scene: Scene) -> str:
 def _at(point: str, act: str) -> Callable[[Scene], Awaitable[str]]:
     async def inject(scene: Scene) -> str:
         crash_points.order(scene.site.crash, point, act, skip=scene.chance.randrange(3))
-        return await _reached(scene, point)
+        return await acted(scene, point)
 
     return inject
-
-
-async def _reached(scene: Scene, point: str, *, timeout_s: float = 90) -> str:
-    """Wait until a process has acted at the point, giving it work that comes by there. Takes the file away."""
-    deadline = time.monotonic() + timeout_s
-    while not (pids := crash_points.reached(scene.site.crash, point)):
-        if time.monotonic() > deadline:
-            (scene.site.crash / point).unlink(missing_ok=True)
-            raise NotProven(f"nobody came to {point} within {timeout_s:.0f} s")
-        await _come_by(scene, point)
-    killed = crash_points.victims(scene.site.crash, point)
-    await asyncio.to_thread(until, lambda: all(is_gone(pid) for pid in killed), f"the end of {killed}")
-    for path in scene.site.crash.glob(f"{point}.reached.*"):
-        path.unlink()
-    return f"{point} reached by pid {pids[0]}" + (f", its child {killed[0]} is gone" if killed else "")
-
-
-async def _come_by(scene: Scene, point: str) -> None:
-    """Work that passes the point, where the workload alone may be over before."""
-    word = scene.workload.word()
-    if point.endswith("blob_delete"):
-        body = word.encode()
-        await scene.site.objects().put(hashlib.sha256(body).digest(), body)  # an upload that got no further
-        await asyncio.sleep(1)
-        return
-    body = make_body(scene.chance, word, "txt", sentences=1500 if point == "mid_embed" else 0)
-    sending = scene.workload.upload_archive(word) if point == "mid_unpack" else scene.workload.upload(word, body, word)
-    upload = asyncio.create_task(sending)
-    while not upload.done() and not crash_points.reached(scene.site.crash, point):
-        await asyncio.sleep(0.05)
-    if upload.done():
-        upload.result()
-        if point == "mid_purge":
-            await scene.workload.delete(word)
-        await asyncio.sleep(0.2)
-    else:
-        _unfinished.add(upload)
-        upload.add_done_callback(_unfinished.discard)
-
-
-_unfinished: set[asyncio.Task[Any]] = set()
-
-
-async def finish_uploads() -> None:
-    """Wait for the uploads that were under way when a fault hit them."""
-    await asyncio.gather(*_unfinished)
-
-
-@contextlib.asynccontextmanager
-async def _halted_at(scene: Scene, point: str) -> AsyncIterator[int]:
-    """A process that stands still at the point; it goes on at the end."""
-    crash_points.order(scene.site.crash, point, "halt")
-    await _reached_and_kept(scene, point)
-    (pid,) = crash_points.reached(scene.site.crash, point)
-    await asyncio.to_thread(until, lambda: is_halted(pid), f"{pid} to stand still")
-    try:
-        yield pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-        for path in scene.site.crash.glob(f"{point}.reached.*"):
-            path.unlink()
-
-
-async def _reached_and_kept(scene: Scene, point: str) -> None:
-    deadline = time.monotonic() + 90
-    while not crash_points.reached(scene.site.crash, point):
-        if time.monotonic() > deadline:
-            (scene.site.crash / point).unlink(missing_ok=True)
-            raise NotProven(f"nobody came to {point}")
-        await _come_by(scene, point)
 
 
 # --- worker
@@ -179,7 +95,7 @@ async def _reached_and_kept(scene: Scene, point: str) -> None:
 
 async def _pause_worker(scene: Scene) -> str:
     """Halted before it publishes for more than two leases; another takes its job; then it goes on and may write nothing."""
-    async with _halted_at(scene, "before_publish") as pid:
+    async with halted_at(scene, "before_publish") as pid:
         held = await scene.site.ask(
             "select id, attempt from jobs where state = 'running' and worker like '%:' || $1::text", str(pid)
         )
@@ -384,7 +300,7 @@ async def _refused_in_time(site: Site) -> str:
 
 def _kill_postgres_at(point: str) -> Callable[[Scene], Awaitable[str]]:
     async def inject(scene: Scene) -> str:
-        async with _halted_at(scene, point) as pid:
+        async with halted_at(scene, point) as pid:
             proof = await asyncio.to_thread(kill, scene.site.pid("postgres"))
         return f"{proof} while {pid} stood at {point}"
 
@@ -416,8 +332,7 @@ async def _touch_store(scene: Scene) -> None:
     word = scene.workload.word()
     body = make_body(scene.chance, word, "txt")
     upload = asyncio.create_task(scene.workload.upload(word, body, word))
-    _unfinished.add(upload)
-    upload.add_done_callback(_unfinished.discard)
+    leave_under_way(upload)
     await asyncio.wait({upload}, timeout=1)
 
 
@@ -484,7 +399,7 @@ async def _delete_while_published(scene: Scene) -> str:
     """Delete a document whose worker stands before publishing it."""
     keys: list[tuple[str, str]] = []
     while not keys:  # what it is about to publish may be deleted already, or not acknowledged yet
-        async with _halted_at(scene, "before_publish") as pid:
+        async with halted_at(scene, "before_publish") as pid:
             rows = await scene.site.ask(
                 "select v.document_id::text as id from jobs j join versions v on v.id = j.subject_id"
                 " where j.state = 'running' and j.worker like '%:' || $1::text",
@@ -505,7 +420,7 @@ async def _upload_while_swept(scene: Scene) -> str:
     while True:
         if await scene.site.objects().put(sha256, body):  # at first, and where it was swept before anyone was to halt
             await _until_old(scene, sha256)
-        async with _halted_at(scene, "before_blob_delete") as pid:
+        async with halted_at(scene, "before_blob_delete") as pid:
             if not await _is_locked(scene.site, sha256):
                 continue  # it is about to remove another orphan
             upload = asyncio.create_task(scene.workload.upload(word, body, word))
