@@ -397,8 +397,8 @@ def _misbehave(how: Misbehaviour) -> Callable[[Scene], Awaitable[str]]:
 
 async def _delete_while_published(scene: Scene) -> str:
     """Delete a document whose worker stands before publishing it."""
-    keys: list[tuple[str, str]] = []
-    while not keys:  # what it is about to publish may be deleted already, or not acknowledged yet
+    ours: list[str] = []
+    while not ours:  # it may be about to publish what is not acknowledged yet, or what the clients do something with
         async with halted_at(scene, "before_publish") as pid:
             rows = await scene.site.ask(
                 "select v.document_id::text as id from jobs j join versions v on v.id = j.subject_id"
@@ -406,10 +406,12 @@ async def _delete_while_published(scene: Scene) -> str:
                 str(pid),
             )
             kept = scene.workload.promises.kept
-            keys = [place for row in rows for place, each in kept.items() if each.id == row["id"]]
-            for collection, key in keys:
-                await scene.workload.delete(key, collection)
-    return f"{len(keys)} documents deleted while {pid} stood before publishing {len(rows)}"
+            ours = [
+                key for (_, key), each in kept.items() if key == each.word and each.id in {row["id"] for row in rows}
+            ]
+            for key in ours:
+                await scene.workload.delete(key)
+    return f"{len(ours)} documents deleted while {pid} stood before publishing {len(rows)}"
 
 
 async def _upload_while_swept(scene: Scene) -> str:
