@@ -26,6 +26,7 @@ from drystone.jobs import queries
 from drystone.jobs import service as jobs
 from drystone.jobs.queries import Claim
 from drystone.resources import Resources
+from drystone.worker.process import Process
 
 _LIGHT = 32 * 1024
 
@@ -239,6 +240,22 @@ async def test_a_large_document_asks_to_be_taken_where_no_small_ones_wait(
 
     assert [type(failure) for failure in failures.values()] == [jobs.Heavier]
     assert _embedder(tools).asked == []
+
+
+async def test_small_documents_are_taken_while_a_large_one_is_in_hand(
+    client: httpx.AsyncClient, sessions: Sessions, collection: str, opened_process: Process, work: Any
+) -> None:
+    rows = "\n\n".join(f"Heading {n}\n\n" + f"word{n} " * 100 for n in range(8 * embedding.LARGE))
+    await _send_all(client, collection, {"large": rows.encode()})
+    await asyncio.to_thread(opened_process.drain, None)
+
+    await _send_all(client, collection, {"small": b"granite walls"})
+    await asyncio.to_thread(opened_process.drain, None)
+    while_in_hand = await _states(sessions)
+    await client.delete(f"/api/v1/collections/{collection}")
+    await work()
+
+    assert while_in_hand == {"large": "pending", "small": "ready"}
 
 
 async def _enqueue(

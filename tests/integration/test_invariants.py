@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from tests.clients import s3_store
+from tests.conftest import work_until_idle
 
 from drystone import invariants
 from drystone.adapters.objects import Objects
@@ -61,11 +62,11 @@ async def filled(place: Place, sessions: Sessions) -> Place:
     await _send(place, "kept", b"%PDF-1.4 of which nothing is left", "broken", "broken.pdf")
     gone = await _send(place, "kept", b"The kingfisher dives.", "gone")
     await _send(place, "dropped", b"The wren sings.", "wren")
-    await asyncio.to_thread(place.process.drain, None)
+    await work_until_idle(place.process, sessions)
     await _send(place, "kept", b"The heron has flown.", "bird")
     assert (await place.client.delete(f"/api/v1/documents/{gone}")).status_code == 204
     assert (await place.client.delete("/api/v1/collections/dropped")).status_code == 204
-    await asyncio.to_thread(place.process.drain, None)
+    await work_until_idle(place.process, sessions)
     await _remove_orphans(place, sessions)
     return place
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import threading
 import time
@@ -40,10 +41,11 @@ from drystone.worker.heartbeat import Heartbeat
 # Lanes of a process work side by side: while one uses the core, another waits for the database or the object store.
 # Two take small jobs, several at once: those that have been due for longest, and some of each collection in turn.
 # The third takes what is large, one at a time, and small jobs while there is none.
-OLDEST, IN_TURNS, LARGE = LANES = ("oldest", "in turns", "large")
+OLDEST, IN_TURNS, LARGE = "oldest", "in turns", "large"
 # Small jobs taken at once, and what they may cost together, in bytes to read: a few seconds of embedding.
 JOBS_AT_ONCE, LIGHT = 16, 32 * 1024
-# One task works for at most this long; then it nudges again and ends, so that a shutdown never waits long.
+# One task works in the first two for at most this long; then it nudges again and ends: a shutdown never waits long. The
+# third goes on by itself: a document of half an hour must not keep the process from hearing of small ones.
 DRAIN_S = 2.0
 # Tries of a job whose failure is a fault of ours, with backoff between them.
 MAX_INTERNAL_TRIES = 3
@@ -67,6 +69,7 @@ class Process:
         self._stopping = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._in_hand: set[UUID] = set()
+        self._large: asyncio.Task[None] | None = None
         self._is_unsure = False
 
     def start(self) -> None:
@@ -83,7 +86,7 @@ class Process:
         self._heartbeat.stop()
 
     def drain(self, first: UUID | None) -> None:
-        """Run this job, if it is still to be had, and then whatever else is due, for about DRAIN_S seconds."""
+        """Run this job, if it is still to be had, and then whatever else is small and due, for about DRAIN_S seconds."""
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._drain(first), self._loop).result()
 
@@ -121,6 +124,8 @@ class Process:
                 asyncio.create_task(self._look_by_itself()),
             ]
             await self._stopping.wait()
+            if self._large is not None:
+                background.append(self._large)
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -132,9 +137,17 @@ class Process:
             until = time.monotonic() + DRAIN_S
             if first is not None:
                 await self._run_check(first)
-            more = await asyncio.gather(*(self._lane(lane, until) for lane in LANES))
+            if self._large is None or self._large.done():
+                self._large = asyncio.create_task(self._large_lane())
+            more = await asyncio.gather(self._lane(OLDEST, until), self._lane(IN_TURNS, until))
         if any(more) and not self._stopping.is_set():
             self._resources.nudger.nudge(uuid4())  # nobody's id: it only wakes a worker
+
+    async def _large_lane(self) -> None:
+        try:
+            await self._lane(LARGE, math.inf)
+        except Exception:  # the edge: the next drain begins it anew
+            log.exception("worker.lane_failed", lane=LARGE)
 
     async def _lane(self, lane: str, until: float) -> bool:
         """Take jobs until there are none or time is up; True when time was up."""
