@@ -299,6 +299,22 @@ async def test_a_queue_that_stands_still_puts_uploads_off(
     assert (refused.status_code, refused.json()["code"]) == (503, "queue.slow")
 
 
+async def test_calls_that_others_do_not_take_put_no_upload_off(
+    settings: Settings, sessions: Sessions, collection: str
+) -> None:
+    async with _app(settings, queue_max_age_s=5, queue_max_depth=2) as client:
+        made = await client.post("/api/v1/webhooks", json={"url": "http://127.0.0.1:1/"})
+        for _ in range(3):
+            await client.post(f"/api/v1/webhooks/{made.json()['id']}/test")
+        async with transaction(sessions) as session:
+            due = "update jobs set run_after = now() - interval '1 minute' where kind = 'webhooks.deliver' returning id"
+            waiting = len((await session.execute(text(due))).all())
+    async with _app(settings, queue_max_age_s=5, queue_max_depth=2) as client:
+        taken = await _send(client, collection, b"one")
+
+    assert (waiting, taken.status_code) == (3, 202)
+
+
 async def test_a_disk_with_little_space_refuses_uploads_but_reads_and_deletes(
     settings: Settings, client: httpx.AsyncClient, collection: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import queue
@@ -28,7 +29,7 @@ from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Invalid, Unavailable
 from drystone.core.settings import Settings
 from drystone.webhooks import sending
-from drystone.worker.webhooks import WebhookLane
+from drystone.worker.webhooks import LANES, LANES_OF_SLOW, SLOW_S, WebhookLane
 
 Work = Callable[[], Awaitable[None]]
 _GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "webhooks.md"
@@ -49,6 +50,12 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
+    with _receiver() as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _receiver() -> Iterator[Receiver]:
     found = Receiver()
     found.hold.set()
 
@@ -241,6 +248,67 @@ async def test_a_slow_server_delays_neither_documents_nor_other_webhooks(
     receiver.hold.set()
     while len([d for d in await _deliveries(client, slow, "delivered") if d["state"] == "delivered"]) < 4:
         pass
+
+
+@pytest.mark.usefixtures("lane")
+async def test_many_slow_servers_wait_for_each_other_only(
+    client: httpx.AsyncClient, collection: str, receiver: Receiver
+) -> None:
+    with _receiver() as other:
+        good = await _make(client, other.url, kinds=["document.received"])
+        slow = [await _make(client, receiver.url, kinds=["document.received"]) for _ in range(LANES_OF_SLOW - 2)]
+        receiver.hold.clear()
+        await _send(client, collection, b"All are called, and some are found to be slow.")
+        await asyncio.gather(*(receiver.next() for _ in slow))
+        await other.next()
+        await asyncio.sleep(SLOW_S)  # what makes a server slow is that time passes
+        for number in range(LANES):
+            await _send(client, collection, f"More of it than there are lanes: {number}.".encode())
+
+        async with asyncio.timeout(25):  # in turn with all that the slow ones are owed it would be a minute
+            for _ in range(LANES):
+                await other.next()
+
+        receiver.hold.set()
+        for webhook in (good, *slow):
+            await client.delete(f"/api/v1/webhooks/{webhook['id']}")
+
+
+@pytest.mark.usefixtures("lane")
+async def test_a_webhook_that_is_deleted_while_it_is_called_leaves_no_job(
+    client: httpx.AsyncClient, sessions: Sessions, collection: str, receiver: Receiver
+) -> None:
+    webhook = await _make(client, receiver.url, kinds=["document.received"])
+    receiver.hold.clear()
+    receiver.statuses.append(500)
+    await _send(client, collection)
+    await receiver.next()
+
+    await client.delete(f"/api/v1/webhooks/{webhook['id']}")
+    receiver.hold.set()
+
+    async with asyncio.timeout(20):
+        while await _left(sessions):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_delivery_job_that_lost_its_webhook_is_swept(
+    client: httpx.AsyncClient, sessions: Sessions, collection: str
+) -> None:
+    webhook = await _make(client, "http://127.0.0.1:1/")
+    await client.post(f"/api/v1/webhooks/{webhook['id']}/test")
+    before = await _left(sessions)
+    await _do(sessions, "delete from webhook_deliveries")
+
+    async with transaction(sessions) as session:
+        swept = await sending.sweep(session)
+
+    assert (before, swept, await _left(sessions)) == (1, 1, 0)
+
+
+async def _left(sessions: Sessions) -> int:
+    async with transaction(sessions) as session:
+        return int(await session.scalar(text("select count(*) from jobs where kind = 'webhooks.deliver'")) or 0)
 
 
 @pytest.mark.usefixtures("lane")

@@ -97,6 +97,7 @@ async def send(sessions: Sessions, caller: Caller, sending: Sending) -> None:
         delivery = await session.get(Delivery, claim.subject_id)
         webhook = await session.get(Webhook, sending.webhook_id)
     if delivery is None or webhook is None:
+        await _drop(sessions, claim)
         return
     if webhook.disabled_at is not None:
         await _end(sessions, claim, _disabled(webhook))
@@ -106,7 +107,10 @@ async def send(sessions: Sessions, caller: Caller, sending: Sending) -> None:
         if not await queries.lock_held(session, claim.job_id, claim.attempt):
             return
         values = {"tries": Delivery.tries + 1, "response_status": status, "error": error and error.message}
-        await session.execute(update(Delivery).where(Delivery.id == delivery.id).values(**values))
+        changed = update(Delivery).where(Delivery.id == delivery.id).values(**values).returning(Delivery.id)
+        if await session.scalar(changed) is None:  # its webhook was deleted during the call
+            await session.execute(_DROP, {"ids": [claim.job_id]})
+            return
         if error is None:
             ended = {"state": DELIVERED, "delivered_at": func.now()}
             await session.execute(update(Delivery).where(Delivery.id == delivery.id).values(**ended))
@@ -177,10 +181,18 @@ async def _end(sessions: Sessions, claim: Claim, error: DrystoneError) -> None:
             await jobs.fail(session, claim, error)
 
 
+async def _drop(sessions: Sessions, claim: Claim) -> None:
+    """The webhook was deleted when this was claimed already."""
+    async with transaction(sessions) as session:
+        if await queries.lock_held(session, claim.job_id, claim.attempt):
+            await session.execute(_DROP, {"ids": [claim.job_id]})
+
+
 async def sweep(session: AsyncSession) -> int:
-    """Remove deliveries that ended a week ago, with their jobs; how many."""
+    """Remove deliveries that ended a week ago, and jobs that have none (any more); how many."""
     gone: Sequence[Any] = (await session.execute(_SWEEP, {"kept_s": _KEPT_S})).all()
-    return len(gone)
+    left: Sequence[Any] = (await session.execute(_DROP_ORPHANS)).all()
+    return len(gone) + len(left)
 
 
 def _disabled(webhook: Webhook) -> Invalid:
@@ -224,4 +236,12 @@ with old as (
     returning id
 )
 delete from jobs where kind = 'webhooks.deliver' and subject_id in (select id from old) returning id
+""")
+
+_DROP = text("delete from jobs where id = any(:ids)")
+
+_DROP_ORPHANS = text("""
+delete from jobs where kind = 'webhooks.deliver' and state = 'queued'
+  and not exists (select 1 from webhook_deliveries d where d.id = jobs.subject_id)
+returning id
 """)

@@ -1,12 +1,14 @@
 """The webhooks' sender, in every worker's main process: a thread, an event loop and connections of its own.
 
-Whatever the servers of others do, no pool process waits for them. A webhook that is slow waits for itself only.
+Whatever the servers of others do, no pool process waits for them. Webhooks that are slow wait for each other only: calls
+to them never take more than half of the lanes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from uuid import UUID
 
@@ -22,8 +24,10 @@ from drystone.webhooks.sending import Sending
 
 # Between two looks for new events and due deliveries.
 LOOK_S = 1.0
-# Calls at the same time, in all and to one webhook.
-LANES, LANES_PER_WEBHOOK = 8, 2
+# Calls at the same time: in all, to those that were slow at their last call, and to one webhook.
+LANES, LANES_OF_SLOW, LANES_PER_WEBHOOK = 16, 8, 2
+# A server that takes longer is slow.
+SLOW_S = 1.0
 
 log = get_logger("worker.webhooks")
 
@@ -35,7 +39,9 @@ class WebhookLane:
         self._settings = settings
         self._stop = stop
         self._name = f"{presence.process_name()}"
-        self._busy: Counter[UUID] = Counter()
+        # Of each call under way: its webhook and when it began.
+        self._calls: dict[UUID, tuple[UUID, float]] = {}
+        self._slow: set[UUID] = set()
 
     def run(self) -> None:
         """Look now, and then every second; give back what is in hand at the end."""
@@ -65,7 +71,7 @@ class WebhookLane:
         await sending.dispatch(sessions)
         while not self._stop.is_set():
             while len(calls) < LANES and (found := await self._claim(sessions)):
-                self._busy[found.webhook_id] += 1
+                self._calls[found.claim.job_id] = found.webhook_id, time.monotonic()
                 calls.add(asyncio.create_task(self._send(sessions, caller, found)))
             if not calls:
                 return
@@ -75,9 +81,17 @@ class WebhookLane:
                 return  # all are slow: new events are looked for meanwhile
 
     async def _claim(self, sessions: Sessions) -> Sending | None:
-        busy = [webhook_id for webhook_id, number in self._busy.items() if number >= LANES_PER_WEBHOOK]
         async with transaction(sessions) as session:
-            return await sending.claim_next(session, worker=self._name, busy=busy)
+            return await sending.claim_next(session, worker=self._name, busy=self._barred())
+
+    def _barred(self) -> set[UUID]:
+        """Webhooks that get no further call now."""
+        now = time.monotonic()
+        self._slow |= {webhook_id for webhook_id, began in self._calls.values() if now - began > SLOW_S}
+        busy = Counter(webhook_id for webhook_id, _ in self._calls.values())
+        full = {webhook_id for webhook_id, number in busy.items() if number >= LANES_PER_WEBHOOK}
+        held_by_slow = sum(busy[webhook_id] for webhook_id in self._slow)
+        return full | self._slow if held_by_slow >= LANES_OF_SLOW else full
 
     async def _send(self, sessions: Sessions, caller: Caller, found: Sending) -> None:
         try:
@@ -87,9 +101,9 @@ class WebhookLane:
         except Exception:  # the edge: the lease ends by itself, and the call is made again
             log.exception("webhook.failed", job_id=str(found.claim.job_id))
         finally:
-            self._busy[found.webhook_id] -= 1
-            if not self._busy[found.webhook_id]:
-                del self._busy[found.webhook_id]
+            webhook_id, began = self._calls.pop(found.claim.job_id)
+            if time.monotonic() - began <= SLOW_S:
+                self._slow.discard(webhook_id)
 
     async def _end(self, sessions: Sessions, calls: set[asyncio.Task[None]]) -> None:
         for call in calls:
