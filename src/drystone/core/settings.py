@@ -174,7 +174,7 @@ class ReceivingSettings(_Group):
     queue_max_depth: Annotated[int, Ge(1)] = Field(
         100_000,
         alias="QUEUE_MAX_DEPTH",
-        description="Uploads are put off (503, Retry-After) while so many jobs are waiting.",
+        description="Uploads are put off (503, Retry-After) while so many jobs wait; calls to webhooks do not count.",
     )
     queue_max_age_s: Annotated[int, Ge(0)] = Field(
         0, alias="QUEUE_MAX_AGE_S", description="And while the oldest due job waits for so many seconds; 0: never."
