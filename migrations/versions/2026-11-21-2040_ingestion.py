@@ -202,6 +202,8 @@ def upgrade() -> None:
     )
     op.add_column("versions", sa.Column("batch_id", sa.Uuid(), nullable=True))
     op.add_column("versions", sa.Column("detected_language", sa.Text(), nullable=True))
+    op.add_column("versions", sa.Column("name", sa.Text(), nullable=True))
+    op.execute("update versions set name = documents.name from documents where documents.id = versions.document_id")
     op.create_index(
         "ix_versions_batch_id", "versions", ["batch_id"], unique=False, postgresql_where=sa.text("batch_id is not null")
     )
@@ -240,6 +242,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("batch_id is not null and state = 'pending'"),
     )
     op.drop_index("ix_versions_batch_id", table_name="versions", postgresql_where=sa.text("batch_id is not null"))
+    op.drop_column("versions", "name")
     op.drop_column("versions", "detected_language")
     op.drop_column("versions", "batch_id")
     op.drop_index("ix_jobs_finished_at", table_name="jobs", postgresql_where=sa.text("finished_at is not null"))

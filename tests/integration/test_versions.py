@@ -108,6 +108,31 @@ async def test_an_old_version_restored_is_a_new_one_of_the_same_file(
     assert await count(sessions, "select count(*) from audit where details ->> 'restored' = '1'") == 1
 
 
+async def test_a_files_name_belongs_to_its_version(client: httpx.AsyncClient, collection: str, work: Work) -> None:
+    document_id = (await send(client, collection, HERON, name="heron.txt")).json()["document"]["id"]
+    await work()
+    path = f"/api/v1/documents/{document_id}"
+    broken = {"file": ("locked.pdf", b"%PDF-1.4 this is none", "application/pdf")}
+    await client.put(f"{path}/content", files=broken)
+    await work()
+    question = {"collection": collection, "query": "heron"}
+    hit = (await client.post("/api/v1/search", json=question)).json()["hits"][0]["document"]
+    failed = await _document(client, document_id)
+    names = [(version["number"], version["name"]) for version in await _versions(client, document_id)]
+    attached = [
+        (await client.get(f"{path}/{which}")).headers["content-disposition"].rpartition("'")[2]
+        for which in ("content", "versions/2/content", "versions/1/content")
+    ]
+    restored = (await client.post(f"{path}/versions/1/restore")).json()["document"]
+
+    assert (failed["name"], failed["state"], failed["serving_version"]) == ("locked.pdf", "failed", 1)
+    assert (hit["name"], hit["title"], hit["version"]) == ("heron.txt", "heron.txt", 1)
+    assert names == [(2, "locked.pdf"), (1, "heron.txt")]
+    assert attached == ["locked.pdf", "locked.pdf", "heron.txt"]
+    assert (restored["name"], restored["title"], restored["state"]) == ("heron.txt", "heron.txt", "pending")
+    assert (await _versions(client, document_id))[0]["name"] == "heron.txt"
+
+
 async def test_the_bytes_of_the_first_version_after_the_second_are_a_third(
     client: httpx.AsyncClient, collection: str, work: Work
 ) -> None:

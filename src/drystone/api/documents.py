@@ -32,7 +32,6 @@ from drystone.core.text import Text
 from drystone.documents import deleting, describing, receiving, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.deleting import Selection
-from drystone.documents.models import Document as Row
 from drystone.documents.models import File
 from drystone.documents.receiving import Received
 from drystone.documents.service import DocumentView
@@ -311,10 +310,15 @@ async def content(
     session: Session,
     response: Response,
 ) -> StreamingResponse:
-    """The bytes of the newest version, always as an attachment."""
+    """The bytes of the newest version, also where it is not ready, always as an attachment. `/text` is of the one that serves.
+
+    `/versions/{serving_version}/content` are the bytes that search hits are from.
+    """
     view = await service.get_document(session, caller, document_id)
     show(condition, response, f'"{view.file.sha256.hex()}"')
-    return _attachment(service.stream_content(resources.objects, view), view.file, view.document)
+    return _attachment(
+        service.stream_content(resources.objects, view), view.file, view.version.name or str(document_id)
+    )
 
 
 @router.get(
@@ -324,7 +328,10 @@ async def content(
     responses=responses(404, 409),
 )
 async def text(document_id: UUID, caller: Caller, resources: ResourcesOf, session: Session) -> PlainTextResponse:
-    """The text that quotes and offsets refer to: `text[start:end] == quote`, counted in code points."""
+    """The text of the version that serves: `text[start:end] == quote` for search hits, counted in code points.
+
+    `/content` is of the newest version, which may still be pending or have failed.
+    """
     return PlainTextResponse(await service.read_text(session, resources.objects, caller, document_id))
 
 
@@ -384,10 +391,11 @@ async def version_content(
     response: Response,
 ) -> StreamingResponse:
     """The bytes of one version, always as an attachment."""
-    document = (await service.get_document(session, caller, document_id)).document
     view = await versions.get(session, caller, document_id, number)
     show(condition, response, f'"{view.file.sha256.hex()}"')
-    return _attachment(versions.stream_content(resources.objects, view), view.file, document)
+    return _attachment(
+        versions.stream_content(resources.objects, view), view.file, view.version.name or str(document_id)
+    )
 
 
 @router.get(
@@ -424,13 +432,12 @@ async def restore(
     return await once.remember(session, response, _tell(response, view, job_id))
 
 
-def _attachment(body: AsyncIterator[bytes], file: File, document: Row) -> StreamingResponse:
-    name = quote(document.name or str(document.id))
+def _attachment(body: AsyncIterator[bytes], file: File, name: str) -> StreamingResponse:
     return StreamingResponse(
         body,
         media_type=file.media_type,
         headers={
-            "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
             "Content-Length": str(file.size_bytes),
             "ETag": f'"{file.sha256.hex()}"',
         },

@@ -110,7 +110,7 @@ class Document(BaseModel):
     collection: str
     external_id: str | None
     title: str | None
-    name: str | None = Field(description="The file's name as it was given.")
+    name: str | None = Field(description="The newest version's file name as it was given.")
     media_type: str
     size_bytes: int
     sha256: str
@@ -184,6 +184,7 @@ class Version(BaseModel):
     state: DocumentState
     is_current: bool = Field(description="Search sees this version.")
     is_newest: bool
+    name: str | None = Field(description="The file's name as it was given; that of the version before where none was.")
     sha256: str
     size_bytes: int
     media_type: str
@@ -203,6 +204,7 @@ class Version(BaseModel):
             state=row.state,
             is_current=view.is_current,
             is_newest=view.is_newest,
+            name=row.name,
             sha256=view.file.sha256.hex(),
             size_bytes=view.file.size_bytes,
             media_type=view.file.media_type,

@@ -194,7 +194,7 @@ async def _add(
     content: _Content,
     file_id: UUID,
 ) -> None:
-    document_id, version_id = new_id(), new_id()
+    document_id, version_id, name = new_id(), new_id(), path.rpartition("/")[2][:255]
     await queries.add_member(
         session,
         {
@@ -204,7 +204,7 @@ async def _add(
             "parent_id": parent.id,
             "member_path": path,
             "sha256": content.sha256,
-            "name": path.rpartition("/")[2][:255],
+            "name": name,
             "attributes": parent.attributes,
             "latest_version_id": version_id,
             "created_by": parent.created_by,
@@ -214,7 +214,7 @@ async def _add(
         session, principal, "document.create", "document", document_id, after_sha256=content.sha256, before_sha256=None
     )
     if content.refused is not None:
-        await _fail_at_once(session, document_id, version_id, 1, pending, file_id, content.refused)
+        await _fail_at_once(session, document_id, version_id, 1, pending, file_id, name, content.refused)
         return
     await versions.begin(
         session,
@@ -225,6 +225,7 @@ async def _add(
         collection_id=parent.collection_id,
         number=1,
         file_id=file_id,
+        name=name,
         batch_id=pending.batch_id,
     )
 
@@ -252,7 +253,9 @@ async def _add_refused_version(
     )
     changes |= {"sha256": content.sha256, "latest_version_id": version_id}
     await queries.set_document(session, document.id, **changes)
-    await _fail_at_once(session, document.id, version_id, newest.number + 1, pending, file_id, content.refused)
+    await _fail_at_once(
+        session, document.id, version_id, newest.number + 1, pending, file_id, document.name, content.refused
+    )
 
 
 async def _fail_at_once(
@@ -262,6 +265,7 @@ async def _fail_at_once(
     number: int,
     pending: Pending,
     file_id: UUID,
+    name: str | None,
     error: DrystoneError,
 ) -> None:
     """A version that is known to fail needs no job."""
@@ -273,6 +277,7 @@ async def _fail_at_once(
             "document_id": document_id,
             "number": number,
             "file_id": file_id,
+            "name": name,
             "batch_id": pending.batch_id,
             "state": FAILED,
             "error_code": error.code,

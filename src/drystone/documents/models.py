@@ -117,7 +117,7 @@ class Document(Base):
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("documents.id"))
     member_path: Mapped[str | None] = mapped_column(Text)
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    # The file's name as given: shown, never used as a path.
+    # Of the newest version.
     name: Mapped[str | None] = mapped_column(Text)
     title: Mapped[str | None] = mapped_column(Text)
     attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
@@ -154,6 +154,8 @@ class Version(Base):
     document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     number: Mapped[int]
     file_id: Mapped[UUID] = mapped_column(ForeignKey("files.id"))
+    # The file's name as given, or that of the version before: shown, never used as a path.
+    name: Mapped[str | None] = mapped_column(Text)
     batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batches.id"))
     # The extracted text's blob; offsets of chunks and pages are code points of it.
     text_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -261,8 +261,8 @@ async def has_newer_version(session: AsyncSession, document_id: UUID, number: in
 
 async def job_documents(session: AsyncSession, subject_ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
     """For each id of a version or document, which is what jobs of this room are about: its document, named."""
-    title = func.coalesce(Document.title, Version.title, Document.name)
-    columns = (Document.id, Document.name, title.label("title"))
+    name = func.coalesce(Version.name, Document.name)
+    columns = (Document.id, name.label("name"), func.coalesce(Document.title, Version.title, name).label("title"))
     by_version = (
         select(Version.id.label("subject_id"), *columns)
         .join(Document, Document.id == Version.document_id)
@@ -494,9 +494,9 @@ _PENDING_VERSION: dict[str, Any] = {
 
 _ADD_VERSION = text("""
 with added as (
-    insert into versions (id, workspace_id, document_id, number, file_id, batch_id, state,
+    insert into versions (id, workspace_id, document_id, number, file_id, name, batch_id, state,
                           error_code, error_message, error_hint)
-    values (:id, :workspace_id, :document_id, :number, :file_id, :batch_id, :state,
+    values (:id, :workspace_id, :document_id, :number, :file_id, :name, :batch_id, :state,
             :error_code, :error_message, :error_hint)
 )
 select size_bytes from files where id = :file_id

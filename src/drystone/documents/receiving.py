@@ -197,6 +197,7 @@ async def _admit(
         collection_id=collection.id,
         number=1,
         file_id=file_id,
+        name=upload.name,
         batch_id=batch_id,
     )
     await quotas.count(session, principal, upload.size_bytes)
@@ -221,7 +222,7 @@ async def _replace(
     if file.id == file_id and version.state != FAILED:
         await _update_description(session, principal, document, title, attributes)
     else:
-        given = {"name": upload.name, "title": title, "attributes": attributes}
+        given = {"title": title, "attributes": attributes}
         job_id = await versions.append(
             session,
             nudger,
@@ -229,6 +230,7 @@ async def _replace(
             document,
             file_id=file_id,
             sha256=upload.sha256,
+            name=upload.name,
             changes={name: value for name, value in given.items() if value is not None},
             batch_id=batch_id,
         )

@@ -307,18 +307,18 @@ where jobs.subject_id = :id and jobs.kind = :kind and jobs.workspace_id = :works
 _FINDINGS = text("""
 with bad as (select sha256, problem, found_at from blob_checks where problem is not null),
 belongs as (
-    select bad.sha256, versions.document_id, false as is_text
+    select bad.sha256, versions.document_id, versions.name, false as is_text
     from bad join files on files.sha256 = bad.sha256 join versions on versions.file_id = files.id
     union
-    select bad.sha256, versions.document_id, true
+    select bad.sha256, versions.document_id, versions.name, true
     from bad join versions on versions.text_sha256 = bad.sha256
 )
-select bad.sha256, bad.problem, bad.found_at, belongs.is_text, documents.id as document_id, documents.name,
+select bad.sha256, bad.problem, bad.found_at, belongs.is_text, documents.id as document_id, belongs.name,
        collections.name as collection
 from bad join belongs on belongs.sha256 = bad.sha256
 join documents on documents.id = belongs.document_id and documents.deleted_at is null
 join collections on collections.id = documents.collection_id
 where cast(:workspace_id as uuid) is null or documents.workspace_id = :workspace_id
-order by bad.found_at, bad.sha256, documents.id
+order by bad.found_at, bad.sha256, documents.id, belongs.name
 limit :limit
 """)

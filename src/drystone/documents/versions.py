@@ -91,12 +91,19 @@ async def restore(
 ) -> tuple[DocumentView, UUID | None]:
     """Make a new version of the file of an old one; the document, and the job, or None where it is the newest already."""
     document = await service.lock_for_change(session, principal, document_id, condition)
-    file = (await get(session, principal, document_id, number)).file
+    wanted = await get(session, principal, document_id, number)
     newest, its_file = await queries.newest_version(session, document_id)
     job_id = None
-    if its_file.id != file.id or newest.state == FAILED:
+    if its_file.id != wanted.file.id or newest.state == FAILED:
         job_id = await append(
-            session, nudger, principal, document, file_id=file.id, sha256=file.sha256, restored=number
+            session,
+            nudger,
+            principal,
+            document,
+            file_id=wanted.file.id,
+            sha256=wanted.file.sha256,
+            name=wanted.version.name,
+            restored=number,
         )
     return await service.get_document(session, principal, document_id), job_id
 
@@ -109,19 +116,20 @@ async def append(
     *,
     file_id: UUID,
     sha256: bytes,
+    name: str | None = None,
     changes: dict[str, Any] | None = None,
     batch_id: UUID | None = None,
     **details: Any,
 ) -> UUID:
     """Add a version to a document whose row the caller has locked; the job that makes it searchable.
 
-    changes: of the document's own columns, beside. details: for the audit. Raises Conflict where a document without
-    external_id would become a second one of the same bytes.
+    name: of the file; None: as before. changes: of the document's own columns, beside. details: for the audit.
+    Raises Conflict where a document without external_id would become a second one of the same bytes.
     """
-    before, version_id = document.sha256, new_id()
+    before, version_id, name = document.sha256, new_id(), name or document.name
     number = (await queries.newest_version(session, document.id))[0].number + 1
     if not await queries.try_set_document(
-        session, document.id, sha256=sha256, state=PENDING, latest_version_id=version_id, **(changes or {})
+        session, document.id, sha256=sha256, name=name, state=PENDING, latest_version_id=version_id, **(changes or {})
     ):
         raise await _taken(session, document, sha256)
     await access.record(
@@ -143,6 +151,7 @@ async def append(
         collection_id=document.collection_id,
         number=number,
         file_id=file_id,
+        name=name,
         batch_id=batch_id,
     )
 
@@ -157,6 +166,7 @@ async def begin(
     collection_id: UUID,
     number: int,
     file_id: UUID,
+    name: str | None,
     batch_id: UUID | None = None,
 ) -> UUID:
     """Add the row of a version, the job that makes it searchable, and the event; the job's id."""
@@ -168,6 +178,7 @@ async def begin(
             "document_id": document_id,
             "number": number,
             "file_id": file_id,
+            "name": name,
             "batch_id": batch_id,
         },
     )

@@ -132,8 +132,8 @@ fused as (
 )
 select fused.score, lexical_score, lexical_rank, dense_score, dense_rank,
        chunk.text, chunk.start_offset, chunk.end_offset, chunk.page, chunk.title_path, chunk.ordinal,
-       document.id as document_id, document.external_id, document.attributes, document.name,
-       coalesce(document.title, version.title, document.name) as title,
+       document.id as document_id, document.external_id, document.attributes, version.name,
+       coalesce(document.title, version.title, version.name) as title,
        version.id as version_id, version.number as version_number
 from fused
 join chunks as chunk on chunk.id = fused.chunk_id
