@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from drystone import __version__
 from drystone.api import (
@@ -27,6 +27,7 @@ from drystone.api import (
     usage,
     webhooks,
 )
+from drystone.api.dependencies import check_query
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
 from drystone.core.settings import Settings, load
@@ -74,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
-    v1 = APIRouter(prefix="/api/v1")
+    v1 = APIRouter(prefix="/api/v1", dependencies=[Depends(check_query)])
     for module in (collections, documents, uploads, batches, events, search, jobs, webhooks, usage, scrubs):
         v1.include_router(module.router)
     app.include_router(v1)

@@ -261,7 +261,7 @@ async def test_attributes_that_are_no_json_object_are_refused(
 
 async def test_a_form_without_a_file_says_so(client: httpx.AsyncClient) -> None:
     not_a_form = await client.post("/api/v1/documents", json={"file": "x"})
-    no_file = await client.post("/api/v1/documents", files={"other": ("a.txt", b"x")})
+    no_file = await client.post("/api/v1/documents", files={"title": (None, "x")})
 
     assert (not_a_form.status_code, not_a_form.json()["code"]) == (415, "request.not_multipart")
     assert (no_file.status_code, no_file.json()["code"]) == (422, "request.no_file")

@@ -163,6 +163,45 @@ async def test_problems_have_one_form(
         assert problem["errors"][0]["pointer"]
 
 
+async def test_a_misspelt_parameter_is_refused_on_every_route(client: httpx.AsyncClient) -> None:
+    routes = [(method, path) for method, path in await _routes(client) if path not in OPEN_ROUTES]
+    params = {"colection": "ver"}
+    answers = [await client.request(method, _filled(path), params=params) for method, path in routes]
+
+    assert len(routes) > 40
+    assert {(a.status_code, a.json()["code"]) for a in answers} == {(422, "request.unknown_parameter")}
+    assert {a.json()["errors"][0]["pointer"] for a in answers} == {"/colection"}
+    of_documents = answers[routes.index(("get", "/api/v1/documents"))].json()
+    assert of_documents["hint"] == "known: archive, collection, cursor, external_id, limit, state"
+    without_key = await client.get("/api/v1/documents?colection=ver", headers={"Authorization": ""})
+    assert without_key.status_code == 401, "who may not ask is told that first"
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "code", "pointer"),
+    [
+        ("", {"colection": "x"}, "request.unknown_field", "/colection"),
+        ("", {"a/b~": "x"}, "request.unknown_field", "/a~1b~0"),
+        ("?collection=x", {}, "request.not_in_query", "/collection"),
+        ("?name=a.txt", {}, "request.not_in_query", "/name"),
+        ("?name=a.txt&colection=x", None, "request.unknown_parameter", "/colection"),
+    ],
+)
+async def test_a_misspelt_field_of_an_upload_is_refused(
+    client: httpx.AsyncClient, query: str, fields: dict[str, str] | None, code: str, pointer: str
+) -> None:
+    path = f"/api/v1/documents{query}"
+    if fields is None:
+        answer = await client.post(path, content=b"words")
+    else:
+        answer = await client.post(path, files={"file": ("a.txt", b"words")}, data=fields)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["errors"][0]["pointer"]) == (422, code, pointer)
+    assert problem["hint"]
+    assert (await client.get("/api/v1/documents")).json()["items"] == []
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff\xfe", b'"text"'])
 async def test_a_body_that_is_no_object_is_a_problem_not_a_fault(client: httpx.AsyncClient, body: bytes) -> None:
     answer = await client.post("/api/v1/search", content=body, headers={"content-type": "application/json"})

@@ -1,18 +1,20 @@
-"""What routes are given: resources, the caller, and a transaction that is committed before the reply."""
+"""What routes are given: resources, the caller, a query of known names, and a transaction committed before the reply."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
 from drystone.access.service import Limits, Principal
 from drystone.core.db import transaction
-from drystone.core.errors import Denied
+from drystone.core.errors import Denied, Invalid, pointer_to
 from drystone.jobs.feed import Feed
 from drystone.resources import Resources
 
@@ -59,6 +61,29 @@ async def get_principal(
 
 
 Caller = Annotated[Principal, Depends(get_principal)]
+
+
+async def check_query(request: Request, _caller: Caller) -> None:
+    """Refuse a parameter that the route does not declare: a misspelt filter must not become none."""
+    if not request.query_params:
+        return
+    route = cast(APIRoute, request.scope["route"])
+    described = (route.openapi_extra or {}).get("parameters", ())
+    known = {*_declared(route.dependant), *(each["name"] for each in described)}
+    for name in request.query_params:
+        if name not in known:
+            raise Invalid(
+                "request.unknown_parameter",
+                f"There is no parameter {name} here.",
+                hint=f"known: {', '.join(sorted(known))}" if known else "this path takes none",
+                pointer=pointer_to(name),
+            )
+
+
+def _declared(dependant: Dependant) -> Iterator[str]:
+    yield from (each.alias for each in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _declared(inner)
 
 
 async def get_session(resources: ResourcesOf) -> AsyncIterator[AsyncSession]:

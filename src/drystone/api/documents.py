@@ -41,52 +41,34 @@ router = APIRouter(prefix="/documents", tags=["documents"])
 MAX_NUMBER = 2**31 - 1
 Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="Versions count from 1.")]
 
-_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "collection": {
-                            "type": "string",
-                            "default": "default",
-                            "description": "Made where it is missing.",
-                        },
-                        "external_id": {"type": "string", "maxLength": 512, "description": "Your own id for it."},
-                        "title": {"type": "string"},
-                        "attributes": {"type": "string", "description": "A JSON object, for filters."},
-                        "batch": {"type": "string", "format": "uuid", "description": "A batch that it belongs to."},
-                    },
-                }
-            }
-        },
-    }
+_FIELDS: dict[str, dict[str, Any]] = {
+    "collection": {"type": "string", "default": "default", "description": "Made where it is missing."},
+    "external_id": {"type": "string", "maxLength": 512, "description": "Your own id for it."},
+    "title": {"type": "string", "description": "Left out: as before, or as found in the file."},
+    "attributes": {"type": "string", "description": "A JSON object, for filters. Left out: as before."},
+    "batch": {"type": "string", "format": "uuid", "description": "A batch that it belongs to."},
 }
 
 
-_VERSION_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "title": {"type": "string", "description": "Left out: as before."},
-                        "attributes": {"type": "string", "description": "A JSON object; left out: as before."},
-                        "batch": {"type": "string", "format": "uuid", "description": "A batch that it belongs to."},
-                    },
-                }
-            }
+def _upload(*names: str) -> dict[str, Any]:
+    """OpenAPI's description of an upload with these fields: of a form, or of the query beside the file alone."""
+    given = {name: _FIELDS[name] for name in names}
+    file = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": file, **given},
+        "additionalProperties": False,
+    }
+    alone = {"name": {"type": "string", "description": "The file's name, where the body is the file alone."}, **given}
+    return {
+        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in alone.items()],
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": file}},
         },
     }
-}
+
 
 _RECEIVED: dict[int | str, dict[str, Any]] = {
     200: {"description": "These bytes were there already", "model": ReceivedDocument},
@@ -121,7 +103,7 @@ async def _wait(
     "",
     status_code=202,
     summary="Upload a document",
-    openapi_extra=_FORM,
+    openapi_extra=_upload("collection", "external_id", "title", "attributes", "batch"),
     responses=_RECEIVED | responses(400, 409, 412, 413, 415),
 )
 async def upload_(
@@ -168,7 +150,7 @@ async def upload_(
     "/{document_id}/content",
     status_code=202,
     summary="Upload a new version",
-    openapi_extra=_VERSION_FORM,
+    openapi_extra=_upload("title", "attributes", "batch"),
     responses=_RECEIVED | responses(400, 404, 409, 412, 413, 415),
 )
 async def put_content(

@@ -22,7 +22,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from drystone.core.errors import Invalid, Unavailable
+from drystone.core.errors import Invalid, Unavailable, pointer_to
 from drystone.core.spool import Spool
 from drystone.core.text import is_storable
 from drystone.documents import describing
@@ -30,6 +30,7 @@ from drystone.documents.receiving import Upload
 from drystone.resources import Resources
 
 _CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
+_FIELDS = ("file", "collection", "external_id", "title", "attributes", "batch")
 # Boundaries, headers and the other fields of the form, beside the file itself.
 _FORM_BYTES = 256 * 1024
 # Uploads in progress in one process; each holds up to two megabytes of memory and one descriptor.
@@ -56,7 +57,7 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
 
     A multipart form with a field named file, or, where the query names the file (`?name=`), a body that is the file
     alone, its other fields in the query as well.
-    Raises Invalid: neither of them, too large or too slow (while receiving, not after), attributes that are no JSON
+    Raises Invalid: neither of them, an unknown field, too large or too slow (while receiving, not after), attributes that are no JSON
     object; Unavailable: no room for it now; Denied: the key's quota is used up.
     """
     resources: Resources = request.app.state.resources
@@ -91,6 +92,13 @@ def _check_kind(request: Request) -> bool:
     if charset and charset[1].lower() not in ("utf-8", "utf8"):
         raise Invalid(
             "request.bad_multipart", "The form's fields must be in UTF-8.", hint="leave charset out", status=400
+        )
+    for name in request.query_params:
+        raise Invalid(
+            "request.not_in_query",
+            f"The fields of a form stand in the form; {name} stands in the query.",
+            hint=f"curl -F {name}=…",
+            pointer=pointer_to(name),
         )
     return True
 
@@ -173,6 +181,13 @@ class _FormParser(MultiPartParser):
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
         part = self._current_part
+        if part.field_name not in _FIELDS:
+            raise Invalid(
+                "request.unknown_field",
+                f"There is no field {part.field_name} in this form.",
+                hint=f"known: {', '.join(_FIELDS)}",
+                pointer=pointer_to(part.field_name),
+            )
         if part.file is not None:
             part.file.file.close()
             part.file = _SpooledFile(self._spool, part.file.filename, part.file.headers)

@@ -41,6 +41,11 @@ def _rebuild(
     return kind(code, message, hint=hint, **values)
 
 
+def pointer_to(*parts: str | int) -> str:
+    """The JSON pointer of a place in a body, or of a field or parameter. Source: RFC 6901, section 3."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
 class NotFound(DrystoneError):
     """The thing named does not exist, or not for this caller."""
 
