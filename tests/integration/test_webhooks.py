@@ -250,6 +250,19 @@ async def test_a_slow_server_delays_neither_documents_nor_other_webhooks(
         pass
 
 
+@pytest.mark.parametrize("kind", ["document.raedy", "documnet.*", "*", "document.progress"])
+async def test_a_kind_that_webhooks_are_never_told_of_is_refused(client: httpx.AsyncClient, kind: str) -> None:
+    webhook = await _make(client, "http://127.0.0.1:1/", kinds=["batch.*", "scrub.finished"])
+    body = {"url": "http://127.0.0.1:1/", "kinds": ["document.ready", kind]}
+    made = await client.post("/api/v1/webhooks", json=body)
+    changed = await client.patch(f"/api/v1/webhooks/{webhook['id']}", json={"kinds": [kind]})
+
+    assert [(a.status_code, a.json()["code"]) for a in (made, changed)] == [(422, "webhook.unknown_kind")] * 2
+    assert [a.json()["errors"][0]["pointer"] for a in (made, changed)] == ["/kinds/1", "/kinds/0"]
+    assert "document.ready" in made.json()["hint"]
+    assert (await client.get(f"/api/v1/webhooks/{webhook['id']}")).json()["kinds"] == ["batch.*", "scrub.finished"]
+
+
 @pytest.mark.usefixtures("lane")
 async def test_many_slow_servers_wait_for_each_other_only(
     client: httpx.AsyncClient, collection: str, receiver: Receiver

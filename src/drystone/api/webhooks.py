@@ -8,7 +8,7 @@ from uuid import UUID
 
 from annotated_types import Len
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
@@ -21,7 +21,7 @@ from drystone.webhooks.models import Webhook as WebhookRow
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
-Kind = Annotated[str, StringConstraints(pattern=r"^[a-z]+\.([a-z_]+|\*)$")]
+Kind = Annotated[Text, Len(1, 100)]
 Url = Annotated[Text, Len(1, 2000)]
 DeliveryState = Literal["pending", "delivered", "failed"]
 
@@ -38,7 +38,7 @@ class NewWebhook(BaseModel):
 
     url: Url
     kinds: Annotated[list[Kind], Len(0, 50)] = Field(
-        [], description="Kinds of events, or their beginning and a star; empty: all but document.progress."
+        [], description="Kinds of events, as in `document.ready` or `batch.*`; empty: all but document.progress."
     )
     collection: Annotated[Text, Len(1, 128)] | None = Field(None, description="Only events of this collection.")
 

@@ -22,6 +22,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.jobs.models import Event
 
+# Every kind that is told anywhere: what webhooks may ask for. A test holds it to the code.
+KINDS = (
+    "batch.done",
+    "collection.created",
+    "collection.deleted",
+    "collection.described",
+    "document.deleted",
+    "document.described",
+    "document.failed",
+    "document.progress",
+    "document.ready",
+    "document.received",
+    "job.retrying",
+    "scrub.finished",
+    "scrub.requested",
+    "webhook.test",
+)
 # How long events are kept; who was away for longer begins anew.
 KEPT_S = 7 * 24 * 3600
 _SWEEP_AT_ONCE = 5000

@@ -64,7 +64,7 @@ async def _dispatch_to(sessions: Sessions, webhook_id: UUID) -> int:
 
 
 def _is_wanted(webhook: Webhook, row: Row[Any]) -> bool:
-    if row.kind in ("document.progress", service.TEST_KIND):
+    if row.kind in service.UNTOLD:
         return False
     if webhook.collection_id is not None and webhook.collection_id != row.collection_id:
         return False

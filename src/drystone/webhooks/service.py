@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.adapters import calling
-from drystone.core.errors import Conflict, Denied, DrystoneError, NotFound
+from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, pointer_to
 from drystone.core.ids import new_id
 from drystone.jobs import events
 from drystone.jobs.ledger import Steering
@@ -23,6 +23,8 @@ from drystone.webhooks import signing
 from drystone.webhooks.models import DELIVER, FAILED, PENDING, Delivery, Webhook
 
 TEST_KIND = "webhook.test"
+# No webhook hears of these by its kinds: progress is for streams, a test for the webhook that is tried.
+UNTOLD = ("document.progress", TEST_KIND)
 # For so long calls carry a second signature, by the secret before.
 _ROTATION = "24 hours"
 _AFTER_ALL = 2**63 - 1
@@ -39,6 +41,7 @@ async def create(
 ) -> Webhook:
     """Make a webhook that is told of what begins from now on."""
     _require(principal, collection_id)
+    _check_kinds(kinds)
     calling.check_literal(url, allow_private=allow_private)
     webhook_id = new_id()
     await session.execute(
@@ -88,6 +91,8 @@ async def change(
     values = {name: value for name, value in changes.items() if name in ("url", "kinds")}
     if "url" in values:
         calling.check_literal(values["url"], allow_private=allow_private)
+    if "kinds" in values:
+        _check_kinds(values["kinds"])
     if "enabled" in changes:
         values["disabled_at"] = None if changes["enabled"] else func.now()
         values["disabled_reason"] = None if changes["enabled"] else "Somebody disabled it."
@@ -232,6 +237,19 @@ def _may_see(principal: Principal, webhook: Webhook) -> bool:
     if principal.collection_ids is None:
         return True
     return webhook.collection_id is not None and principal.may_see(webhook.collection_id)
+
+
+def _check_kinds(kinds: Sequence[str]) -> None:
+    told = [kind for kind in events.KINDS if kind not in UNTOLD]
+    stars = {f"{kind.partition('.')[0]}.*" for kind in told}
+    for place, kind in enumerate(kinds):
+        if kind not in told and kind not in stars:
+            raise Invalid(
+                "webhook.unknown_kind",
+                f"Webhooks are told of no kind {kind}.",
+                hint=f"known: {', '.join((*told, *sorted(stars)))}",
+                pointer=pointer_to("kinds", place),
+            )
 
 
 def _require(principal: Principal, collection_id: UUID | None) -> None:
