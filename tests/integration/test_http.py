@@ -159,6 +159,7 @@ async def test_problems_have_one_form(
     assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
     assert problem["type"] == f"urn:drystone:problem:{code}"
     assert problem["detail"]
+    assert problem["hint"]
     if status == 422:
         assert problem["errors"][0]["pointer"]
 
@@ -202,12 +203,57 @@ async def test_a_misspelt_field_of_an_upload_is_refused(
     assert (await client.get("/api/v1/documents")).json()["items"] == []
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff\xfe", b'"text"'])
+@pytest.mark.parametrize("body", [b"[]", b"null", b'"text"'])
 async def test_a_body_that_is_no_object_is_a_problem_not_a_fault(client: httpx.AsyncClient, body: bytes) -> None:
     answer = await client.post("/api/v1/search", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 422
     assert answer.json()["code"] == "request.invalid"
+    assert answer.json()["errors"][0]["pointer"] == "", "the whole body"
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b"{", "line 1, column 2"),
+        (b"\xff\xfe", "line 1, column 1"),
+        (b'{\n "query": "x"\n "limit": 3}', "line 3, column 2"),
+    ],
+)
+async def test_broken_json_is_told_with_its_place(client: httpx.AsyncClient, body: bytes, where: str) -> None:
+    answer = await client.post("/api/v1/search", content=body, headers={"content-type": "application/json"})
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "request.not_json")
+    assert problem["detail"].startswith("The body is not valid JSON: ")
+    assert problem["detail"].endswith(f", {where}.")
+    assert problem["hint"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "pointer"),
+    [
+        ("POST", "search", {}, "/query"),
+        ("POST", "search", {"query": " "}, "/query"),
+        ("POST", "search", {"query": "x", "filter": {"type": "eq", "key": "a"}}, "/filter/value"),
+        (
+            "POST",
+            "search",
+            {"query": "x", "filter": {"type": "and", "filters": [{"type": "eq", "key": 1, "value": 2}]}},
+            "/filter/filters/0/key",
+        ),
+        ("POST", "collections", {"name": "a b"}, "/name"),
+        ("GET", "documents?limit=0", None, "/limit"),
+        ("GET", "documents/nothing", None, "/document_id"),
+        ("GET", "jobs?older_than=x", None, "/older_than"),
+    ],
+)
+async def test_every_pointer_is_a_json_pointer(
+    client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None, pointer: str
+) -> None:
+    answer = await client.request(method, f"/api/v1/{path}", json=body)
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 async def test_collections_are_made_listed_and_refused_twice(client: httpx.AsyncClient, collection: str) -> None:

@@ -106,7 +106,7 @@ def _check_same(found: Row[Any], request_sha256: bytes) -> None:
             "idempotency.key_reused",
             "This Idempotency-Key was used for another request.",
             hint="make a new key for each request; repeat one only with exactly the same content",
-            pointer="Idempotency-Key",
+            pointer="/Idempotency-Key",
         )
 
 

@@ -21,7 +21,6 @@ from drystone.api.schemas import (
     Document,
     DocumentPatch,
     Documents,
-    DocumentState,
     DocumentsToDelete,
     ReceivedDocument,
     Version,
@@ -33,6 +32,7 @@ from drystone.documents import deleting, describing, receiving, service, version
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.deleting import Selection
 from drystone.documents.models import File
+from drystone.documents.models import State as DocumentState
 from drystone.documents.receiving import Received
 from drystone.documents.service import DocumentView
 

@@ -18,7 +18,7 @@ from drystone.access.service import Principal
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Failure
-from drystone.core.errors import Invalid
+from drystone.core.errors import Invalid, pointer_to
 from drystone.core.text import Text
 from drystone.documents import collections, queries, retrying
 from drystone.documents.models import INGEST
@@ -313,7 +313,7 @@ def _time(name: str, given: str | None) -> datetime | None:
             "job.bad_time",
             f"{name} is neither an age nor a time.",
             hint="for example 15m, 2h, 7d or 2026-11-21T20:00:00Z",
-            pointer=name,
+            pointer=pointer_to(name),
         ) from exc
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

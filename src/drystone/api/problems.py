@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
+from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable, pointer_to
 from drystone.core.logging import get_logger
 
 log = get_logger("api.problems")
@@ -43,7 +44,11 @@ _TITLES = {
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field. pointer: a JSON pointer into the body, or the parameter's name."""
+    """What is wrong with one field.
+
+    pointer: a JSON pointer into the body, empty for the whole of it; fields of forms, parameters and headers have one
+    as if they stood there.
+    """
 
     pointer: str
     detail: str
@@ -143,7 +148,7 @@ async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
         exc.code,
         exc.message,
         hint=exc.hint,
-        errors=[{"pointer": pointer, "detail": exc.message}] if pointer else None,
+        errors=exc.values.get("errors") or ([{"pointer": pointer, "detail": exc.message}] if pointer else None),
         headers=headers,
         supported=exc.values.get("supported"),
     )
@@ -151,19 +156,69 @@ async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
 
 async def _of_validation(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
-    errors = []
-    for error in exc.errors():
-        place, *path = error["loc"]
-        pointer = "/" + "/".join(str(part) for part in path) if place == "body" else str(path[0] if path else place)
-        errors.append({"pointer": pointer, "detail": error["msg"].removeprefix("Value error, ")})
-    names = ", ".join(error["pointer"] for error in errors)
-    return _respond(request, 422, "request.invalid", f"The request is not acceptable: {names}.", errors=errors)
+    first = exc.errors()[0]
+    if first["type"] == "json_invalid":
+        return await _of_ours(request, _not_json(exc.body, first["loc"][-1], first["ctx"]["error"]))
+    errors = [
+        {"pointer": _pointer(error, exc.body), "detail": error["msg"].removeprefix("Value error, ")}
+        for error in exc.errors()
+    ]
+    names = ", ".join(error["pointer"] or "the body" for error in errors)
+    error = Invalid(
+        "request.invalid",
+        f"The request is not acceptable: {names}.",
+        hint="`errors` names each field with what is wrong with it",
+        errors=errors,
+    )
+    return await _of_ours(request, error)
+
+
+def _not_json(body: str, place: int, what: str) -> Invalid:
+    line, column = body.count("\n", 0, place) + 1, place - body.rfind("\n", 0, place)
+    return Invalid(
+        "request.not_json",
+        f"The body is not valid JSON: {what}, line {line}, column {column}.",
+        hint="look there for quotes, commas and brackets",
+    )
+
+
+def _pointer(error: Mapping[str, Any], body: Any) -> str:
+    """Where the error is; pydantic's names for the choices of a union are left out, since no body holds them."""
+    place, *path = error["loc"]
+    if place != "body":
+        return pointer_to(*path)
+    parts, here = [], body
+    for number, part in enumerate(path, start=1):
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]
+        elif number < len(path) or error["type"] != "missing":
+            continue
+        parts.append(part)
+    return pointer_to(*parts)
 
 
 async def _of_http(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)
-    code = {404: "request.no_such_path", 405: "request.method_not_allowed"}.get(exc.status_code, "request.refused")
-    return _respond(request, exc.status_code, code, str(exc.detail), headers=dict(exc.headers) if exc.headers else None)
+    return await _of_ours(request, _refusal(request, exc, status=exc.status_code, headers=exc.headers or {}))
+
+
+def _refusal(request: Request, exc: HTTPException, **values: Any) -> DrystoneError:
+    path = request.url.path
+    if exc.status_code == 404:
+        return NotFound(
+            "request.no_such_path",
+            f"There is no path {path}.",
+            hint="/openapi.json lists the paths there are",
+            **values,
+        )
+    if exc.status_code == 405:
+        return Invalid(
+            "request.method_not_allowed",
+            f"{request.method} is no method of {path}.",
+            hint="/openapi.json lists the methods of each path",
+            **values,
+        )
+    return Invalid("request.refused", f"It cannot be taken: {exc.detail}", hint="check how it is sent", **values)
 
 
 async def _of_anything(request: Request, exc: Exception) -> JSONResponse:

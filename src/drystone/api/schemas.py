@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from annotated_types import Ge, Le, Len
+from annotated_types import Ge, Len
 from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.core.text import Text
@@ -14,13 +14,12 @@ from drystone.documents.deleting import MAX_IDS, Found
 from drystone.documents.filters import Filter
 from drystone.documents.models import Collection as CollectionRow
 from drystone.documents.models import Document as DocumentRow
+from drystone.documents.models import State as DocumentState
 from drystone.documents.models import Version as VersionRow
 from drystone.documents.service import DocumentView
 from drystone.documents.versions import VersionView
-from drystone.search.schemas import Answer, Mode
+from drystone.search.schemas import MAX_LIMIT, MAX_QUERY_CHARACTERS, Answer, Mode
 from drystone.search.schemas import Hit as FoundHit
-
-DocumentState = Literal["pending", "ready", "failed"]
 
 
 class NewCollection(BaseModel):
@@ -325,10 +324,11 @@ class SearchRequest(BaseModel):
         },
     )
 
-    query: Annotated[Text, Len(1, 4000)]
+    # Bounds of query and limit are only described here: the service refuses what is beyond with codes of its own.
+    query: Text = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_QUERY_CHARACTERS})
     collection: Annotated[Text, Len(1, 128)] = "default"
     mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
-    limit: Annotated[int, Ge(1), Le(100)] = 10
+    limit: int = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
     filter: Filter | None = Field(None, description="Over the documents' attributes.")
 
 

@@ -25,10 +25,6 @@ what differs. Written by `./drystone jobs reasons`; a test keeps it in step with
 """
 _BY_HAND = {
     "worker.lost": ("The worker that had this job vanished.", "nothing: it is tried again"),
-    "request.invalid": ("The request is not acceptable: ….", "`errors` names each field with what is wrong with it"),
-    "request.no_such_path": ("Not Found", "/openapi.json lists the paths there are"),
-    "request.method_not_allowed": ("Method Not Allowed", "/openapi.json lists the methods of each path"),
-    "request.refused": ("What the HTTP layer says.", ""),
     "job.lease_lost": (
         "The job is no longer held by this worker.",
         "nothing: another worker has it, or it was cancelled",

@@ -166,14 +166,14 @@ async def _add(
             "collection.bad_name",
             "A collection's name has 1 to 128 letters, digits, dots, hyphens or underscores, begins with a letter or "
             "digit, and is not a UUID.",
-            pointer="name",
+            pointer="/name",
         )
     if not await queries.known_language(session, language):
         raise Invalid(
             "collection.unknown_language",
             f"There is no text-search configuration {language!r}.",
             hint="one of " + ", ".join(await queries.languages(session)),
-            pointer="language",
+            pointer="/language",
         )
     collection_id = await queries.add_collection(
         session,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from drystone.core.orm import Base, CreatedAt, Id, Time
 
 PENDING, READY, FAILED = "pending", "ready", "failed"
 STATES = (PENDING, READY, FAILED)
+State = Literal["pending", "ready", "failed"]
 
 # Kinds of jobs of this room.
 INGEST, PURGE_DOCUMENT, PURGE_COLLECTION = "documents.ingest", "documents.purge", "documents.purge_collection"

@@ -140,9 +140,9 @@ async def replace(
 
 def _check_upload(upload: Upload, external_id: str | None, attributes: dict[str, Any] | None) -> None:
     if upload.size_bytes == 0:
-        raise Invalid("document.empty", "The file is empty.", hint="send a file with content", pointer="file")
+        raise Invalid("document.empty", "The file is empty.", hint="send a file with content", pointer="/file")
     if external_id is not None and not 1 <= len(external_id) <= 512:
-        raise Invalid("document.external_id_length", "An external_id has 1 to 512 characters.", pointer="external_id")
+        raise Invalid("document.external_id_length", "An external_id has 1 to 512 characters.", pointer="/external_id")
     if attributes is not None:
         describing.check_attributes(attributes)
 

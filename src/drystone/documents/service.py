@@ -15,9 +15,9 @@ from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import ARCHIVE
 from drystone.core.conditions import NO_CONDITION, Condition
-from drystone.core.errors import Conflict, Invalid, NotFound
+from drystone.core.errors import Conflict, NotFound
 from drystone.documents import collections, queries
-from drystone.documents.models import STATES, Collection, Document, File, Version
+from drystone.documents.models import Collection, Document, File, State, Version
 
 _Serving = aliased(Version)
 
@@ -62,7 +62,7 @@ async def page_documents(
     principal: Principal,
     *,
     collection: str | None = None,
-    state: str | None = None,
+    state: State | None = None,
     external_id: str | None = None,
     archive: UUID | None = None,
     after: UUID | None = None,
@@ -76,8 +76,6 @@ async def page_documents(
     elif principal.collection_ids is not None:
         query = query.where(Document.collection_id.in_(principal.collection_ids))
     if state is not None:
-        if state not in STATES:
-            raise Invalid("document.state_unknown", f"A state is one of {', '.join(STATES)}.", pointer="state")
         query = query.where(Document.state == state)
     if external_id is not None:
         query = query.where(Document.external_id == external_id)

@@ -63,15 +63,15 @@ async def search(
 
 def _check(question: Question) -> None:
     if not question.query.strip():
-        raise Invalid("search.empty_query", "The query is empty.", hint="ask something", pointer="query")
+        raise Invalid("search.empty_query", "The query is empty.", hint="ask something", pointer="/query")
     if len(question.query) > MAX_QUERY_CHARACTERS:
         raise Invalid(
             "search.query_too_long",
             f"A query has up to {MAX_QUERY_CHARACTERS} characters; this one has {len(question.query)}.",
-            pointer="query",
+            pointer="/query",
         )
     if not 1 <= question.limit <= MAX_LIMIT:
-        raise Invalid("search.limit", f"limit is a number from 1 to {MAX_LIMIT}.", pointer="limit")
+        raise Invalid("search.limit", f"limit is a number from 1 to {MAX_LIMIT}.", pointer="/limit")
 
 
 async def _check_space(session: AsyncSession, collection: Collection, space: Space) -> None:

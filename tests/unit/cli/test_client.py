@@ -125,7 +125,7 @@ def test_wrong_fields_are_told_one_by_one(bound: socket.socket) -> None:
     with _serving(app, bound) as url, Client(url, "k") as client, pytest.raises(Invalid) as told:
         client.search({"query": "x"})
 
-    assert told.value.message.splitlines()[1:] == ["  limit: Field required", "  size: Field required"]
+    assert told.value.message.splitlines()[1:] == ["  /limit: Field required", "  /size: Field required"]
 
 
 @pytest.mark.parametrize("status", [200, 404])

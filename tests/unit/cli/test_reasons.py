@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from drystone.adapters.parsing import failures
@@ -33,3 +34,19 @@ def test_every_reason_has_a_sentence_and_what_ends_a_job_has_a_hint() -> None:
     assert [reason.code for reason in found if not reason.sentence.strip(" ….")] == []
     ends_a_job = ("parse.", "worker.", "webhook.", "job.")
     assert [reason.code for reason in found if reason.code.startswith(ends_a_job) and not reason.hint] == []
+
+
+def test_every_pointer_in_the_code_is_a_json_pointer() -> None:
+    root = Path(reasons.__file__).parents[1]
+    rooms = [root / room for room in ("access", "api", "core", "documents", "jobs", "search", "webhooks")]
+    calls = [
+        node
+        for room in rooms
+        for path in room.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "pointer"
+    ]
+    plain = [call.value.value for call in calls if isinstance(call.value, ast.Constant)]
+
+    assert len(plain) >= 15
+    assert [pointer for pointer in plain if not str(pointer).startswith("/")] == []
