@@ -305,6 +305,19 @@ async def test_openapi_has_a_summary_a_tag_and_problems_for_every_route(client: 
     assert spec["components"]["schemas"]["SearchRequest"]["examples"]
 
 
+async def test_openapi_describes_every_field_of_a_hit(client: httpx.AsyncClient) -> None:
+    schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
+    hit = {name: schemas[name]["properties"] for name in ("Hit", "HitDocument", "Scores", "Ranks")}
+    bare = [
+        (name, field)
+        for name, properties in hit.items()
+        for field, schema in properties.items()
+        if not schema.get("description") and "$ref" not in schema
+    ]
+
+    assert bare == []
+
+
 @pytest.mark.parametrize("wrong", ["\0", "\ud800"])
 async def test_what_is_no_text_is_refused_wherever_it_comes_in(client: httpx.AsyncClient, wrong: str) -> None:
     escaped = json.dumps(wrong)

@@ -342,32 +342,34 @@ class Scores(BaseModel):
 class Ranks(BaseModel):
     """Where each side ranked the passage, from 1; null where it did not find it."""
 
-    dense: int | None
-    lexical: int | None
+    dense: int | None = Field(description="Among the nearest in meaning.")
+    lexical: int | None = Field(description="Among those that hold the words.")
 
 
 class HitDocument(BaseModel):
     """The document a passage is from."""
 
-    id: UUID
-    version: int
-    external_id: str | None
-    title: str | None
-    name: str | None
-    attributes: dict[str, Any]
+    id: UUID = Field(description="Of the document: `GET /api/v1/documents/{id}`.")
+    version: int = Field(description="Number of the version the passage is from: the one that serves.")
+    external_id: str | None = Field(description="Your own id for it.")
+    title: str | None = Field(description="As given, else as found in the file, else the file's name.")
+    name: str | None = Field(description="The file name of this version.")
+    attributes: dict[str, Any] = Field(description="As given; what filters ask about.")
 
 
 class Hit(BaseModel):
     """A passage. The document's text, cut from start to end (code points), is the quote."""
 
-    rank: int
-    score: float
+    rank: int = Field(description="From 1, best first.")
+    score: float = Field(
+        description="Higher is better. hybrid: both sides fused, to be compared within one answer only; dense: cosine; lexical: BM25."
+    )
     document: HitDocument
-    quote: str
-    start: int
-    end: int
-    page: int | None
-    title_path: list[str]
+    quote: str = Field(description="The passage, as it stands in the document's text.")
+    start: int = Field(description="Where it begins in the text, in code points from 0.")
+    end: int = Field(description="Where it ends: the code point after its last one.")
+    page: int | None = Field(description="Page or slide that it begins on, from 1; null where the format has none.")
+    title_path: list[str] = Field(description="The headings above it, outermost first.")
     scores: Scores
     ranks: Ranks
 
