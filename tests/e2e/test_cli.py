@@ -76,11 +76,18 @@ def _json(shell: Mapping[str, str], *args: str, given: bytes = b"", code: int = 
 
 
 def _on_terminal(
-    shell: Mapping[str, str], *args: str, columns: int, code: int = 0, interrupt_after: bytes | None = None
+    shell: Mapping[str, str],
+    *args: str,
+    columns: int,
+    code: int = 0,
+    interrupt_after: bytes | None = None,
+    keys: bytes = b"",
 ) -> str:
-    """What a terminal of this width is sent. interrupt_after: press Ctrl-C when this has been seen."""
+    """What a terminal of this width is sent. interrupt_after: press Ctrl-C when this has been seen; keys: typed before."""
     keeper, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    if keys:
+        os.write(keeper, keys + b"\n")
     env = {**shell, "TERM": "xterm-256color"}
     with subprocess.Popen((*_DRYSTONE, *args), env=env, stdin=terminal, stdout=terminal, stderr=terminal) as process:
         os.close(terminal)
@@ -229,6 +236,81 @@ def test_jobs_are_listed_newest_first_and_shown(running: dict[str, str], collect
 
     assert listed[0]["created_at"] >= listed[-1]["created_at"]
     assert _json(running, "jobs", "show", listed[0]["id"])["kind"] == listed[0]["kind"]
+
+
+def test_each_job_is_one_line_that_begins_with_its_file(
+    running: dict[str, str], tmp_path: Path, collection: str
+) -> None:
+    broken = tmp_path / "broken.pdf"
+    broken.write_bytes(b"%PDF-1.7\nnothing of a PDF follows")
+    _json(running, "add", str(broken), "-c", collection, code=1)
+
+    for columns in (80, 110, 150):
+        seen = _COLOUR.sub("", _on_terminal(running, "jobs", "-c", collection, columns=columns))
+
+        _head, _rule, *rows = seen.splitlines()
+        (row,) = [row for row in rows if row.strip()]
+        assert re.match(r"broken\.pdf +failed +ingest +[0-9a-f-]{18} +The file is dam", row), seen
+        assert len(row) <= columns
+
+
+def test_a_job_is_named_by_what_lists_show_of_its_id_or_by_its_document(
+    running: dict[str, str], collection: str
+) -> None:
+    report = _json(running, "add", "-", "-c", collection, given=b"A wall with a job.")
+    (job,) = _json(running, "jobs", "-c", collection)["items"]
+
+    by_part = _json(running, "jobs", "show", job["id"][:18])
+    by_document = _json(running, "jobs", "show", report["files"][0]["document_id"])
+    done = _run(running, "jobs", "retry", report["files"][0]["document_id"])
+    nothing = _run(running, "jobs", "show", "01234567-89ab-7")
+
+    assert by_part["id"] == by_document["id"] == job["id"]
+    assert (done.returncode, b"The job is done" in done.stderr) == (5, True)
+    assert (nothing.returncode, b"There is no job 01234567-89ab-7" in nothing.stderr) == (4, True)
+
+
+def test_deliveries_of_webhooks_are_listed_and_cancelled_only_when_they_are_named(
+    running: dict[str, str], collection: str
+) -> None:
+    api = f"http://127.0.0.1:{running['API_PORT']}/api/v1"
+    key = {"Authorization": f"Bearer {running['DRYSTONE_API_KEY']}"}
+    given = {"url": "http://127.0.0.1:9/away", "collection": collection}
+    httpx.post(f"{api}/webhooks", json=given, headers=key, trust_env=False).raise_for_status()
+    _json(running, "add", "-", "-c", collection, given=b"A wall that nobody is told of.")
+    _wait_for_a_delivery(running)
+
+    listed = _json(running, "jobs")["items"]
+    beside = _run(running, "jobs").stderr.decode()
+    every = _run(running, "jobs", "cancel", "--all", "--dry-run").stderr.decode()
+    asked = _COLOUR.sub(
+        "", _on_terminal(running, "jobs", "cancel", "--kind", "webhooks.*", columns=80, code=1, keys=b"n")
+    )
+    named = _run(running, "jobs", "cancel", "--kind", "webhooks.*").stderr.decode()
+
+    assert {job["kind"] for job in listed} <= {"documents.ingest", "documents.purge"}
+    assert re.search(r"[1-9]\d* for webhooks left out", beside)
+    assert every.startswith("0 jobs would be cancelled")
+    assert re.search(r"[1-9]\d* jobs? would be cancelled\. Go on\?", asked)
+    assert re.match(r"[1-9]\d* jobs? cancelled", named)
+
+
+def _wait_for_a_delivery(running: dict[str, str]) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while not _json(running, "jobs", "--kind", "webhooks.*", "--state", "queued")["items"]:
+        assert time.monotonic() < deadline, "no webhook was tried"
+        time.sleep(0.2)
+
+
+def test_documents_of_one_title_are_told_apart(running: dict[str, str], tmp_path: Path, collection: str) -> None:
+    for name in ("first.md", "second.md"):
+        (tmp_path / name).write_text(f"# A Report on Kites\n\nThis is the {name}.")
+    _json(running, "add", str(tmp_path), "-c", collection)
+
+    for columns in (60, 80, 130):
+        seen = _COLOUR.sub("", _on_terminal(running, "documents", "-c", collection, columns=columns))
+
+        assert (seen.count("A Report on Kites"), "first.md" in seen, "second.md" in seen) == (2, True, True), seen
 
 
 def test_nothing_is_wider_than_a_narrow_terminal_and_ids_stay_whole(running: dict[str, str], collection: str) -> None:

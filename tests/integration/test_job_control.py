@@ -95,6 +95,8 @@ async def test_jobs_are_found_by_what_they_are(
     assert await ids(newer_than="1h") == [other["job_id"], done["job_id"]]
     assert await ids(min_attempt=1) == [done["job_id"], failed["job_id"]]
     assert await ids(kind="documents.purge") == []
+    assert len(await ids(kind="documents.*")) == len(await ids())
+    assert await ids(kind="webhooks.*") == []
 
 
 async def test_a_time_that_is_none_is_told(client: httpx.AsyncClient) -> None:

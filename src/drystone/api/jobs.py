@@ -110,7 +110,7 @@ class Choice(BaseModel):
     )
 
     ids: Annotated[list[UUID], Len(1, ledger.AT_ONCE)] | None = None
-    kind: Text | None = None
+    kind: Text | None = Field(None, description="A kind, or its beginning and a star: `documents.*`.")
     reason: Text | None = Field(None, description="The code of a reason, or its beginning and a star.")
     collection: Text | None = None
     all: bool = Field(False, description="True: every job that this can be done to.")
@@ -145,7 +145,7 @@ async def _chosen(
     caller: Caller,
     session: Session,
     state: Annotated[list[JobState] | None, Query(description="May be given more than once.")] = None,
-    kind: Text | None = None,
+    kind: Annotated[Text | None, Query(description="A kind, or its beginning and a star: `documents.*`.")] = None,
     reason: Annotated[Text | None, Query(description="The code of a reason, or its beginning and a star.")] = None,
     collection: Text | None = None,
     document: Annotated[UUID | None, Query(description="Jobs about this document, any version of it.")] = None,

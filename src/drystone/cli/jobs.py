@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from drystone.cli.answers import JobState
-from drystone.cli.data import AsJson, ListByDefault, parse_id, show_pages
+from drystone.cli.data import AsJson, ListByDefault, show_pages
 from drystone.core.errors import Invalid
 
 jobs = typer.Typer(
@@ -24,8 +24,15 @@ Collection = Annotated[str | None, typer.Option("--collection", "-c", help="Only
 Reason = Annotated[
     str | None, typer.Option("--reason", "-r", help="Only those with this reason: a code, or its beginning and a star.")
 ]
-Kind = Annotated[str | None, typer.Option("--kind", "-k", help="Only those of this kind, like documents.ingest.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…")]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind", "-k", help="Those of this kind, or its beginning and a star: 'webhooks.*'. Default: 'documents.*'."
+    ),
+]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID…]", help="Of jobs, whole or as lists show them, or of documents.")
+]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
@@ -43,17 +50,17 @@ def list_jobs(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show how the queue moves, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first.
+    """List jobs, newest first; only those for documents unless --kind names others.
 
     [bold]Examples[/bold]
     drystone jobs --watch
     drystone jobs --state failed --newer-than 1h
     drystone jobs list -n 0 --json
     """
-    from drystone.cli import listing, watching
+    from drystone.cli import choosing, listing, terminal, watching
     from drystone.cli.client import open_client
 
-    filters = {"state": state, "kind": kind, "reason": reason, "collection": collection}
+    filters = {"state": state, "kind": kind or choosing.DOCUMENTS, "reason": reason, "collection": collection}
     filters |= {"document": document, "older_than": older_than, "newer_than": newer_than}
     with open_client(retry_s=60.0 if watch else 0.0) as client:
         if watch:
@@ -64,16 +71,19 @@ def list_jobs(
             return client.jobs(limit=size, cursor=cursor, **filters)
 
         show_pages(page, listing.JOBS, limit=limit, as_json=as_json, noun="jobs")
+        is_whole_queue = not (kind or reason or collection or document)
+        if is_whole_queue and not as_json and (left_out := choosing.others(client, state)):
+            terminal.say(left_out)
 
 
 @jobs.command("show")
 def show_job(job_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
-    """Show one job: its document, its lease, its tries and, if it failed, why."""
-    from drystone.cli import listing, terminal
+    """Show one job, or the newest one of a document: its document, its lease, its tries and, if it failed, why."""
+    from drystone.cli import choosing, listing, terminal
     from drystone.cli.client import open_client
 
     with open_client() as client:
-        job = client.job(parse_id(job_id))
+        job = choosing.find(client, job_id)
     if as_json:
         terminal.print_json(job)
     else:
@@ -90,15 +100,17 @@ def retry_jobs(
     force: Annotated[bool, typer.Option("--force", help="Quarantined files too.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Queue failed and cancelled jobs anew. Exit code 5 if one named by its id cannot be retried.
+    """Queue failed and cancelled jobs of documents anew, or of the kind named.
+
+    Exit code 5 if one named by its id cannot be retried.
 
     [bold]Examples[/bold]
     drystone jobs retry ID
     drystone jobs retry --reason embedding.unavailable
     drystone jobs retry --all --dry-run
     """
-    choice = {"reason": reason, "collection": collection, "kind": kind, "all": every, "force": force}
-    _change("retry", ids, choice, dry_run=dry_run)
+    choice = {"reason": reason, "collection": collection, "all": every, "force": force}
+    _change("retry", ids, kind, choice, dry_run=dry_run)
 
 
 @jobs.command("cancel")
@@ -108,15 +120,20 @@ def cancel_jobs(
     collection: Collection = None,
     kind: Kind = None,
     every: All = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """End queued and running jobs: their documents fail with job.cancelled, and can be retried.
+    """End queued and running jobs of documents, or of the kind named.
+
+    Their documents fail with job.cancelled, and can be retried. On a terminal it says how many and asks, unless ids
+    are given.
 
     [bold]Examples[/bold]
     drystone jobs cancel ID
     drystone jobs cancel --collection papers
     """
-    _change("cancel", ids, {"reason": reason, "collection": collection, "kind": kind, "all": every}, dry_run=dry_run)
+    choice = {"reason": reason, "collection": collection, "all": every}
+    _change("cancel", ids, kind, choice, dry_run=dry_run, asks=not yes)
 
 
 @jobs.command("reasons")
@@ -129,41 +146,27 @@ def reasons() -> None:
     sys.stdout.write(page())
 
 
-_DONE = {"retry": "queued anew", "cancel": "cancelled"}
-
-
-def _change(verb: Literal["retry", "cancel"], ids: list[str] | None, choice: dict[str, Any], *, dry_run: bool) -> None:
-    """One by one where ids are given, so that each that cannot be changed is told why; otherwise all that fit."""
-    from drystone.cli import terminal
+def _change(
+    verb: Literal["retry", "cancel"],
+    ids: list[str] | None,
+    kind: str | None,
+    choice: dict[str, Any],
+    *,
+    dry_run: bool,
+    asks: bool = False,
+) -> None:
+    from drystone.cli import choosing
     from drystone.cli.client import open_client
 
     given = {name: value for name, value in choice.items() if value}
-    if bool(ids) == bool(given.keys() - {"force"}):
+    if bool(ids) == bool(kind or given.keys() - {"force"}):
         raise Invalid("jobs.which", "Say which jobs: by ids, or by --reason, --collection, --kind or --all.")
     with open_client() as client:
         if ids and not dry_run:
-            for job_id in [parse_id(job_id) for job_id in ids]:
-                if verb == "retry":
-                    client.retry_job(job_id, force=bool(choice.get("force")))
-                else:
-                    client.cancel_job(job_id)
-                terminal.say(f"{_DONE[verb]}: {job_id}")
-            return
-        _change_all(client, verb, given | ({"ids": ids} if ids else {}), dry_run=dry_run)
-
-
-def _change_all(client: Any, verb: Literal["retry", "cancel"], choice: dict[str, Any], *, dry_run: bool) -> None:
-    from drystone.cli import terminal
-
-    total, refused = 0, dict[str, int]()
-    while True:
-        changed = client.change_jobs(verb, {**choice, "dry_run": dry_run})
-        total += changed["jobs"]
-        for code, number in changed["refused"].items():
-            refused[code] = refused.get(code, 0) + number
-        if dry_run or not changed["more"] or not changed["jobs"]:
-            break
-    more = " or more" if dry_run and changed["more"] else ""
-    terminal.say(f"{total}{more} jobs {'would be ' if dry_run else ''}{_DONE[verb]}")
-    for code, number in sorted(refused.items()):
-        terminal.say(f"{number} not: {code}")
+            choosing.change_each(client, verb, ids, force=bool(choice.get("force")))
+        elif ids:
+            given["ids"] = [choosing.find(client, each)["id"] for each in ids]
+            choosing.change_all(client, verb, given, dry_run=True)
+        else:
+            given["kind"] = kind or choosing.DOCUMENTS
+            choosing.change_all(client, verb, given, dry_run=dry_run, asks=asks)

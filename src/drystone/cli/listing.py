@@ -25,20 +25,25 @@ _STYLES = {
     "refused": "red",
     "not_sent": "red",
 }
-# An id is shown whole or not at all, since a part of it is good for nothing: below this width it gets a line of its own.
+# A document's id is shown whole or not at all: below this width it gets a line of its own.
 _TABLE_WIDTH = 76
+# So much of a job's id, its millisecond and twelve random bits, is enough for `drystone jobs show`.
+_PART_OF_ID = 18
 
 Row = TypeVar("Row", Document, Job)
 
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
-    """One column. from_width: the narrowest terminal that shows it; plain: for programs, where that differs."""
+    """One column. from_width: the narrowest terminal that shows it; plain: for programs, where that differs;
+    is_cut: gives way where there is no room; is_for_programs: programs get it, too."""
 
     name: str
     cell: Callable[[Row], str]
     from_width: int = 0
     right: bool = False
+    is_cut: bool = False
+    is_for_programs: bool = True
     plain: Callable[[Row], object] | None = None
 
 
@@ -63,27 +68,37 @@ def _took(job: Job) -> str:
 
 def _job_document(job: Job) -> str:
     document = job["document"]
-    return "" if document is None else document["title"] or document["name"] or document["id"]
+    return "" if document is None else document["name"] or document["title"] or document["id"]
+
+
+def _why(job: Job) -> str:
+    return "" if job["error"] is None else job["error"]["message"]
+
+
+def _file(document: Document) -> str:
+    """What tells documents of one title apart."""
+    return document["external_id"] or document["name"] or ""
 
 
 DOCUMENTS: Sequence[Column[Document]] = (
     Column("id", lambda d: d["id"]),
     Column("state", lambda d: d["state"]),
     Column("title", _title),
-    Column("collection", lambda d: d["collection"], 110),
+    Column("file", _file, 120),
+    Column("collection", lambda d: d["collection"], 110, is_cut=True),
     Column("size", lambda d: terminal.size(d["size_bytes"]), 92, right=True, plain=lambda d: d["size_bytes"]),
     Column("chunks", lambda d: _number(d["chunks"]), 100, right=True),
     Column("added", lambda d: _time(d["created_at"]), 130, plain=lambda d: d["created_at"]),
 )
 JOBS: Sequence[Column[Job]] = (
-    Column("id", lambda j: j["id"]),
+    Column("document", _job_document, is_cut=True),
     Column("state", lambda j: j["state"]),
-    Column("kind", lambda j: j["kind"]),
-    Column("attempt", lambda j: str(j["attempt"]), 92, right=True),
-    Column("queued", lambda j: _time(j["created_at"]), 84, plain=lambda j: j["created_at"]),
-    Column("took", _took, 100, right=True),
-    Column("document", _job_document, 124),
-    Column("subject", lambda j: j["subject_id"], 176),
+    Column("kind", lambda j: j["kind"].removeprefix("documents."), plain=lambda j: j["kind"]),
+    Column("id", lambda j: j["id"][:_PART_OF_ID], plain=lambda j: j["id"]),
+    Column("why", _why, is_cut=True, is_for_programs=False),
+    Column("attempt", lambda j: str(j["attempt"]), 108, right=True),
+    Column("queued", lambda j: _time(j["created_at"]), 126, plain=lambda j: j["created_at"]),
+    Column("took", _took, 134, right=True),
 )
 
 
@@ -91,16 +106,18 @@ def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
     """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs."""
     console = terminal.out()
     if not terminal.is_terminal():
-        terminal.print_row(*(column.name for column in columns), "code", "message")
+        shown = [column for column in columns if column.is_for_programs]
+        terminal.print_row(*(column.name for column in shown), "code", "message")
         for row in rows:
             error = row["error"] or {"code": "", "message": ""}
-            cells = ((column.plain or column.cell)(row) for column in columns)
+            cells = ((column.plain or column.cell)(row) for column in shown)
             terminal.print_row(*cells, error["code"], error["message"])
     elif console.width < _TABLE_WIDTH:
         for row in rows:
             console.print(_card(row, columns))
     else:
-        console.print(_table(row_list=rows, columns=[c for c in columns if c.from_width <= console.width]))
+        fitting = [c for c in columns if c.from_width <= console.width and (not c.is_cut or any(map(c.cell, rows)))]
+        console.print(_table(row_list=rows, columns=fitting))
 
 
 def show_one(fields: Mapping[str, Any]) -> None:
@@ -165,39 +182,53 @@ def _by_reason(items: Sequence[Item]) -> dict[tuple[str, str, str, str], list[It
 def _table(*, row_list: Sequence[Row], columns: Sequence[Column[Row]]) -> Any:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
     for column in columns:
         table.add_column(
             column.name,
             justify="right" if column.right else "left",
-            no_wrap=column.name not in ("title", "kind"),
-            overflow="ellipsis" if column.name == "collection" else "fold",
+            no_wrap=column.name != "title" and not column.is_cut,
+            overflow="fold",
         )
+    names = [column.name for column in columns]
     for row in row_list:
-        cells = [
-            Text(terminal.clean(c.cell(row)), _STYLES.get(c.cell(row), "") if c.name == "state" else "")
-            for c in columns
-        ]
-        cells[2].append_text(_reason(row))
+        cells = [_cell(row, column) for column in columns]
+        if "title" in names:
+            cells[names.index("title")].append_text(_below(row, without_file="file" in names))
         table.add_row(*cells)
     return table
+
+
+def _cell(row: Row, column: Column[Row]) -> Text:
+    from rich.text import Text
+
+    text = column.cell(row)
+    style = _STYLES.get(text, "") if column.name == "state" else "red" if column.name == "why" else ""
+    if column.is_cut:  # by the text itself: the column must stay one that gives way
+        return Text(terminal.clean(text), style, no_wrap=True, overflow="ellipsis")
+    return Text(terminal.clean(text), style)
 
 
 def _card(row: Row, columns: Sequence[Column[Row]]) -> Text:
     from rich.text import Text
 
-    identity, state, title = (column.cell(row) for column in columns[:3])
-    card = Text.assemble((state, _STYLES.get(state, "")), "  ", terminal.clean(title), overflow="fold")
-    return card.append_text(_reason(row)).append("\n").append(identity, "dim").append("\n")
+    cells = {column.name: column.cell(row) for column in columns}
+    name = cells["title"] if "title" in cells else cells["document"] or cells["kind"]
+    card = Text.assemble((cells["state"], _STYLES.get(cells["state"], "")), "  ", terminal.clean(name), overflow="fold")
+    return card.append_text(_below(row)).append("\n").append(cells["id"], "dim").append("\n")
 
 
-def _reason(row: Row) -> Text:
+def _below(row: Any, *, without_file: bool = False) -> Text:
+    """Lines below a title: the file, where the title is another, and the reason of a failure."""
     from rich.text import Text
 
-    error = row["error"]
-    return Text() if error is None else Text(f"\n{terminal.clean(error['message'])}", "red")
+    below, error = Text(), row["error"]
+    if "title" in row and not without_file and (file := _file(row)) not in ("", _title(row)):
+        below.append(f"\n{terminal.clean(file)}", "dim")
+    if error is not None:
+        below.append(f"\n{terminal.clean(error['message'])}", "red")
+    return below
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -13,11 +13,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from drystone.core.db import after_commit
 from drystone.core.errors import Conflict, DrystoneError, Invalid, NotFound
 from drystone.jobs.broker import Nudger
-from drystone.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, Job
+from drystone.jobs.models import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job
 
 # Jobs that one call retries or cancels; the answer says when there are more.
 AT_ONCE = 1000
@@ -27,7 +28,7 @@ RATE_S = 300
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which jobs: those that fit all that is given. reason: a code, or its beginning and a star: `parse.*`."""
+    """Which jobs: those that fit all that is given. kind, reason: whole, or the beginning and a star: `parse.*`."""
 
     ids: Sequence[UUID] | None = None
     states: Sequence[str] = ()
@@ -227,7 +228,7 @@ def _conditions(workspace_id: UUID, chosen: Chosen) -> list[ColumnElement[bool]]
     found: list[tuple[object, Callable[[], ColumnElement[bool]]]] = [
         (chosen.ids is not None, lambda: Job.id.in_(chosen.ids or ())),
         (chosen.states, lambda: Job.state.in_(chosen.states)),
-        (chosen.kind, lambda: Job.kind == chosen.kind),
+        (chosen.kind, lambda: _fits(Job.kind, chosen.kind or "")),
         (chosen.reason, lambda: _reason(chosen.reason or "")),
         (chosen.collection_ids is not None, lambda: Job.collection_id.in_(chosen.collection_ids or ())),
         (chosen.subject_ids is not None, lambda: Job.subject_id.in_(chosen.subject_ids or ())),
@@ -240,10 +241,14 @@ def _conditions(workspace_id: UUID, chosen: Chosen) -> list[ColumnElement[bool]]
 
 def _reason(reason: str) -> ColumnElement[bool]:
     # A job that was given back and then done keeps the reason of the try before: it did not fail for it.
-    has_failed = Job.state != "done"
-    if reason.endswith("*"):
-        return has_failed & Job.error_code.startswith(reason[:-1], autoescape=True)
-    return has_failed & (Job.error_code == reason)
+    return (Job.state != DONE) & _fits(Job.error_code, reason)
+
+
+def _fits(column: InstrumentedAttribute[Any], wanted: str) -> ColumnElement[bool]:
+    """Whether a column holds this text, or begins with what stands before its star."""
+    if wanted.endswith("*"):
+        return column.startswith(wanted[:-1], autoescape=True)
+    return column == wanted
 
 
 _ANEW: dict[str, Any] = {
