@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -108,8 +110,60 @@ def test_a_file_that_is_refused_is_told_and_the_others_are_there(up: Stack, fold
 
     result = _sync(up, folder, collection, code=1)
 
-    assert (result["sent"]["ready"], result["sent"]["refused"]) == (3, 1)
+    assert (result["added"], result["sent"]["ready"], result["sent"]["refused"]) == (3, 3, 1)
     assert len(_external_ids(up, collection)) == 3
+
+
+def test_two_folders_of_one_name_leave_each_other_alone(
+    up: Stack, folder: Path, collection: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "elsewhere" / "papers"
+    other.mkdir(parents=True)
+    (other / "one.txt").write_text("Another one.")
+    _sync(up, folder, collection, "--no-wait")
+
+    refused = _sync(up, other, collection, code=5)
+    kept = set(_external_ids(up, collection))
+    beside = _sync(up, other, collection, "--prefix", "others/", "--no-wait")
+    taken = up.run("sync", str(other), "-c", collection, "--take-over")
+    again = _sync(up, other, collection)
+
+    assert f"came from {socket.gethostname()}:{folder}" in refused["error"]
+    assert kept == {"papers/one.txt", "papers/two.txt", "papers/deep/three.txt"}
+    assert _numbers(beside) == (1, 0, 0, 0)
+    assert "deleted_path\tpapers/two.txt" in taken.stdout.splitlines()
+    assert _numbers(again) == (0, 0, 0, 1)
+    assert set(_external_ids(up, collection)) == {"papers/one.txt", "others/one.txt"}
+
+
+def test_a_file_that_had_failed_is_told_each_time(up: Stack, folder: Path, collection: str) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows")
+    first = _sync(up, folder, collection, code=1)
+
+    again = _sync(up, folder, collection, code=1)
+    planned = up.run("sync", str(folder), "-c", collection, "--dry-run")
+
+    assert (first["added"], first["failed_before"], again["failed_before"]) == (4, 0, 1)
+    (failed,) = again["sent"]["files"]
+    assert (Path(failed["path"]).name, failed["outcome"], failed["code"]) == (
+        "broken.pdf",
+        "failed",
+        "document.corrupt",
+    )
+    assert "it would be: 0 added, 0 changed, 0 deleted, 3 unchanged, 1 failed before" in planned.stderr
+
+
+def test_a_badly_named_file_is_refused_and_the_others_are_there(up: Stack, folder: Path, collection: str) -> None:
+    Path(os.fsdecode(bytes(folder) + b"/caf\xe9.txt")).write_text("A coffee.")
+
+    result = _sync(up, folder, collection, code=1)
+
+    (refused,) = [file for file in result["sent"]["files"] if file["outcome"] == "refused"]
+    assert (refused["code"], refused["path"]) == ("sync.bad_name", f"{folder}/caf\ufffd.txt")
+    assert (result["added"], set(_external_ids(up, collection))) == (
+        3,
+        {"papers/one.txt", "papers/two.txt", "papers/deep/three.txt"},
+    )
 
 
 def test_a_scrub_of_a_whole_store_says_so(up: Stack, folder: Path, collection: str) -> None:

@@ -19,6 +19,7 @@ from uuid import uuid4
 import httpx
 
 from drystone import __version__
+from drystone.cli import files
 from drystone.cli.answers import (
     Answer,
     Changed,
@@ -116,6 +117,12 @@ class Client:
         return cast(
             Documents, self._get("/documents", collection=collection, state=state, limit=str(limit), cursor=cursor)
         )
+
+    def set_attribute(self, document_id: str, name: str, value: str) -> None:
+        """Set one attribute of a document; the others stay."""
+        patch = {"attributes": {name: value}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        self._patiently(lambda: self._http.patch(f"/documents/{document_id}", json=patch, headers=headers))
 
     def document_pages(
         self, *, collection: str | None = None, state: DocumentState | None = None
@@ -319,8 +326,8 @@ def address(host: str, port: int) -> str:
 
 
 def upload_name(path: str | os.PathLike[str]) -> str:
-    """The last part of a path as text: a name on disk may hold bytes that are no UTF-8."""
-    return os.fsencode(os.path.basename(path)).decode(errors="replace")  # noqa: PTH119  str in, str out
+    """The last part of a path as text."""
+    return files.as_text(os.path.basename(path))  # noqa: PTH119  str in, str out
 
 
 def _problem(response: httpx.Response) -> dict[str, Any] | None:

@@ -34,8 +34,13 @@ def find(paths: Sequence[str]) -> list[Source]:
     found: dict[str, Source] = {}
     for path in paths:
         for file in _files(Path(path)):
-            found.setdefault(os.path.abspath(file), Source(str(file), file))  # noqa: PTH100  resolve() follows links
+            found.setdefault(os.path.abspath(file), Source(as_text(file), file))  # noqa: PTH100  resolve() follows links
     return list(found.values())
+
+
+def as_text(path: str | os.PathLike[str]) -> str:
+    """A path for people and for the wire: a name on disk may hold bytes that are no UTF-8."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def keep_stdin(folder: Path) -> Source:

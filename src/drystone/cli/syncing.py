@@ -1,39 +1,44 @@
 """What `drystone sync` has to do so that a collection mirrors a folder. Decides and deletes; sending is `adding`'s.
 
 A document belongs to the mirror when its external_id begins with the prefix; what follows is its path in the folder.
+Its attribute `sync_folder` says which folder on which host it came from: two folders of one name keep apart.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from drystone.cli import files
-from drystone.cli.adding import Report
+from drystone.cli.adding import Item, Report
 from drystone.cli.answers import Document
 from drystone.cli.client import Client
 from drystone.cli.files import Source
-from drystone.core.errors import Conflict, Invalid, NotFound
+from drystone.core.errors import Conflict, NotFound
 
 # More deletions than both of these are asked about first.
 _MANY, _MANY_SHARE = 10, 0.1
 _IDS_AT_ONCE = 500
+# The attribute of a document that names its folder.
+_FOLDER = "sync_folder"
 
 
 @dataclass
 class Plan:
     """What differs between folder and collection. deletions: documents whose file is gone; failed: unchanged files
-    whose document had failed."""
+    whose document had failed; foreign: what would be changed or deleted and came from another folder."""
 
     additions: list[Source] = field(default_factory=list)
     changes: list[Source] = field(default_factory=list)
     deletions: list[Document] = field(default_factory=list)
     unchanged: int = 0
-    failed: int = 0
+    failed: list[Item] = field(default_factory=list)
+    foreign: list[Document] = field(default_factory=list)
     mirrored: int = 0
 
     @property
@@ -48,7 +53,7 @@ class Plan:
             "changed": len(self.changes),
             "deleted": len(self.deletions),
             "unchanged": self.unchanged,
-            "failed_before": self.failed,
+            "failed_before": len(self.failed),
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -57,25 +62,38 @@ class Plan:
         return found | {"deleted": [document["external_id"] for document in self.deletions]}
 
 
-def find(folder: Path, prefix: str) -> list[Source]:
-    """The folder's files, hidden ones left out, each with the external_id that it has in the mirror.
+def origin(folder: Path) -> str:
+    """The folder as its documents remember it: host and path."""
+    return f"{socket.gethostname()}:{files.as_text(folder.resolve())}"
+
+
+def find(folder: Path, prefix: str) -> tuple[list[Source], list[Item]]:
+    """The folder's files, hidden ones left out, each with the external_id that it has in the mirror; and those refused.
 
     Raises NotFound for a folder that is not there, Invalid for one, or one below it, that cannot be read: half a
     folder must not look as if the other half had been deleted.
     """
     if not folder.is_dir():
         raise NotFound("sync.no_folder", f"There is no folder {folder}.", hint="check the path; nothing was changed")
-    found = []
+    found, refused = list[Source](), list[Item]()
     for source in files.find([str(folder)]):
-        path = os.fsencode(source.path.relative_to(folder).as_posix()).decode(errors="surrogateescape")
-        if not path.isprintable():
-            raise Invalid(
-                "sync.bad_name",
-                f"The name of {source.path} is no printable text.",
-                hint="rename it: its path is the document's external_id",
-            )
-        found.append(replace(source, fields={"external_id": prefix + path}))
-    return found
+        path = source.path.relative_to(folder).as_posix()
+        if path.isprintable():  # bytes that are no UTF-8 are not
+            found.append(replace(source, fields={"external_id": prefix + path}))
+        else:
+            refused.append(_badly_named(source))
+    return found, refused
+
+
+def _badly_named(source: Source) -> Item:
+    item = Item(source)
+    item.end(
+        "refused",
+        code="sync.bad_name",
+        message="The name of the file is no printable text.",
+        hint="rename it: its path is the document's external_id",
+    )
+    return item
 
 
 def mirrored(client: Client, collection: str, prefix: str) -> dict[str, Document]:
@@ -91,8 +109,13 @@ def mirrored(client: Client, collection: str, prefix: str) -> dict[str, Document
         return {}
 
 
-def plan(sources: Sequence[Source], there: Mapping[str, Document], *, delete: bool, allow_empty: bool) -> Plan:
-    """What has to be sent and deleted. Raises Conflict when the folder is empty and the mirror is not."""
+def plan(
+    sources: Sequence[Source], there: Mapping[str, Document], here: str, *, delete: bool, allow_empty: bool
+) -> Plan:
+    """What has to be sent and deleted. here: the folder's `origin`.
+
+    Raises Conflict when the folder is empty and the mirror is not.
+    """
     if not sources and there and delete and not allow_empty:
         raise Conflict(
             "sync.empty_folder",
@@ -101,19 +124,59 @@ def plan(sources: Sequence[Source], there: Mapping[str, Document], *, delete: bo
         )
     found = Plan(mirrored=len(there))
     for source in sources:
-        document = there.get(source.fields["external_id"])
-        if document is None:
-            found.additions.append(source)
-        elif not _is_same(source, document):
-            found.changes.append(source)
-        elif document["state"] == "failed":
-            found.failed += 1
-        else:
-            found.unchanged += 1
+        _place(source, there.get(source.fields["external_id"]), found, here)
     kept = {source.fields["external_id"] for source in sources}
     if delete:
         found.deletions = [document for external_id, document in there.items() if external_id not in kept]
+    knows_none = bool(sources) and kept.isdisjoint(there)
+    found.foreign += [each for each in found.deletions if _is_foreign(each, here, without_origin=knows_none)]
     return found
+
+
+def check_origin(found: Plan, prefix: str) -> None:
+    """Raise Conflict when documents of another folder would be changed or deleted."""
+    if not found.foreign:
+        return
+    other = found.foreign[0]["attributes"].get(_FOLDER)
+    whose = f"came from {other}" if other else "are none of this folder's files"
+    raise Conflict(
+        "sync.other_folder",
+        f"{len(found.foreign)} documents under {prefix} that would be changed or deleted {whose}.",
+        hint="give this folder a --prefix of its own; --take-over if it is the same folder, moved",
+    )
+
+
+def take_over(client: Client, there: Mapping[str, Document], here: str) -> None:
+    """Let what stays in the mirror remember this folder."""
+    for document in there.values():
+        if document["attributes"].get(_FOLDER) != here:
+            client.set_attribute(document["id"], _FOLDER, here)
+
+
+def _place(source: Source, document: Document | None, found: Plan, here: str) -> None:
+    if document is None:
+        found.additions.append(_marked(source, {}, here))
+    elif not _is_same(source, document):
+        is_marked = document["attributes"].get(_FOLDER) == here
+        found.changes.append(source if is_marked else _marked(source, document["attributes"], here))
+        if _is_foreign(document, here):
+            found.foreign.append(document)
+    elif document["state"] == "failed":
+        item = Item(source, document_id=document["id"])
+        error = document["error"] or {"code": "document.failed", "message": "It failed without a reason.", "hint": None}
+        item.end("failed", code=error["code"], message=error["message"], hint=error["hint"])
+        found.failed.append(item)
+    else:
+        found.unchanged += 1
+
+
+def _marked(source: Source, attributes: Mapping[str, Any], here: str) -> Source:
+    return replace(source, fields={**source.fields, "attributes": json.dumps({**attributes, _FOLDER: here})})
+
+
+def _is_foreign(document: Document, here: str, *, without_origin: bool = False) -> bool:
+    origin = document["attributes"].get(_FOLDER)
+    return without_origin if origin is None else origin != here
 
 
 def delete(client: Client, documents: Sequence[Document]) -> int:
@@ -123,11 +186,18 @@ def delete(client: Client, documents: Sequence[Document]) -> int:
     return sum(client.delete_documents({"ids": part})["count"] for part in parts)
 
 
-def result(found: Plan, sent: Report | None, deleted: int) -> dict[str, Any]:
-    """The report for programs."""
-    counts = found.counts | {"deleted": deleted}
-    outcomes: dict[str, Any] = {} if sent is None else sent.as_json()
-    return {**counts, "sent": outcomes}
+def outcome(found: Plan, sent: Report | None, refused: Sequence[Item]) -> Report:
+    """What became of every file that is not simply there: those sent, those refused here, those that had failed."""
+    items = [*(sent.items if sent else ()), *refused, *found.failed]
+    return Report(items, sent.took_s if sent else 0.0, sent.fatal if sent else None)
+
+
+def counts(found: Plan, report: Report, deleted: int) -> dict[str, int]:
+    """What was done, of what was planned: a refused file is not added."""
+    taken = {item.source.label for item in report.items if item.document_id is not None}
+    done = {"added": found.additions, "changed": found.changes}
+    sent = {name: sum(source.label in taken for source in sources) for name, sources in done.items()}
+    return found.counts | sent | {"deleted": deleted}
 
 
 def _is_same(source: Source, document: Document) -> bool:

@@ -6,6 +6,7 @@ Clients of the HTTP API. Imports stay inside the commands.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +15,14 @@ import typer
 from drystone.cli.data import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
+    from drystone.cli.adding import Item, Report
     from drystone.cli.client import Client
     from drystone.cli.syncing import Plan
 
 _RETRY_S = 60.0
 _POLL_S = 0.5
+# Paths that are shown before it is asked about them.
+_SHOWN = 10
 
 keys = typer.Typer(help="What API keys may do.", no_args_is_help=True)
 
@@ -36,6 +40,10 @@ def sync(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Delete all of the mirror when the folder is empty.")
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Documents under this prefix that came from another folder are this one's."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many deletions.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until every sent document is ready or has failed.")] = True,
@@ -45,39 +53,43 @@ def sync(
     """Make a collection mirror a folder: add what is new, update what changed, delete what is gone.
 
     Files are told apart by their path in the folder, which becomes the external id, and by SHA-256. Only documents
-    whose external id begins with the prefix are ever touched. Hidden files and folders are left out.
-    May be interrupted and run again at any time. Exit code 1 if a file failed or was refused.
+    whose external id begins with the prefix are ever touched; what came from another folder of that name is neither
+    changed nor deleted. Hidden files and folders are left out. May be interrupted and run again at any time.
+
+    Exit code 1 if a file failed, now or before, or was refused; 5 if it deletes too much to do so unasked.
 
     [bold]Examples[/bold]
     drystone sync ~/papers -c papers --dry-run
     drystone sync ~/papers -c papers
     """
-    from drystone.cli import syncing, terminal
+    from drystone.cli import syncing
     from drystone.cli.client import open_client
 
     prefix = f"{folder.resolve().name}/" if prefix is None else prefix
+    here = syncing.origin(folder)
     with open_client(retry_s=_RETRY_S) as client:
-        sources = syncing.find(folder, prefix)
+        sources, refused = syncing.find(folder, prefix)
         client.check()
         there = syncing.mirrored(client, collection, prefix)
-        found = syncing.plan(sources, there, delete=delete, allow_empty=allow_empty)
+        found = syncing.plan(sources, there, here, delete=delete, allow_empty=allow_empty)
+        if not take_over:
+            syncing.check_origin(found, prefix)
         if dry_run:
-            _show_plan(found, as_json=as_json)
+            _show_plan(found, refused, as_json=as_json)
             return
         if found.deletes_many and not yes:
             _ask(found)
-        report = _send(client, found, collection, wait=wait, concurrency=concurrency)
-    deleted = 0
-    if report is None or report.fatal is None:
+        sent = _send(client, found, collection, wait=wait, concurrency=concurrency)
+    report, deleted = syncing.outcome(found, sent, refused), 0
+    if report.fatal is None:
         with open_client(retry_s=_RETRY_S) as client:
             deleted = syncing.delete(client, found.deletions)
-    if as_json:
-        terminal.print_json(syncing.result(found, report, deleted))
-    else:
-        _show_result(found, report, collection, deleted)
-    if report is not None and report.fatal is not None:
+            if take_over:
+                syncing.take_over(client, syncing.mirrored(client, collection, prefix), here)
+    _show_result(found, report, collection, deleted, as_json=as_json)
+    if report.fatal is not None:
         raise report.fatal
-    if report is not None and report.has_problems:
+    if report.has_problems:
         raise typer.Exit(1)
 
 
@@ -136,8 +148,11 @@ def limit(
 def _ask(found: Plan) -> None:
     import sys
 
+    from drystone.cli import terminal
     from drystone.core.errors import Conflict
 
+    for path in found.as_json()["deleted"][:_SHOWN]:
+        terminal.say(f"deleted: {path}")
     what = f"{len(found.deletions)} of {found.mirrored} documents would be deleted: their files are gone."
     if not sys.stdin.isatty():
         raise Conflict("sync.many_deletions", what, hint="look with --dry-run; --yes does it, --no-delete leaves them")
@@ -162,25 +177,39 @@ def _send(client: Client, found: Plan, collection: str, *, wait: bool, concurren
         raise
 
 
-def _show_plan(found: Plan, *, as_json: bool) -> None:
+def _show_plan(found: Plan, refused: Sequence[Item], *, as_json: bool) -> None:
     from drystone.cli import terminal
 
+    counts, paths = found.counts, found.as_json()
+    if refused:
+        counts["refused"], paths["refused"] = len(refused), [item.source.label for item in refused]
     if as_json:
-        terminal.print_json(found.counts | {"paths": found.as_json()})
+        terminal.print_json(counts | {"paths": paths})
         return
-    for name, paths in found.as_json().items():
-        for path in paths:
+    for name, each in paths.items():
+        for path in each:
             terminal.print_row(name, path)
-    terminal.say("nothing was changed: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()))
+    terminal.say(f"nothing was changed; it would be: {_in_words(counts)}")
 
 
-def _show_result(found: Plan, report: Any, collection: str, deleted: int) -> None:
-    from drystone.cli import listing, terminal
+def _show_result(found: Plan, report: Report, collection: str, deleted: int, *, as_json: bool) -> None:
+    from drystone.cli import listing, syncing, terminal
 
-    for name, count in (found.counts | {"deleted": deleted}).items():
+    counts = syncing.counts(found, report, deleted)
+    gone = found.as_json()["deleted"] if deleted else []
+    if as_json:
+        terminal.print_json({**counts, "deleted_paths": gone, "sent": report.as_json()})
+        return
+    for name, count in counts.items():
         terminal.print_row(name, count)
-    if report is not None:
+    for path in gone:
+        terminal.print_row("deleted_path", path)
+    if report.items:
         listing.show_report(report, collection)
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
 
 
 def _show_scrub(found: Any) -> None:
