@@ -180,10 +180,13 @@ def test_a_limited_key_is_refused_and_told_until_when(up: Stack, folder: Path, c
     prefix = up.settings.api.key.get_secret_value().split(".")[0]
     up.run("keys", "limit", prefix, "--documents", "0")
     try:
+        shown = up.run("keys", "limit", prefix).stdout
         refused = up.run("add", str(folder), "-c", collection, check=False)
     finally:
-        up.run("keys", "limit", prefix)
+        removed = up.run("keys", "limit", prefix, "--documents", "default").stdout
 
+    assert shown == "documents_per_day\t0\nbytes_per_day\tno limit\n"
+    assert removed == "documents_per_day\tno limit\nbytes_per_day\tno limit\n"
     assert refused.returncode == 3
     assert "midnight UTC" in refused.stderr
     assert up.run("add", str(folder), "-c", collection).returncode == 0

@@ -365,6 +365,7 @@ async def test_parallel_uploads_do_not_exceed_a_keys_quota_together(
     assert sorted(a.status_code for a in answers) == [202] * 5 + [429] * 7
     refused = next(a for a in answers if a.status_code == 429)
     assert refused.json()["code"] == "quota.exceeded"
+    assert "5 of 5 documents and 50 bytes so far" in refused.json()["detail"]
     assert 0 < int(refused.headers["retry-after"]) <= 86_400
     assert refused.headers["ratelimit-policy"] == '"documents";q=5;w=86400'
     assert refused.headers["ratelimit"].startswith('"documents";r=0;t=')
@@ -417,6 +418,22 @@ async def test_only_an_admin_sets_limits(client: httpx.AsyncClient, key: str) ->
     unknown = await client.put("/api/v1/keys/nobody/limits", json={})
 
     assert (by_itself.status_code, unknown.status_code) == (403, 404)
+
+
+async def test_a_limit_that_is_not_named_stays(client: httpx.AsyncClient, key: str) -> None:
+    url = f"/api/v1/keys/{key.split('.')[0]}/limits"
+
+    answers = [
+        (await client.put(url, json=json)).json()
+        for json in ({"documents_per_day": 5}, {"bytes_per_day": 100}, {}, {"documents_per_day": None})
+    ]
+
+    assert [(a["documents_per_day"], a["bytes_per_day"]) for a in answers] == [
+        (5, None),
+        (5, 100),
+        (5, 100),
+        (None, 100),
+    ]
 
 
 def test_limits_are_settings() -> None:

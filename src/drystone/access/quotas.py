@@ -5,6 +5,7 @@ Parallel uploads cannot exceed a limit together: the counting statement holds th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,23 +59,26 @@ async def check(session: AsyncSession, principal: Principal, size_bytes: int) ->
         raise exceeded(used)
 
 
-async def set_limits(session: AsyncSession, principal: Principal, prefix: str, limits: Limits) -> None:
-    """Give a key of the workspace limits of its own; None: those of the settings. Raises NotFound."""
+async def set_limits(
+    session: AsyncSession, principal: Principal, prefix: str, changes: Mapping[str, int | None]
+) -> Limits:
+    """Change the limits that a key of the workspace has of its own, and leave those that are not named; all it has then.
+
+    changes: documents_per_day, bytes_per_day; None: as the settings say. Raises NotFound.
+    """
     principal.require("admin")
-    found = await session.execute(
-        text("""
-        update api_keys set documents_per_day = :documents, bytes_per_day = :bytes
-        where workspace_id = :workspace_id and prefix = :prefix returning id
-        """),
-        {
-            "workspace_id": principal.workspace_id,
-            "prefix": prefix,
-            "documents": limits.documents_per_day,
-            "bytes": limits.bytes_per_day,
-        },
-    )
-    if found.first() is None:
+    given = {
+        "workspace_id": principal.workspace_id,
+        "prefix": prefix,
+        "sets_documents": "documents_per_day" in changes,
+        "documents": changes.get("documents_per_day"),
+        "sets_bytes": "bytes_per_day" in changes,
+        "bytes": changes.get("bytes_per_day"),
+    }
+    row = (await session.execute(_SET_LIMITS, given)).one_or_none()
+    if row is None:
         raise NotFound("key.not_found", f"There is no key {prefix!r}.", hint="the prefix is what stands before its dot")
+    return Limits(row.documents_per_day, row.bytes_per_day)
 
 
 def exceeded(used: Usage) -> Denied:
@@ -91,12 +95,17 @@ def exceeded(used: Usage) -> Denied:
             states.append(f'"{name}";r={max(0, limit - now)};t={used.resets_in_s}')
     return Denied(
         "quota.exceeded",
-        f"This key's uploads of today are used up: {used.documents:,} documents and {used.bytes:,} bytes so far.",
+        "This key's uploads of today are used up: "
+        f"{_of(used.documents, limits.documents_per_day)} documents and {_of(used.bytes, limits.bytes_per_day)} bytes so far.",
         hint="the count starts anew at midnight UTC; GET /api/v1/usage shows it, an admin may raise it",
         status=429,
         retry_after_s=used.resets_in_s,
         headers={"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)},
     )
+
+
+def _of(used: int, limit: int | None) -> str:
+    return f"{used:,}" if limit is None else f"{used:,} of {limit:,}"
 
 
 def _is_above(value: int, limit: int | None) -> bool:
@@ -115,6 +124,13 @@ def _until_midnight_s(now: datetime) -> int:
 _USED = text("""
 select documents, bytes from upload_usage
 where workspace_id = :workspace_id and actor = :actor and day = cast(now() at time zone 'utc' as date)
+""")
+
+_SET_LIMITS = text("""
+update api_keys
+set documents_per_day = case when :sets_documents then cast(:documents as bigint) else documents_per_day end,
+    bytes_per_day = case when :sets_bytes then cast(:bytes as bigint) else bytes_per_day end
+where workspace_id = :workspace_id and prefix = :prefix returning documents_per_day, bytes_per_day
 """)
 
 _COUNT = text("""

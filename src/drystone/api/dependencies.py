@@ -15,6 +15,7 @@ from drystone.access import service as access
 from drystone.access.service import Limits, Principal
 from drystone.core.db import transaction
 from drystone.core.errors import Denied, Invalid, pointer_to
+from drystone.core.settings import ReceivingSettings
 from drystone.jobs.feed import Feed
 from drystone.resources import Resources
 
@@ -48,16 +49,20 @@ async def get_principal(
             hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
             status=401,
         )
-    receiving = resources.settings.receiving
     async with transaction(resources.sessions) as session:
         principal = await access.authenticate(
             session,
             credentials.credentials,
             request_id=request.state.request_id,
-            limits=Limits(receiving.documents_per_day or None, receiving.bytes_per_day or None),
+            limits=default_limits(resources.settings.receiving),
         )
     request.state.principal = principal
     return principal
+
+
+def default_limits(receiving: ReceivingSettings) -> Limits:
+    """What a key may upload that has no limits of its own."""
+    return Limits(receiving.documents_per_day or None, receiving.bytes_per_day or None)
 
 
 Caller = Annotated[Principal, Depends(get_principal)]

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.access import quotas
 from drystone.access import service as access
-from drystone.access.service import Limits
-from drystone.api.dependencies import Caller, Session
+from drystone.api.dependencies import Caller, ResourcesOf, Session, default_limits
 from drystone.api.problems import responses
 from drystone.core.text import Text
 
@@ -19,12 +18,19 @@ router = APIRouter(tags=["usage"])
 
 
 class KeyLimits(BaseModel):
-    """What a key may upload between two midnights UTC."""
+    """What a key may upload between two midnights UTC. What is left out stays as it is."""
 
     model_config = ConfigDict(extra="forbid")
 
     documents_per_day: Annotated[int, Ge(0)] | None = Field(None, description="null: as the settings say.")
     bytes_per_day: Annotated[int, Ge(0)] | None = Field(None, description="null: as the settings say.")
+
+
+class LimitsInForce(BaseModel):
+    """What holds for a key now: its own limits, else those of the settings; null: none."""
+
+    documents_per_day: int | None
+    bytes_per_day: int | None
 
 
 class Used(BaseModel):
@@ -55,8 +61,16 @@ async def get(caller: Caller, session: Session) -> Usage:
 
 
 @router.put("/keys/{prefix}/limits", summary="Limit a key", responses=responses(404))
-async def limit(prefix: Text, body: KeyLimits, caller: Caller, session: Session) -> KeyLimits:
-    """Set what a key may upload in a day. Needs the scope `admin`; takes effect with the key's next request."""
-    await quotas.set_limits(session, caller, prefix, Limits(body.documents_per_day, body.bytes_per_day))
-    await access.record(session, caller, "key.limit", "key", None, prefix=prefix, **body.model_dump())
-    return body
+async def limit(
+    prefix: Text, body: KeyLimits, caller: Caller, resources: ResourcesOf, session: Session
+) -> LimitsInForce:
+    """Set what a key may upload in a day; what is left out stays. Needs the scope `admin`; holds from its next request."""
+    changes = body.model_dump(exclude_unset=True)
+    own = await quotas.set_limits(session, caller, prefix, changes)
+    if changes:
+        await access.record(session, caller, "key.limit", "key", None, prefix=prefix, **changes)
+    default = default_limits(resources.settings.receiving)
+    return LimitsInForce(
+        documents_per_day=own.documents_per_day if own.documents_per_day is not None else default.documents_per_day,
+        bytes_per_day=own.bytes_per_day if own.bytes_per_day is not None else default.bytes_per_day,
+    )

@@ -166,10 +166,14 @@ class Client:
     def scrub(self, scrub_id: str) -> Any:
         return self._get(f"/scrubs/{scrub_id}")
 
-    def limit_key(self, prefix: str, *, documents: int | None, size_bytes: int | None) -> None:
-        """Set what a key may upload in a day; None: as the settings say."""
-        limits = {"documents_per_day": documents, "bytes_per_day": size_bytes}
-        self._once(lambda: self._http.put(f"/keys/{quote(prefix, safe='')}/limits", json=limits))
+    def limit_key(self, prefix: str, changes: Mapping[str, int | None]) -> Any:
+        """Change what a key may upload in a day (documents_per_day, bytes_per_day; None: as the settings say).
+
+        Gives both limits as they are now.
+        """
+        return self._json(
+            self._once(lambda: self._http.put(f"/keys/{quote(prefix, safe='')}/limits", json=dict(changes)))
+        )
 
     def job(self, job_id: str) -> Job:
         return cast(Job, self._get(f"/jobs/{job_id}"))

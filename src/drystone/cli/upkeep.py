@@ -129,20 +129,37 @@ def scrub(
 @keys.command("limit")
 def limit(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="What stands before the dot of the key.")],
-    documents: Annotated[int | None, typer.Option(min=0, help="Versions a day; left out: as .env says.")] = None,
-    size_bytes: Annotated[int | None, typer.Option("--bytes", min=0, help="Bytes a day; the same.")] = None,
+    documents: Annotated[
+        str | None, typer.Option(metavar="N|default", help="Versions a day; default: as .env says.")
+    ] = None,
+    size_bytes: Annotated[
+        str | None, typer.Option("--bytes", metavar="N|default", help="Bytes a day; the same.")
+    ] = None,
 ) -> None:
-    """Limit what a key may upload between two midnights UTC.
+    """Limit what a key may upload between two midnights UTC, and print what holds then. What is left out stays as it is.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
     drystone keys limit dsk_local --documents 1000 --bytes 10000000000
+    drystone keys limit dsk_local --documents default
+    drystone keys limit dsk_local
     """
     from drystone.cli import terminal
     from drystone.cli.client import open_client
 
+    given = {"documents_per_day": documents, "bytes_per_day": size_bytes}
+    changes = {name: _limit(value) for name, value in given.items() if value is not None}
     with open_client() as client:
-        client.limit_key(prefix, documents=documents, size_bytes=size_bytes)
-    terminal.say(f"limited {prefix}")
+        limits = client.limit_key(prefix, changes)
+    for name, value in limits.items():
+        terminal.print_row(name, "no limit" if value is None else value)
+
+
+def _limit(value: str) -> int | None:
+    if value == "default":
+        return None
+    if not value.isascii() or not value.isdecimal():
+        raise typer.BadParameter(f"{value!r} is neither a number nor the word default")
+    return int(value)
 
 
 def _ask(found: Plan) -> None:
