@@ -217,7 +217,25 @@ def test_many_documents_are_deleted_by_filter_after_a_look_and_a_yes(
     assert (looked["count"], len(looked["sample"]), done["count"]) == (2, 2, 2)
     assert (nobody.returncode, b"hint: add --yes" in nobody.stderr) == (2, True)
     assert len(_json(running, "documents", "-c", collection)["items"]) == 1
-    assert (nothing.returncode, b"A selection is either" in nothing.stderr) == (2, True)
+    assert (nothing.returncode, b"Say which documents" in nothing.stderr) == (2, True)
+
+
+def test_versions_are_listed_and_an_old_one_is_restored(running: dict[str, str], collection: str) -> None:
+    for text in (b"A wall of old.", b"A wall of today."):
+        report = _json(running, "add", "-", "-c", collection, "--external-id", "wall", given=text)
+    document_id = report["files"][0]["document_id"]
+
+    _run(running, "documents", "restore", document_id, "1")
+    listed = _json(running, "documents", "versions", document_id)["items"]
+    shown = _COLOUR.sub("", _on_terminal(running, "documents", "versions", document_id, columns=80))
+    (mine,) = [each for each in _json(running, "collections")["items"] if each["name"] == collection]
+    named = _COLOUR.sub("", _on_terminal(running, "collections", columns=80))
+
+    by_number = {each["number"]: each["sha256"] for each in listed}
+    assert by_number[3] == by_number[1] != by_number[2]
+    assert len(shown.splitlines()) >= 5
+    assert sum(mine["documents"].values()) == 1
+    assert collection in named
 
 
 def test_nothing_found_is_said_beside_the_data_and_is_no_error(running: dict[str, str], collection: str) -> None:
@@ -359,7 +377,7 @@ def test_an_interrupted_add_says_how_much_was_sent(running: dict[str, str], tmp_
         ({"API_PORT": "1"}, ("search", "x"), 69, 'hint: run "drystone up"'),
         ({"API_PORT": "1"}, ("add", __file__), 69, 'hint: run "drystone up"'),
         ({"DRYSTONE_API_KEY": "dsk_wrong." + "a" * 43}, ("add", __file__), 3, "DRYSTONE_API_KEY"),
-        ({}, ("search", "x", "-c", "no-such-collection"), 4, "no-such-collection"),
+        ({}, ("search", "x", "-c", "no-such-collection"), 4, 'hint: "drystone collections" lists'),
         ({}, ("search", "x", "--filter", "{"), 2, "hint: for example"),
         ({}, ("documents", "show", "abc"), 2, "is not an id"),
         ({}, ("add", "no-such-file"), 4, "Cannot find no-such-file"),

@@ -41,6 +41,29 @@ class Document(TypedDict):
     updated_at: str
 
 
+class Version(TypedDict):
+    """The bytes of a document at one time, and what became of them."""
+
+    number: int
+    state: DocumentState
+    is_current: bool
+    is_newest: bool
+    media_type: str
+    size_bytes: int
+    chunks: int | None
+    error: Failure | None
+    created_at: str
+
+
+class Collection(TypedDict):
+    """A collection, with what is in it."""
+
+    id: str
+    name: str
+    documents: dict[str, int]
+    chunks: int
+
+
 class Documents(TypedDict):
     """One page of documents, in the order they were made."""
 

@@ -23,6 +23,7 @@ from drystone.cli import files
 from drystone.cli.answers import (
     Answer,
     Changed,
+    Collection,
     DeletedDocuments,
     Document,
     Documents,
@@ -31,6 +32,7 @@ from drystone.cli.answers import (
     Jobs,
     QueueState,
     Received,
+    Version,
 )
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
@@ -45,6 +47,15 @@ _KINDS: Mapping[int, type[DrystoneError]] = {
     412: Conflict,
     429: Denied,
 } | dict.fromkeys(_AWAY, Unavailable)
+# Where the API's own hint says what to send over HTTP, what to run instead.
+_HINTS = {
+    "collection.not_found": '"drystone collections" lists those there are; the first "drystone add" into a name makes it',
+    "document.is_archive": '"drystone documents" lists them',
+    "document.not_found": '"drystone documents" lists those there are',
+    "job.not_found": '"drystone jobs" lists those there are',
+    "job.superseded": '"drystone documents versions ID" shows the newest version',
+    "quota.exceeded": 'the count starts anew at midnight UTC; an admin may raise it: "drystone keys limit PREFIX"',
+}
 _CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 60.0, 300.0
 # A stream says something at least each 15 s.
 _SILENCE_S = 40.0
@@ -135,6 +146,25 @@ class Client:
             cursor = page["next_cursor"]
             if cursor is None:
                 return
+
+    def versions(self, document_id: str) -> list[Version]:
+        """All of a document, as the API gives them."""
+        found: list[Version] = []
+        cursor: str | None = None
+        while True:
+            page = self._get(f"/documents/{document_id}/versions", cursor=cursor)
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+    def restore_version(self, document_id: str, number: int) -> Received:
+        """The old file as a new version."""
+        return cast(Received, self._post(f"/documents/{document_id}/versions/{number}/restore", {}))
+
+    def collections(self) -> list[Collection]:
+        """All that the key may see, with counts."""
+        return cast(list[Collection], self._get("/collections")["items"])
 
     def text(self, document_id: str) -> str:
         """The extracted text that quotes and offsets refer to."""
@@ -255,7 +285,7 @@ class Client:
             return self._stranger(response)
         status = response.status_code
         kind = _KINDS.get(status, Invalid if status < 500 else DrystoneError)
-        hint = problem.get("hint")
+        hint = _HINTS.get(problem["code"], problem.get("hint"))
         if status == 401:
             hint = "set DRYSTONE_API_KEY in .env or in the shell to a key of this server"
         return kind(

@@ -201,6 +201,54 @@ def show_document(document_id: Annotated[str, typer.Argument(metavar="ID")], as_
         listing.show_one(document)
 
 
+@documents.command("versions")
+def list_versions(document_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
+    """List the versions of a document: which one serves, and why one failed."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        found = client.versions(parse_id(document_id))
+    if as_json:
+        terminal.print_json({"items": found})
+    else:
+        listing.show_rows(found, listing.VERSIONS)
+
+
+@documents.command("restore")
+def restore_version(
+    document_id: Annotated[str, typer.Argument(metavar="ID")],
+    number: Annotated[int, typer.Argument(metavar="NUMBER", min=1, help='As "drystone documents versions ID" shows.')],
+) -> None:
+    """Make the file of an old version the newest one; the versions between stay readable."""
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        restored = client.restore_version(parse_id(document_id), number)
+    if restored["already_there"]:
+        terminal.say(f"version {number} is what the newest one is already")
+    else:
+        terminal.say(
+            f"version {number} is made the newest one: drystone documents versions {document_id} shows how far"
+        )
+
+
+def collections(as_json: AsJson = False) -> None:
+    """List collections, with how many documents each has."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        found = client.collections()
+    if as_json:
+        terminal.print_json({"items": found})
+    elif found:
+        listing.show_rows(found, listing.COLLECTIONS)
+    else:
+        terminal.say("no collections")
+
+
 @documents.command("text")
 def show_text(document_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Print the text that was extracted from a document; quotes and offsets refer to it."""
@@ -241,6 +289,12 @@ def delete_documents(
     from drystone.cli import removing
     from drystone.cli.client import open_client
 
+    if bool(document_ids) == bool(collection):
+        raise Invalid(
+            "documents.which",
+            "Say which documents: by ids, or by --collection with --filter or --state if wanted.",
+            hint='"drystone documents delete --help" has examples; nothing was deleted',
+        )
     selection: dict[str, Any] = {"ids": [parse_id(each) for each in document_ids]} if document_ids else {}
     given = {"collection": collection, "filter": _json_object(filter_) if filter_ else None, "state": state}
     selection |= {name: value for name, value in given.items() if value is not None}

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drystone.cli import terminal
-from drystone.cli.answers import Document, Job
+from drystone.cli.answers import Collection, Document, Job, Version
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,12 +25,13 @@ _STYLES = {
     "refused": "red",
     "not_sent": "red",
 }
+_STATES = ("ready", "pending", "failed")
 # A document's id is shown whole or not at all: below this width it gets a line of its own.
 _TABLE_WIDTH = 76
 # So much of a job's id, its millisecond and twelve random bits, is enough for `drystone jobs show`.
 _PART_OF_ID = 18
 
-Row = TypeVar("Row", Document, Job)
+Row = TypeVar("Row", Document, Job, Version, Collection)
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def _job_document(job: Job) -> str:
     return "" if document is None else document["name"] or document["title"] or document["id"]
 
 
-def _why(job: Job) -> str:
-    return "" if job["error"] is None else job["error"]["message"]
+def _why(row: Job | Version) -> str:
+    return "" if row["error"] is None else row["error"]["message"]
 
 
 def _file(document: Document) -> str:
@@ -102,6 +103,23 @@ JOBS: Sequence[Column[Job]] = (
 )
 
 
+VERSIONS: Sequence[Column[Version]] = (
+    Column("number", lambda v: str(v["number"]), right=True),
+    Column("state", lambda v: v["state"]),
+    Column("serves", lambda v: "yes" if v["is_current"] else ""),
+    Column("type", lambda v: v["media_type"], is_cut=True),
+    Column("size", lambda v: terminal.size(v["size_bytes"]), right=True, plain=lambda v: v["size_bytes"]),
+    Column("added", lambda v: _time(v["created_at"]), plain=lambda v: v["created_at"]),
+    Column("why", _why, 110, is_cut=True, is_for_programs=False),
+)
+COLLECTIONS: Sequence[Column[Collection]] = (
+    Column("name", lambda c: c["name"], is_cut=True),
+    *(Column(state, lambda c, state=state: str(c["documents"][state]), right=True) for state in _STATES),  # type: ignore[misc]  # mypy cannot infer a lambda's default
+    Column("passages", lambda c: str(c["chunks"]), right=True),
+    Column("id", lambda c: c["id"], 100),
+)
+
+
 def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
     """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs."""
     console = terminal.out()
@@ -109,10 +127,10 @@ def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
         shown = [column for column in columns if column.is_for_programs]
         terminal.print_row(*(column.name for column in shown), "code", "message")
         for row in rows:
-            error = row["error"] or {"code": "", "message": ""}
+            error = _error(row) or {"code": "", "message": ""}
             cells = ((column.plain or column.cell)(row) for column in shown)
             terminal.print_row(*cells, error["code"], error["message"])
-    elif console.width < _TABLE_WIDTH:
+    elif console.width < _TABLE_WIDTH and columns in (DOCUMENTS, JOBS):
         for row in rows:
             console.print(_card(row, columns))
     else:
@@ -219,11 +237,15 @@ def _card(row: Row, columns: Sequence[Column[Row]]) -> Text:
     return card.append_text(_below(row)).append("\n").append(cells["id"], "dim").append("\n")
 
 
+def _error(row: Any) -> Any:
+    return row.get("error")
+
+
 def _below(row: Any, *, without_file: bool = False) -> Text:
     """Lines below a title: the file, where the title is another, and the reason of a failure."""
     from rich.text import Text
 
-    below, error = Text(), row["error"]
+    below, error = Text(), _error(row)
     if "title" in row and not without_file and (file := _file(row)) not in ("", _title(row)):
         below.append(f"\n{terminal.clean(file)}", "dim")
     if error is not None:
