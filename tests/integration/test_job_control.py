@@ -93,6 +93,8 @@ async def test_jobs_are_found_by_what_they_are(
     assert await ids(document=done["document"]["id"]) == [done["job_id"]]
     assert await ids(older_than="1h") == [failed["job_id"]]
     assert await ids(newer_than="1h") == [other["job_id"], done["job_id"]]
+    assert await ids(ended_after="1h") == [done["job_id"], failed["job_id"]]
+    assert await ids(ended_after="2999-01-01") == []
     assert await ids(min_attempt=1) == [done["job_id"], failed["job_id"]]
     assert await ids(kind="documents.purge") == []
     assert len(await ids(kind="documents.*")) == len(await ids())
@@ -237,8 +239,37 @@ async def test_the_queue_tells_its_depth_its_age_and_its_pace(
     assert (stats["due"], stats["later"], stats["done_recently"]) == (1, 0, 4)
     assert 90 <= stats["oldest_s"] < 190
     assert stats["counts"] == [{"kind": "documents.ingest", "state": "queued", "jobs": 1}]
+    assert stats["recent_s"] == 300
     assert stats["jobs_per_s"] == 0.04  # 4 jobs in 100 s
     assert 24 <= stats["empty_in_s"] < 30  # one job at that pace takes 25 s
+
+
+async def test_a_running_job_tells_how_far_its_document_has_come(
+    client: httpx.AsyncClient, collection: str, sessions: Sessions
+) -> None:
+    sent = await _send(client, collection, b"A long wall.")
+    job_id = sent["job_id"]
+    await _do(
+        sessions, "update jobs set state = 'running', started_at = now(), worker = 'a:1' where id = :id", id=job_id
+    )
+    before = (await client.get(f"/api/v1/jobs/{job_id}")).json()["progress"]
+    for done in (600, 1240):
+        await _do(
+            sessions,
+            "insert into events (workspace_id, kind, subject_kind, subject_id, data) select workspace_id, "
+            "'document.progress', 'document', id, jsonb_build_object('done', cast(:done as int), 'total', 8000) "
+            "from documents where id = :id",
+            id=sent["document"]["id"],
+            done=done,
+        )
+
+    shown = (await client.get(f"/api/v1/jobs/{job_id}")).json()["progress"]
+    (running,) = (await client.get("/api/v1/jobs/stats")).json()["running"]
+    await _do(sessions, "update jobs set started_at = now() + interval '1 s' where id = :id", id=job_id)
+    again = (await client.get(f"/api/v1/jobs/{job_id}")).json()["progress"]
+
+    assert shown == running["progress"] == {"done": 1240, "total": 8000}
+    assert before is again is None
 
 
 async def test_a_key_of_one_collection_sees_and_changes_no_other_s_jobs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -20,11 +20,12 @@ from drystone.api.problems import responses
 from drystone.api.schemas import Failure
 from drystone.core.errors import Invalid, pointer_to
 from drystone.core.text import Text
-from drystone.documents import collections, queries, retrying
+from drystone.documents import collections, progress, queries, retrying
 from drystone.documents.models import INGEST
-from drystone.jobs import ledger
+from drystone.jobs import events, ledger
 from drystone.jobs.ledger import Chosen, JobView, Outcome
 from drystone.jobs.models import CANCELLED, DONE, QUEUED, RUNNING
+from drystone.jobs.models import Job as Row
 from drystone.webhooks import service as webhooks
 from drystone.webhooks.models import DELIVER
 
@@ -51,6 +52,13 @@ class Lease(BaseModel):
     until: datetime
 
 
+class JobProgress(BaseModel):
+    """How far a long document has come."""
+
+    done: int = Field(description="Passages that are embedded.")
+    total: int
+
+
 class Job(BaseModel):
     """One piece of work, as the ledger has it."""
 
@@ -62,6 +70,7 @@ class Job(BaseModel):
     state: JobState
     attempt: int = Field(description="How often it was begun.")
     lease: Lease | None
+    progress: JobProgress | None = Field(description="Of a long document while it is worked on, about once a second.")
     tries: dict[str, int] = Field(
         description="Failed tries: poison (broke its parser), lost (the worker vanished), transient (a server was away)."
     )
@@ -97,7 +106,8 @@ class QueueState(BaseModel):
     running: list[Job]
     counts: list[KindCount] = Field(description="Queued, running and failed ones by kind.")
     done_recently: int = Field(description="Jobs done in the last five minutes.")
-    failed_recently: int
+    failed_recently: int = Field(description="Jobs that failed in the last five minutes.")
+    recent_s: int = Field(description="The span of done_recently and failed_recently.")
     jobs_per_s: float = Field(description="Over the last five minutes, or since the first job that ended in them.")
     empty_in_s: float | None = Field(description="At this pace; null when nothing moves.")
 
@@ -152,6 +162,7 @@ async def _chosen(
     subject: UUID | None = None,
     older_than: Annotated[Text | None, Query(description="Made before: `15m`, `2h`, `7d`, or a time.")] = None,
     newer_than: Annotated[Text | None, Query(description="Made after.")] = None,
+    ended_after: Annotated[Text | None, Query(description="Done, failed or cancelled after.")] = None,
     min_attempt: Annotated[int | None, Ge(0), Query(description="Begun so often or more.")] = None,
 ) -> Chosen:
     caller.require("read")
@@ -166,6 +177,7 @@ async def _chosen(
         subject_ids=subjects,
         created_before=_time("older_than", older_than),
         created_after=_time("newer_than", newer_than),
+        finished_after=_time("ended_after", ended_after),
         min_attempt=min_attempt,
     )
 
@@ -202,6 +214,7 @@ async def stats(caller: Caller, session: Session) -> QueueState:
         counts=[KindCount(kind=row.kind, state=row.state, jobs=row.number) for row in found["counts"]],
         done_recently=rates.done,
         failed_recently=rates.failed,
+        recent_s=ledger.RATE_S,
         jobs_per_s=round(pace, 2),
         empty_in_s=0.0 if not queue.due else round(queue.due / pace, 1) if ended else None,
     )
@@ -321,10 +334,19 @@ def _time(name: str, given: str | None) -> datetime | None:
 async def _shown(session: AsyncSession, views: Sequence[JobView]) -> list[Job]:
     documents = await queries.job_documents(session, [view.job.subject_id for view in views])
     names = await queries.collection_names(session, [i for view in views if (i := view.job.collection_id)])
-    return [_job(view, documents.get(view.job.subject_id), names) for view in views]
+    running = [view.job.subject_id for view in views if view.job.state == RUNNING]
+    told = await events.newest(session, progress.KIND, [d.id for i in running if (d := documents.get(i))])
+    return [_job(view, documents.get(view.job.subject_id), names, told) for view in views]
 
 
-def _job(view: JobView, document: Any, names: dict[UUID, str]) -> Job:
+def _progress(row: Row, document: Any, told: Mapping[UUID, Any]) -> JobProgress | None:
+    event = told.get(document.id) if document is not None and row.state == RUNNING else None
+    if event is None or row.started_at is None or event.at < row.started_at:
+        return None
+    return JobProgress(done=event.data["done"], total=event.data["total"])
+
+
+def _job(view: JobView, document: Any, names: dict[UUID, str], told: Mapping[UUID, Any]) -> Job:
     row = view.job
     failure = None
     if row.error_code is not None and row.state != DONE:
@@ -339,6 +361,7 @@ def _job(view: JobView, document: Any, names: dict[UUID, str]) -> Job:
         state=row.state,
         attempt=row.attempt,
         lease=Lease(worker=row.worker, until=row.lease_until) if has_lease and row.lease_until else None,
+        progress=_progress(row, document, told),
         tries={"poison": row.poison_tries, "lost": row.lost_tries, "transient": row.transient_tries},
         error=failure,
         waiting_s=round(view.waiting_s, 1) if view.waiting_s is not None and row.state == QUEUED else None,

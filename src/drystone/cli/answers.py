@@ -108,6 +108,7 @@ class Job(TypedDict):
     state: JobState
     attempt: int
     lease: dict[str, Any] | None
+    progress: dict[str, int] | None
     tries: dict[str, int]
     error: Failure | None
     waiting_s: float | None
@@ -134,6 +135,7 @@ class QueueState(TypedDict):
     counts: list[dict[str, Any]]
     done_recently: int
     failed_recently: int
+    recent_s: int
     jobs_per_s: float
     empty_in_s: float | None
 

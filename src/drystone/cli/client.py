@@ -209,7 +209,7 @@ class Client:
         return cast(Job, self._get(f"/jobs/{job_id}"))
 
     def jobs(self, *, limit: int = PAGE_LIMIT, cursor: str | None = None, **filters: str | None) -> Jobs:
-        """One page of the jobs that fit: state, kind, reason, collection, document, older_than, newer_than."""
+        """One page of the jobs that fit: state, kind, reason, collection, document, older_than, newer_than, ended_after."""
         return cast(Jobs, self._get("/jobs", limit=str(limit), cursor=cursor, **filters))
 
     def queue(self) -> QueueState:

@@ -79,7 +79,7 @@ def list_jobs(
 @jobs.command("show")
 def show_job(job_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """Show one job, or the newest one of a document: its document, its lease, its tries and, if it failed, why."""
-    from drystone.cli import choosing, listing, terminal
+    from drystone.cli import choosing, listing, terminal, watching
     from drystone.cli.client import open_client
 
     with open_client() as client:
@@ -87,7 +87,7 @@ def show_job(job_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJs
     if as_json:
         terminal.print_json(job)
     else:
-        listing.show_one(job)
+        listing.show_one({**job, "progress": watching.passages(job)})
 
 
 @jobs.command("retry")

@@ -36,7 +36,8 @@ def _watch_live(client: Client) -> None:
 
     with Live(console=terminal.out(), auto_refresh=False, screen=False) as live:
         while True:
-            live.update(_screen(client.queue(), _failures(client)), refresh=True)
+            queue = client.queue()
+            live.update(_screen(queue, _failures(client, queue["recent_s"])), refresh=True)
             time.sleep(_LOOK_S)
 
 
@@ -51,8 +52,8 @@ def _watch_plainly(client: Client) -> None:
         time.sleep(_LOOK_S)
 
 
-def _failures(client: Client) -> Sequence[Job]:
-    return client.jobs(state="failed", newer_than="1d", limit=5)["items"]
+def _failures(client: Client, recent_s: int) -> Sequence[Job]:
+    return client.jobs(state="failed", ended_after=f"{recent_s}s", limit=5)["items"]
 
 
 def _screen(queue: QueueState, failures: Sequence[Job]) -> Any:
@@ -62,14 +63,17 @@ def _screen(queue: QueueState, failures: Sequence[Job]) -> Any:
     parts: list[Any] = [Text(_summary(queue), "bold")]
     if queue["running"]:
         running = sorted(queue["running"], key=lambda job: job["started_at"] or "")
-        rows = [(_name(job), job["kind"], str(job["attempt"]), _lease(job), _worker(job)) for job in running[:_SHOWN]]
-        parts.append(_table(("running", "kind", "attempt", "lease", "worker"), rows))
+        rows = [(_name(job), _kind(job), passages(job), _lease(job), _worker(job)) for job in running[:_SHOWN]]
+        parts.append(_table(("running", "kind", "done", "lease", "worker"), rows))
         if len(running) > _SHOWN:
             parts.append(Text(f"and {len(running) - _SHOWN} more", "dim"))
     if failures:
         why = [(_name(job), job["error"]["message"] if job["error"] else "", job["id"]) for job in failures]
         shown = 3 if terminal.out().width >= _WIDTH_FOR_IDS else 2
-        parts.append(_table(("failed lately", "why", _JOB)[:shown], [row[:shown] for row in why]))
+        since = f"failed in the last {_span(queue['recent_s'])}"
+        parts.append(_table((since, "why", _JOB)[:shown], [row[:shown] for row in why]))
+        if queue["failed_recently"] > len(failures):
+            parts.append(Text(f"and {queue['failed_recently'] - len(failures)} more", "dim"))
     return Group(*parts)
 
 
@@ -102,6 +106,18 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
 def _name(job: Job) -> str:
     document = job["document"]
     return job["subject_id"] if document is None else document["title"] or document["name"] or document["id"]
+
+
+def _kind(job: Job) -> str:
+    return job["kind"].removeprefix("documents.")
+
+
+def passages(job: Job) -> str:
+    """How far a long document has come: 1 240 of 8 000 passages; empty where nothing was told."""
+    progress = job["progress"]
+    if progress is None:
+        return ""
+    return f"{progress['done']:,} of {progress['total']:,} passages".replace(",", " ")
 
 
 def _lease(job: Job) -> str:

@@ -15,6 +15,7 @@ from drystone.jobs import events
 
 # Between two events of one document.
 PAUSE_S = 1.0
+KIND = "document.progress"
 
 
 class Progress:
@@ -33,7 +34,7 @@ class Progress:
         await events.emit(
             session,
             self._pending.workspace_id,
-            "document.progress",
+            KIND,
             "document",
             self._pending.document_id,
             collection_id=self._pending.collection_id,

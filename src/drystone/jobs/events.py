@@ -107,6 +107,12 @@ def message(row: Row[Any]) -> dict[str, Any]:
     return {"type": row.kind, "timestamp": row.at.isoformat(), "data": known | row.data}
 
 
+async def newest(session: AsyncSession, kind: str, subject_ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
+    """For each of these subjects that has one, its newest event of this kind: at, data."""
+    rows = await session.execute(_NEWEST, {"kind": kind, "subject_ids": list(subject_ids)})
+    return {row.subject_id: row for row in rows}
+
+
 async def read_after(
     session: AsyncSession, workspace_id: UUID, *, after: tuple[int, int] = (0, 0), limit: int = 500
 ) -> Sequence[Row[Any]]:
@@ -221,6 +227,14 @@ _EMIT = text("""
 insert into events (workspace_id, kind, subject_kind, subject_id, collection_id, batch_id, data)
 values (:workspace_id, :kind, :subject_kind, :subject_id, :collection_id, :batch_id, cast(:data as jsonb))
 returning id
+""")
+
+_NEWEST = text("""
+select subject.id as subject_id, event.at, event.data
+from unnest(cast(:subject_ids as uuid[])) as subject(id)
+cross join lateral (
+    select at, data from events where subject_id = subject.id and kind = :kind order by xid desc, id desc limit 1
+) as event
 """)
 
 _READ = text(f"""

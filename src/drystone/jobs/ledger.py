@@ -39,6 +39,7 @@ class Chosen:
     subject_ids: Sequence[UUID] | None = None
     created_before: datetime | None = None
     created_after: datetime | None = None
+    finished_after: datetime | None = None
     min_attempt: int | None = None
 
 
@@ -234,6 +235,7 @@ def _conditions(workspace_id: UUID, chosen: Chosen) -> list[ColumnElement[bool]]
         (chosen.subject_ids is not None, lambda: Job.subject_id.in_(chosen.subject_ids or ())),
         (chosen.created_before, lambda: Job.created_at < chosen.created_before),
         (chosen.created_after, lambda: Job.created_at > chosen.created_after),
+        (chosen.finished_after, lambda: Job.finished_at > chosen.finished_after),
         (chosen.min_attempt, lambda: Job.attempt >= chosen.min_attempt),
     ]
     return [Job.workspace_id == workspace_id, *(condition() for is_given, condition in found if is_given)]
