@@ -15,12 +15,14 @@ from drystone import __version__
 from drystone.cli import data, database, deletions, doctor, environment, export, jobs, snapshot, stack, upkeep, verify
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
+# As docs/guides/documents.md tells them.
 _EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
 
 app = typer.Typer(
     name="drystone",
     help="Documents in, kept safe, answered with passages you can check. No containers.",
-    epilog="Begin with: drystone up, drystone add FOLDER, drystone search 'your question'.",
+    epilog="Begin with: drystone up, drystone add FOLDER, drystone search 'your question'. Exit codes: 0 done, 1 some of it "
+    "failed, 2 not acceptable, 3 not allowed, 4 not found, 5 in conflict, 69 a server is away, 70 a fault of ours.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -17,7 +17,7 @@ from drystone.adapters.parsing import ARCHIVE
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, NotFound
 from drystone.documents import collections, queries
-from drystone.documents.models import Collection, Document, File, State, Version
+from drystone.documents.models import FAILED, Collection, Document, File, State, Version
 
 _Serving = aliased(Version)
 
@@ -100,7 +100,7 @@ async def read_text(session: AsyncSession, objects: Objects, principal: Principa
     if version is None or version.text_sha256 is None:
         raise Conflict(
             "document.not_ready",
-            f"The document has no text yet: it is {view.document.state}.",
+            f"The document has no text{': it failed' if view.document.state == FAILED else ' yet: it is pending'}.",
             hint=view.version.error_hint or "wait until its state is ready",
             state=view.document.state,
         )
