@@ -51,7 +51,6 @@ _KINDS: Mapping[int, type[DrystoneError]] = {
 _HINTS = {
     "collection.not_found": '"drystone collections" lists those there are; the first "drystone add" into a name makes it',
     "document.is_archive": '"drystone documents" lists them',
-    "document.not_found": '"drystone documents" lists those there are',
     "job.not_found": '"drystone jobs" lists those there are',
     "job.superseded": '"drystone documents versions ID" shows the newest version',
     "quota.exceeded": 'the count starts anew at midnight UTC; an admin may raise it: "drystone keys limit PREFIX"',
