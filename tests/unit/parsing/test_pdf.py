@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pypdf
@@ -65,21 +66,79 @@ def test_rows_of_numbers_stay_rows(make_pdf: Make) -> None:
     assert _read(make_pdf([page])).text == "Monday 23 15\nTuesday 28 13\nWednesday 18 20"
 
 
-def test_running_headers_and_page_numbers_are_left_out_but_for_the_first(make_pdf: Make) -> None:
-    bodies = [
-        [*_paragraph(720), (72, 640, 11, f"Only here: {word}.")] for word in ("sand", "slate", "gneiss", "tuff", "marl")
-    ]
-    pages = [
-        [(72, 760, 9, "Journal of Walls"), *body, (300, 30, 9, f"Page {n} of 5")]
-        for n, body in enumerate(bodies, start=1)
-    ]
+def _book(
+    make_pdf: Make, header: Callable[[int], tuple[float, float, float, str]], footer: str = "", pages: int = 8
+) -> bytes:
+    """A book whose pages have a header and a footer; {n} and {of} in the footer are page and pages."""
+    words = ("sand", "slate", "gneiss", "tuff", "marl", "chalk", "flint", "shale")
+    return make_pdf(
+        [
+            [
+                header(n),
+                *_paragraph(580),
+                (72, 500, 11, f"Only here: {words[n - 1]}."),
+                (280, 30, 9, footer.format(n=n, of=pages)),
+            ]
+            for n in range(1, pages + 1)
+        ]
+    )
 
-    parsed = _read(make_pdf(pages))
+
+def test_running_titles_are_left_out_but_for_the_first(make_pdf: Make) -> None:
+    parsed = _read(_book(make_pdf, lambda n: (72, 760, 9, "Journal of Walls")))
 
     assert parsed.text.count("Journal of Walls") == 1
-    assert parsed.text.count("Page") == 1
-    assert parsed.text.count("Only here") == 5
-    assert len(parsed.page_starts) == 5
+    assert parsed.text.count("Only here") == 8
+    assert len(parsed.page_starts) == 8
+
+
+@pytest.mark.parametrize("footer", ["{n}", "- {n} -", "{n} / {of}", "Page {n} of {of}", "Seite {n} von {of}", "p. {n}"])
+def test_page_numbers_are_left_out(make_pdf: Make, footer: str) -> None:
+    parsed = _read(_book(make_pdf, lambda n: (72, 580, 11, f"Stone {n}"), footer))
+
+    assert [line for line in parsed.text.split("\n") if re.fullmatch(r"(?!Stone)(\D{0,8}\d.*)", line)] == []
+
+
+@pytest.mark.parametrize("footer", ["Walls | {n}", "{n} | Walls", "Walls, page {n}", "Walls                     {n}"])
+def test_of_a_title_with_a_page_number_the_first_stays(make_pdf: Make, footer: str) -> None:
+    parsed = _read(_book(make_pdf, lambda n: (72, 580, 11, f"Stone {n}"), footer))
+
+    assert parsed.text.count("Walls") == 1
+
+
+@pytest.mark.parametrize(
+    ("y", "size", "text"),
+    [
+        (760, 20, "/BChapter {n}"),
+        (760, 20, "/BInvoice 400{n}"),
+        (760, 20, "/BExercises"),
+        (760, 11, "/BChapter {n}"),
+        (760, 11, "Invoice 400{n}"),
+        (760, 11, "Contract {n}"),
+        (760, 11, "Invoice | 400{n}"),
+        (760, 11, "2026-11-0{n}"),
+        (760, 11, "{n}/2026"),
+        (760, 11, "Paid: {n},00"),
+        (600, 11, "Contract {n}"),
+        (600, 11, "{n}"),
+        (600, 11, "Sworn before me"),
+    ],
+)
+@pytest.mark.parametrize("pages", [4, 8])
+def test_headings_with_numbers_stay(make_pdf: Make, y: float, size: float, text: str, pages: int) -> None:
+    body = _book(make_pdf, lambda n: (72, y, size, text.format(n=n)), "Page {n} of {of}", pages)
+
+    lines = _read(body).text.split("\n")
+
+    wanted = [text.removeprefix("/B").format(n=n) for n in range(1, pages + 1)]
+    assert [line for line in lines if line in wanted] == wanted
+
+
+def test_numbered_chapters_are_headings_on_their_pages(make_pdf: Make) -> None:
+    parsed = _read(_book(make_pdf, lambda n: (72, 760, 20, f"/BChapter {n}"), "{n}"))
+
+    assert [heading.title for heading in parsed.headings] == [f"Chapter {n}" for n in range(1, 9)]
+    assert [heading.start for heading in parsed.headings] == list(parsed.page_starts)
 
 
 @pytest.mark.parametrize(

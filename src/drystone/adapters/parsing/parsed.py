@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from drystone.core.errors import DrystoneError
 
 # Stored with every version; raise it when the same bytes would give another text.
-PARSER_VERSION = "1"
+PARSER_VERSION = "2"
 
 
 @dataclass(frozen=True)

@@ -86,14 +86,16 @@ _PREFIXES = frozenset(
 )
 _NUMERIC = re.compile(r"[-+(¥$€£]*\d[\d.,:/%)]*|[-―–—¥$€£%]")
 _MAX_HEADING_CHARS = 160
-_MAX_RUNNING_CHARS = 120
 # A line of running text has at least so many letters, even in a narrow column.
 _LEAST_PROSE = 28
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text on a page, in points from the lower left corner; size is that of its font."""
+    """A line of text on a page, in points from the lower left corner; size is that of its font.
+
+    edge: how far from the nearer of the page's upper and lower edges, as a part of its height: 0 to 0.5.
+    """
 
     text: str
     left: float
@@ -101,6 +103,7 @@ class Line:
     base: float
     size: float
     is_bold: bool = False
+    edge: float = 0.5
 
 
 @dataclass
@@ -250,10 +253,10 @@ def _is_row(line: Line) -> bool:
     """Whether a line is a row of a table: words far apart, or mostly numbers."""
     tokens = line.text.split()
     numbers = sum(bool(_NUMERIC.fullmatch(token)) for token in tokens)
-    return _is_spread(line) or (numbers >= 3 and numbers >= 0.4 * len(tokens))
+    return is_spread(line) or (numbers >= 3 and numbers >= 0.4 * len(tokens))
 
 
-def _is_spread(line: Line) -> bool:
+def is_spread(line: Line) -> bool:
     """Whether a line's words stand too far apart for running text, as in a table."""
     return (line.right - line.left) > 0.85 * line.size * max(1, _width(line.text))
 
@@ -278,44 +281,17 @@ def _join_hyphened(text: str, following: str, words: Words) -> str:
     return text[:-1] + following
 
 
-def without_running_lines(pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
-    """The pages without headers and footers: lines at the top or bottom that return, but for numbers, on most pages.
-
-    The first of each stays if it says more than a number: it may be the title.
-    """
-    if len(pages) < 4:
-        return [list(page) for page in pages]
-    edges = [_edges(page) for page in pages]
-    counts = Counter(key for edge in edges for key in {_running_key(line) for line in edge})
-    seen: set[tuple[str, int]] = set()
-    kept: list[list[Line]] = []
-    for page, edge in zip(pages, edges, strict=True):
-        dropped = set()
-        for line in edge:
-            key = _running_key(line)
-            if counts[key] >= max(3, len(pages) * 0.4):
-                if key in seen or not _LETTERS.search(key[0]):
-                    dropped.add(id(line))
-                seen.add(key)
-        kept.append([line for line in page if id(line) not in dropped])
-    return kept
-
-
-def _edges(page: Sequence[Line]) -> list[Line]:
-    by_height = sorted(page, key=lambda line: -line.base)
-    return [line for line in [*by_height[:2], *by_height[2:][-2:]] if len(line.text) <= _MAX_RUNNING_CHARS]
-
-
-def _running_key(line: Line) -> tuple[str, int]:
-    return re.sub(r"\d+", "#", line.text.strip().lower()), round(line.base / 10)
+def font_sizes(lines: Iterable[Line]) -> Counter[float]:
+    """How many characters are set in each size; the commonest is the body's."""
+    sizes: Counter[float] = Counter()
+    for line in lines:
+        sizes[round(line.size * 2) / 2] += len(line.text)
+    return sizes
 
 
 def mark_headings(pages: Sequence[Sequence[Block]]) -> None:
     """Give the blocks that stand out by size or weight a level, by the rank of their size."""
-    sizes: Counter[float] = Counter()
-    for block in (block for page in pages for block in page):
-        for line in block.lines:
-            sizes[round(line.size * 2) / 2] += len(line.text)
+    sizes = font_sizes(line for page in pages for block in page for line in block.lines)
     if not sizes:
         return
     body = sizes.most_common(1)[0][0]
@@ -335,7 +311,7 @@ def _is_heading(block: Block, body: float) -> bool:
     text = block.text.strip()
     if not 2 < len(text) <= _MAX_HEADING_CHARS or len(_LETTERS.findall(text)) < len(text) * 0.4:
         return False
-    if len(block.lines) > 3 or _LEADERS.search(text) or any(_is_spread(line) for line in block.lines):
+    if len(block.lines) > 3 or _LEADERS.search(text) or any(is_spread(line) for line in block.lines):
         return False
     if block.size >= body * 1.15:
         return text[-1] not in ".,;" or len(text) < 60

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
-from drystone.adapters.parsing import pdf_layout
+from drystone.adapters.parsing import pdf_layout, pdf_running
 from drystone.adapters.parsing.failures import failure
 from drystone.adapters.parsing.normalising import Builder, squeeze
 from drystone.adapters.parsing.parsed import Parsed
@@ -25,6 +25,8 @@ _NOTES = (
     raw.FPDF_ANNOT_STRIKEOUT, raw.FPDF_ANNOT_SQUIGGLY, raw.FPDF_ANNOT_CARET, raw.FPDF_ANNOT_SQUARE,
     raw.FPDF_ANNOT_CIRCLE,
 )  # fmt: skip
+# Left, bottom, right and top of what is shown of a page.
+_Box = tuple[float, float, float, float]
 _UNCHECKED = frozenset(("", "off"))
 
 
@@ -60,7 +62,7 @@ class _Reader:
         if not any(lines) or self._is_placeholder(lines):
             extras = [[*extra, *form] for extra, form in zip(extras, [self._form_text()], strict=False)] + extras[1:]
         words = pdf_layout.Words("\n".join(line.text for line in page) for page in lines)
-        kept = pdf_layout.without_running_lines(lines)
+        kept = pdf_running.without_running_lines(lines)
         pages = [pdf_layout.blocks(page, words, width) for page, width in zip(kept, self._widths, strict=True)]
         if not self._mark_by_outline(pages):
             pdf_layout.mark_headings(pages)
@@ -151,18 +153,19 @@ def _lines(page: Any) -> list[pdf_layout.Line]:
     text_page = page.get_textpage()
     text = text_page.get_text_range(errors="ignore")
     handle = text_page.raw
+    box = page.get_bbox()
     lines = []
     start = 0
     for part in re.split(r"\r\n|\r|\n", text):
         if stripped := part.strip():
             lead = start + _utf16_length(part[: len(part) - len(part.lstrip())])
-            lines += _runs(handle, stripped, lead)
+            lines += _runs(handle, stripped, lead, box)
         start += _utf16_length(part) + 2
     text_page.close()
     return lines
 
 
-def _runs(handle: Any, text: str, start: int) -> list[pdf_layout.Line]:
+def _runs(handle: Any, text: str, start: int, box: _Box) -> list[pdf_layout.Line]:
     """A line of PDFium's as its stretches on one height.
 
     PDFium at times takes two lines for one when the second begins to the right of where the first one ends.
@@ -174,9 +177,9 @@ def _runs(handle: Any, text: str, start: int) -> list[pdf_layout.Line]:
         if 0 < len(cuts) < 4:
             edges = [0, *cuts, length]
             parts = [(text[a:b].rstrip(), start + a) for a, b in pairwise(edges)]
-            return [run for part, at in parts for run in _runs(handle, part, at)]
+            return [run for part, at in parts for run in _runs(handle, part, at, box)]
     last = raw.FPDFText_GetCharIndexFromTextIndex(handle, start + length - 1)
-    return [_line(handle, squeeze(text), begin, end, last)]
+    return [_line(handle, squeeze(text), begin, end, last, box)]
 
 
 def _jumps(handle: Any, text: str, start: int) -> list[int]:
@@ -229,13 +232,19 @@ def _merge_annotations(page: Any) -> bool:
     )
 
 
-def _line(handle: Any, text: str, begin: _Place, end: _Place, last: int) -> pdf_layout.Line:
+def _line(handle: Any, text: str, begin: _Place, end: _Place, last: int, box: _Box) -> pdf_layout.Line:
     """A line of text between two places; `last` is the index of its last character."""
     raw.FPDFText_GetCharBox(handle, last, _LEFT, _RIGHT, _BOTTOM, _TOP)
     corners = (_turned(_LEFT.value, _BOTTOM.value, end.turns), _turned(_RIGHT.value, _TOP.value, end.turns))
     right = max(begin.x, *(x for x, _ in corners))
     is_bold = raw.FPDFText_GetFontWeight(handle, last) >= _BOLD_FROM
-    return pdf_layout.Line(text, begin.x, right, begin.y, max(begin.size, end.size), is_bold)
+    return pdf_layout.Line(text, begin.x, right, begin.y, max(begin.size, end.size), is_bold, _edge(begin, box))
+
+
+def _edge(place: _Place, box: _Box) -> float:
+    """How far a place is from the upper or lower edge of its page, as a part of the page's height."""
+    low, high = sorted(_turned(x, y, place.turns)[1] for x, y in (box[:2], box[2:]))
+    return max(0.0, min(place.y - low, high - place.y) / (high - low)) if high > low else 0.5
 
 
 def _utf16_length(text: str) -> int:
