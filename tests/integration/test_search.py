@@ -277,6 +277,39 @@ async def test_keyword_search_uses_the_gin_index(owner: Sessions, sessions: Sess
         assert re.search("ix_lexical_terms", "\n".join(plan.all()))
 
 
+async def test_a_passage_tells_its_first_and_its_last_page(
+    client: httpx.AsyncClient, work: Work, collection: str
+) -> None:
+    slides = (
+        "Moss",
+        "Herons stand on the wall in the morning and look for fish in the lake below.",
+        "Reed and fern. " * 9,
+    )
+    pages = "".join(
+        f"<draw:page><draw:frame><draw:text-box><text:p>{slide}</text:p></draw:text-box></draw:frame></draw:page>"
+        for slide in slides
+    )
+    body = (
+        '<office:document xmlns:office="urn:o" xmlns:draw="urn:d" xmlns:text="urn:t"><office:body><office:presentation>'
+        f"{pages}</office:presentation></office:body></office:document>"
+    )
+    for name, content in (("walls.fodp", body), ("plain.txt", "Nobody counts pages here.")):
+        await client.post(
+            "/api/v1/documents", files={"file": (name, content.encode())}, data={"collection": collection}
+        )
+    await work()
+
+    found = {
+        query: (await _hits(client, collection, query, mode="lexical"))[0] for query in ("herons", "fern", "counts")
+    }
+
+    assert {query: (hit["page"], hit["page_end"]) for query, hit in found.items()} == {
+        "herons": (1, 2),
+        "fern": (3, 3),
+        "counts": (None, None),
+    }
+
+
 async def _bare_chunks(session: Any, principal: Principal, collection_id: Any, count: int) -> list[tuple[int, Any]]:
     """Chunks of one document without a file behind them, in bulk: (chunk id, document id)."""
     rows = await session.execute(

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from bisect import bisect_left
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -216,6 +217,34 @@ def test_pages_are_those_of_the_first_character() -> None:
 
     assert {c.page for c in chunks if c.start < start} == {1}
     assert {c.page for c in chunks if c.start >= start} == {3}
+
+
+def _slides(*slides: tuple[str, str]) -> Parsed:
+    """A presentation of slides, each with a title and a text."""
+    texts = ["\n\n".join(part for part in slide if part) for slide in slides]
+    starts = tuple(len("\n\n".join([*texts[:n], ""])) for n in range(len(texts)))
+    parsed = _parsed("\n\n".join(texts), [(1, title) for title, _ in slides], starts)
+    return replace(parsed, has_slides=True)
+
+
+def test_each_slide_is_a_chunk_of_its_own() -> None:
+    said = [
+        (f"Part {n}", f"Every stone of course number {n} is laid across two below it, never along.") for n in range(12)
+    ]
+
+    chunks = _chunks(_slides(*said), title="Walls")
+
+    assert [c.page for c in chunks] == list(range(1, 13))
+    assert [c.title_path for c in chunks] == [("Walls", f"Part {n}") for n in range(12)]
+
+
+def test_a_slide_of_a_few_words_goes_with_the_next() -> None:
+    prose = "Dig a trench as deep as your knee, and lay the largest stones into it."
+
+    chunks = _chunks(_slides(("Footings", ""), ("Trench", prose), ("Batter", prose), ("The end", "")), title="Walls")
+
+    assert [c.text for c in chunks] == [f"Footings\n\nTrench\n\n{prose}", f"Batter\n\n{prose}", "The end"]
+    assert [c.title_path[1:] for c in chunks] == [("Trench",), ("Batter",), ("The end",)]
 
 
 def test_a_title_that_the_first_heading_repeats_stands_once() -> None:

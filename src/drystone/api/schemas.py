@@ -369,6 +369,7 @@ class Hit(BaseModel):
     start: int = Field(description="Where it begins in the text, in code points from 0.")
     end: int = Field(description="Where it ends: the code point after its last one.")
     page: int | None = Field(description="Page or slide that it begins on, from 1; null where the format has none.")
+    page_end: int | None = Field(description="Page or slide that its last character is on; null like page.")
     title_path: list[str] = Field(description="The headings above it, outermost first.")
     scores: Scores
     ranks: Ranks
@@ -390,6 +391,7 @@ class Hit(BaseModel):
             start=hit.start,
             end=hit.end,
             page=hit.page,
+            page_end=hit.page_end,
             title_path=hit.title_path,
             scores=Scores(dense=hit.dense_score, lexical=hit.lexical_score),
             ranks=Ranks(dense=hit.dense_rank, lexical=hit.lexical_rank),

@@ -171,6 +171,7 @@ class Hit(TypedDict):
     start: int
     end: int
     page: int | None
+    page_end: int | None
     title_path: list[str]
     scores: dict[str, float | None]
     ranks: dict[str, int | None]

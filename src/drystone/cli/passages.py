@@ -49,8 +49,12 @@ def _heading(hit: Hit) -> Text:
     if document["name"] and document["name"] != title:
         line.append(f"  {terminal.clean(document['name'])}", "dim")
     if hit["page"] is not None:
-        line.append(f"  p. {hit['page']}")
+        line.append(f"  p. {_pages(hit['page'], hit['page_end'])}")
     return line.append(f"  score {hit['score']:.3f}", "dim")
+
+
+def _pages(first: int, last: int | None) -> str:
+    return str(first) if last in (None, first) else f"{first}–{last}"
 
 
 def _place(hit: Hit) -> Text | None:

@@ -20,10 +20,12 @@ import numpy.typing as npt
 from drystone.adapters.parsing.parsed import Heading, Parsed
 
 # Stored with every version; raise it when the same text would give other chunks.
-CHUNKER_VERSION = "1"
+CHUNKER_VERSION = "2"
 
 # A section with fewer tokens than this part of max_tokens may share a chunk with its neighbours.
 _SMALL_SECTION = 0.4
+# A slide with no more tokens than this, such as one that names the next part, goes with the slide after it.
+_FEW_TOKENS = 10
 # A border is taken when at least this part of an even share lies before it and this part of a whole chunk after it;
 # else a weaker border is looked for.
 _LEAST_SHARE = 0.5
@@ -175,11 +177,27 @@ def _sections(parsed: Parsed, ruler: _Ruler) -> Iterator[_Span]:
 
 
 def _stretches(parsed: Parsed, ruler: _Ruler, max_tokens: int) -> Iterable[_Span]:
-    """What is to be cut on its own: the whole text if it is one chunk, else its sections, the small ones packed."""
+    """What is to be cut on its own: slides; else the whole text if it is one chunk, or its sections, small ones packed."""
     sections = _sections(parsed, ruler)
+    if parsed.has_slides:
+        return _slides(sections, ruler)
     if ruler.count(0, len(parsed.text)) > max_tokens:
         return _pack(_with_bare_headings(sections), ruler, max_tokens)
     return [_Span(0, len(parsed.text), _shared_by_all(section.path for section in sections))]
+
+
+def _slides(slides: Iterable[_Span], ruler: _Ruler) -> Iterator[_Span]:
+    """Each slide for itself, but those of a few words together with what follows them."""
+    held: _Span | None = None
+    for slide in slides:
+        if held and ruler.count(held.start, held.end) <= _FEW_TOKENS:
+            held = _Span(held.start, slide.end, slide.path)
+            continue
+        if held:
+            yield held
+        held = slide
+    if held:
+        yield held
 
 
 def _with_bare_headings(sections: Iterable[_Span]) -> Iterator[_Span]:

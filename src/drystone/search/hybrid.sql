@@ -131,7 +131,11 @@ fused as (
     limit :top
 )
 select fused.score, lexical_score, lexical_rank, dense_score, dense_rank,
-       chunk.text, chunk.start_offset, chunk.end_offset, chunk.page, chunk.title_path, chunk.ordinal,
+       chunk.text, chunk.start_offset, chunk.end_offset, chunk.title_path, chunk.ordinal, chunk.page,
+       -- The last character's page: so many start at or before it.
+       case when chunk.page is not null
+           then greatest(chunk.page, width_bucket(cast(chunk.end_offset - 1 as bigint), version.page_starts))
+       end as page_end,
        document.id as document_id, document.external_id, document.attributes, version.name,
        coalesce(document.title, version.title, version.name) as title,
        version.id as version_id, version.number as version_number

@@ -28,6 +28,7 @@ class Question:
 class Hit:
     """A passage. `text_of_document[start:end] == quote`, in code points.
 
+    page, page_end: the pages of its first and last characters, from 1; None where there are no pages.
     score: hybrid: the fused sum, comparable within one answer only; dense: cosine; lexical: BM25.
     The two sides' scores and ranks are None where that side did not find the passage.
     """
@@ -46,6 +47,7 @@ class Hit:
     start: int
     end: int
     page: int | None
+    page_end: int | None
     ordinal: int
     dense_score: float | None
     dense_rank: int | None

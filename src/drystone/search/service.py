@@ -100,6 +100,7 @@ def _hits(rows: Sequence[Row[Any]]) -> list[Hit]:
             start=row.start_offset,
             end=row.end_offset,
             page=row.page,
+            page_end=row.page_end,
             ordinal=row.ordinal,
             dense_score=row.dense_score,
             dense_rank=row.dense_rank,

@@ -92,6 +92,7 @@ def test_slides_are_pages_under_their_titles_in_the_order_of_the_show(make_zip: 
     assert [h.title for h in parsed.headings] == ["Dry walls", "Footings", "Slide 3"]
     assert [parsed.text[start : start + 6] for start in parsed.page_starts] == ["Dry wa", "Footin", "Slide "]
     assert parsed.title == "Dry walls"
+    assert parsed.has_slides
 
 
 def test_words_in_charts_and_diagrams_are_read(make_zip: Make) -> None:

@@ -96,14 +96,15 @@ class Builder:
         """What is added from now on stands on a new page."""
         self._waiting_pages += 1
 
-    def done(self, parser: str, title: str | None = None) -> Parsed:
+    def done(self, parser: str, title: str | None = None, *, has_slides: bool = False) -> Parsed:
         """The document. Raises `document.no_text` when it holds neither a letter nor a digit."""
         text = "".join(self._pieces)
         self._page_starts += [len(text)] * self._waiting_pages
         require_words(text)
         require_size(text, self._max_bytes)
         name = f"{parser}-{PARSER_VERSION}"
-        return Parsed(text, tuple(self._page_starts), tuple(self._headings), tidy_title(title), name)
+        page_starts, headings = tuple(self._page_starts), tuple(self._headings)
+        return Parsed(text, page_starts, headings, tidy_title(title), name, has_slides=has_slides)
 
     def _add(self, text: str, gap: str) -> int:
         if not text:

@@ -27,6 +27,7 @@ class Parsed:
     page_starts: where each page begins, empty if the format has no pages. An empty page begins where the next one does.
     parser: the reader and its version, such as "pdfium-1".
     language: of the text, as a BCP 47 tag such as "de"; None when nobody can be sure.
+    has_slides: whether its pages are slides, each a thing of its own.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Parsed:
     title: str | None
     parser: str
     language: str | None = None
+    has_slides: bool = False
 
 
 @dataclass(frozen=True)

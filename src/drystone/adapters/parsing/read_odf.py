@@ -63,12 +63,14 @@ class _Document:
         self._cited: list[str] = []
         self._note_count = 0
         self._title: str | None = None
+        self._has_slides = False
 
     def read(self, content: etree._Element) -> Parsed:
         for element in content:
             if local_name(element) == "body":
                 self._blocks(element)
-        return self._builder.done("odf", _meta_title(self._roots) or sensible_title(self._title))
+        title = _meta_title(self._roots) or sensible_title(self._title)
+        return self._builder.done("odf", title, has_slides=self._has_slides)
 
     def _blocks(self, parent: etree._Element) -> None:
         pages = 0
@@ -166,6 +168,7 @@ class _Document:
 
     def _slide(self, slide: etree._Element, number: int) -> None:
         self._builder.page()
+        self._has_slides = True
         titles = [frame for frame in slide if attribute(frame, "class") == "title"]
         title = squeeze(" ".join(self._text(p) for frame in titles for p in frame.iter() if local_name(p) == "p"))
         # A slide without a title must not stand under that of the slide before.

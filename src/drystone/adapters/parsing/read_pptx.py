@@ -37,7 +37,7 @@ def read(body: bytes, max_bytes: int) -> Parsed:
     for number, part in enumerate(_slides(container, main), start=1):
         title = _Slide(builder, container, part).write(number)
         first_title = first_title or title
-    return builder.done("pptx", core_title(container) or first_title)
+    return builder.done("pptx", core_title(container) or first_title, has_slides=True)
 
 
 def _slides(container: Container, main: str) -> Iterator[str]:

@@ -381,7 +381,7 @@ def _parsed_of(head: dict[str, Any], text: str) -> Parsed:
     if language is not None and not (isinstance(language, str) and _TAG.fullmatch(language)):
         raise ValueError("the language is no tag")
     title = None if title is None else str(title)[:300]
-    return Parsed(text, page_starts, headings, title, str(head["parser"])[:100], language)
+    return Parsed(text, page_starts, headings, title, str(head["parser"])[:100], language, bool(head["has_slides"]))
 
 
 def _members(head: dict[str, Any]) -> Iterator[Member]:

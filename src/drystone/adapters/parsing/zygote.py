@@ -241,6 +241,7 @@ def _outcome(request: dict[str, Any], document: int) -> tuple[dict[str, Any], by
             "headings": [(h.start, h.end, h.level, h.title) for h in parsed.headings],
             "title": parsed.title,
             "parser": parsed.parser,
+            "has_slides": parsed.has_slides,
             "language": language.detect(parsed.text),
         }
         return head, parsed.text.encode()

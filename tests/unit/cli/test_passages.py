@@ -1,0 +1,39 @@
+"""How a hit is shown to a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drystone.cli import passages
+from drystone.cli.answers import Answer
+
+
+def _shown(capsys: pytest.CaptureFixture[str], **hit: Any) -> list[str]:
+    whole = {
+        "rank": 1,
+        "score": 1.5,
+        "document": {"id": "d", "title": "Walls", "name": "walls.pdf"},
+        "quote": "A wall stands.",
+        "start": 0,
+        "end": 14,
+        "page": None,
+        "page_end": None,
+        "title_path": ["Walls"],
+    } | hit
+    answer: Answer = {"hits": [whole], "exact": True, "truncated": False, "took_ms": 1.0}  # type: ignore[list-item]  # a part
+    passages.show(answer, "wall", full=True)
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("page", "page_end", "shown"), [(1, 2, "  p. 1–2  "), (3, 3, "  p. 3  "), (None, None, "walls.pdf  score")]
+)
+def test_the_pages_of_a_passage_are_shown(
+    capsys: pytest.CaptureFixture[str], page: int | None, page_end: int | None, shown: str
+) -> None:
+    first = _shown(capsys, page=page, page_end=page_end)[0]
+
+    assert shown in first
+    assert "None" not in first
