@@ -227,7 +227,7 @@ def long_row(values: int) -> bytes:
 _ARCHIVE, _XML = frozenset(("document.unsafe_archive",)), frozenset(("document.unsafe_xml",))
 _NESTED, _READY = frozenset(("document.too_nested",)), frozenset(("ready",))
 _LIMITS = frozenset(("parse.cpu_limit", "parse.memory_limit", "parse.timeout", "document.text_too_large"))
-_REFUSED = frozenset(("document.unsupported_type", "document.legacy_office"))
+_REFUSED = frozenset(("document.unsupported_type", "document.legacy_office", "document.wrong_type"))
 _DAMAGED = frozenset(("document.corrupt", "document.no_text", "document.wrong_type"))
 
 BOMBS = (

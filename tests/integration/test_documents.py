@@ -214,6 +214,7 @@ async def test_every_change_is_in_the_audit_trail_and_the_trail_cannot_be_change
         ("drawing.vsdx", b"PK\x03\x04 rest", 415, "document.unsupported_type"),
         ("old.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 512, 415, "document.legacy_office"),
         ("binary.txt", bytes(range(256)) * 20, 415, "document.unsupported_type"),
+        ("kite.txt", b"%PDF-1.4", 415, "document.wrong_type"),
         ("empty.txt", b"", 422, "document.empty"),
     ],
 )

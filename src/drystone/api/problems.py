@@ -22,6 +22,7 @@ _STATUS = ((NotFound, 404), (Conflict, 409), (Invalid, 422), (Denied, 403), (Una
 _STATUS_OF_CODE = {
     "document.unsupported_type": 415,
     "document.legacy_office": 415,
+    "document.wrong_type": 415,
     "document.too_large": 413,
 }
 _TITLES = {

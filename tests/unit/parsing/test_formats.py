@@ -80,19 +80,10 @@ def test_a_supported_file_has_its_type(name: str | None, declared: str | None, h
 @pytest.mark.parametrize(
     ("name", "declared", "head"),
     [
-        ("a.txt", "text/plain", b"{\\rtf1 hello}"),
         ("mail.mbox", None, b"From a@example.org Sat Nov 21\nFrom: a@example.org\n\nhello"),
         ("a.odt", None, _OLE[:4]),
-        ("a.epub", None, b"%PDF-1.4"),
-        ("a.json", None, _ZIP),
-        ("a.rtf", None, b"no rtf"),
         ("a.png", "image/png", _PNG),
         ("a.txt", "text/plain", _PNG),
-        ("a.txt", None, _ZIP),
-        ("a.txt", None, b"%PDF-1.4"),
-        ("a.pdf", "application/pdf", b"hello"),
-        ("a.docx", None, b"%PDF-1.4"),
-        ("a.docx", "application/pdf", _ZIP),
         ("a.pdf", "image/png", b"%PDF-1.4"),
         ("unknown", None, random.Random(1).randbytes(4096)),
         ("photo.jpg", None, b"\xff\xd8\xff\xe0" + b"0" * 200),
@@ -106,6 +97,35 @@ def test_anything_else_is_refused_with_a_list(name: str, declared: str | None, h
     assert caught.value.code == "document.unsupported_type"
     assert caught.value.values["supported"] == list(SUPPORTED)
     assert ".docx" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "head", "message"),
+    [
+        ("kite.txt", None, b"%PDF-1.4", "The file is a PDF, but its name says .txt."),
+        ("fake.PDF", "application/pdf", b"hello", "The file is plain text, but its name says .PDF."),
+        ("a.txt", "text/plain", b"{\\rtf1 hello}", "The file is an RTF document, but its name says .txt."),
+        ("a.rtf", None, b"no rtf", "The file is plain text, but its name says .rtf."),
+        ("a.docx", None, b"<html>", "The file is an HTML page, but its name says .docx."),
+        ("a.json", None, _ZIP, "The file is a ZIP archive or an Office document, but its name says .json."),
+        ("a.epub", None, b"%PDF-1.4", "The file is a PDF, but its name says .epub."),
+        (
+            "a.docx",
+            "application/pdf",
+            _ZIP,
+            "The file is a ZIP archive or an Office document, but its declared type is application/pdf.",
+        ),
+        (None, "application/pdf", b"hello", "The file is plain text, but its declared type is application/pdf."),
+    ],
+)
+def test_a_file_under_a_wrong_name_is_told_what_it_is(
+    name: str | None, declared: str | None, head: bytes, message: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        media_type_of(name, declared, head)
+
+    assert (caught.value.code, caught.value.message) == ("document.wrong_type", message)
+    assert caught.value.values["supported"] == list(SUPPORTED)
 
 
 @pytest.mark.parametrize(

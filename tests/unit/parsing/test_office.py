@@ -171,7 +171,7 @@ def test_an_old_container_is_encrypted_or_an_old_file() -> None:
 
     assert _code(_docx, mark + "EncryptedPackage".encode("utf-16-le")) == "document.encrypted"
     assert _code(_xlsx, mark + "ENCRYPTIONINFO".encode("utf-16-le")) == "document.encrypted"
-    assert _code(_docx, mark + "WordDocument".encode("utf-16-le")) == "document.wrong_type"
+    assert _code(_docx, mark + "WordDocument".encode("utf-16-le")) == "document.legacy_office"
 
 
 def test_damaged_files_are_corrupt(make_docx: Make, make_zip: Make) -> None:

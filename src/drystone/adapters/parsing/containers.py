@@ -128,5 +128,5 @@ def _judge_ole(body: bytes) -> Exception:
     if "encryptedpackage".encode("utf-16-le") in names or "encryptioninfo".encode("utf-16-le") in names:
         return failure("document.encrypted")
     return failure(
-        "document.wrong_type", "The file is an old binary Office document (.doc, .xls, .ppt) under a new suffix."
+        "document.legacy_office", "The file is an old binary Office document (.doc, .xls, .ppt) under a new suffix."
     )

@@ -27,7 +27,8 @@ _REASONS: dict[str, _Reason] = {
         "open it in the program that made it, save it again and upload that",
     ),
     "document.wrong_type": _Reason(
-        "The file is of another type than its name says.", "give it the right suffix, or save it in a supported format"
+        "The file is of another type than its name says.",
+        "give it the right suffix and type, or save it in a supported format",
     ),
     "document.text_too_large": _Reason(
         "The text of the file is larger than is accepted.", "split the file, or raise PARSE_MAX_TEXT_BYTES"

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Literal
 
+from drystone.adapters.parsing.failures import failure
 from drystone.core.errors import Invalid
 
 Family = Literal["text", "pdf", "rtf", "zip", "office"]
@@ -115,6 +116,14 @@ _FAMILY_OF: dict[Sniffed, frozenset[Family]] = {
     "ole": frozenset(("office",)),
     "binary": frozenset(),
 }
+_KINDS: dict[Sniffed, str] = {
+    "text": "plain text",
+    "html": "an HTML page",
+    "xml": "XML",
+    "rtf": "an RTF document",
+    "pdf": "a PDF",
+    "zip": "a ZIP archive or an Office document",
+}
 # Before Office 2007, and messages of Outlook: OLE containers, which no library reads well and small.
 _LEGACY_SUFFIXES = {
     ".doc": ".docx", ".dot": ".docx", ".xls": ".xlsx", ".xlt": ".xlsx", ".xlsb": ".xlsx", ".ppt": ".pptx",
@@ -154,8 +163,8 @@ def media_type_of(name: str | None, declared: str | None, head: bytes) -> str:
     """The media type in `SUPPORTED` that a file has.
 
     declared: the caller's Content-Type, if any; head: the first 4 kB or so.
-    Raises Invalid("document.legacy_office") for binary Office files, and Invalid("document.unsupported_type") for
-    every other file that cannot be read.
+    Raises Invalid("document.legacy_office") for binary Office files, Invalid("document.wrong_type") for a file that could
+    be read under another name, and Invalid("document.unsupported_type") for every other one.
     """
     declared = (declared or "").partition(";")[0].strip().lower()
     suffix = PurePosixPath((name or "").replace("\\", "/")).suffix.lower()
@@ -164,7 +173,11 @@ def media_type_of(name: str | None, declared: str | None, head: bytes) -> str:
         raise _legacy(name, declared, suffix)
     found = _expected(declared, suffix) or _from_bytes(declared, suffix, sniffed, head)
     if found is None or found.family not in _FAMILY_OF[sniffed]:
-        raise _legacy(name, declared, suffix) if sniffed == "ole" else _unsupported(name, declared, sniffed)
+        if sniffed == "ole":
+            raise _legacy(name, declared, suffix)
+        if found is None or sniffed not in _KINDS:
+            raise _unsupported(name, declared, sniffed)
+        raise _mistaken(name, declared, sniffed, found)
     return found.media_type
 
 
@@ -289,6 +302,20 @@ def _legacy(name: str | None, declared: str, suffix: str) -> Invalid:
         hint=f"open it in the program that made it, or in LibreOffice, save it as {target} and upload that",
         name=name,
         declared=declared or None,
+        supported=list(SUPPORTED),
+    )
+
+
+def _mistaken(name: str | None, declared: str, sniffed: Sniffed, found: Format) -> Invalid:
+    """A file whose bytes are of a kind that is read, but not of the one that its name or declared type says."""
+    suffix = PurePosixPath((name or "").replace("\\", "/")).suffix
+    said = f"name says {suffix}" if suffix.lower() in found.suffixes else f"declared type is {declared}"
+    return failure(
+        "document.wrong_type",
+        f"The file is {_KINDS[sniffed]}, but its {said}.",
+        name=name,
+        declared=declared or None,
+        looks_like=sniffed,
         supported=list(SUPPORTED),
     )
 
