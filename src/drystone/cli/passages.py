@@ -61,6 +61,8 @@ def _place(hit: Hit) -> Text | None:
     from rich.text import Text
 
     path = [terminal.clean(title) for title in hit["title_path"]]
+    if path[:1] == [terminal.clean(hit["document"]["title"] or "")]:
+        path = path[1:]  # it stands in the line above
     return Text(" › ".join(path), "cyan") if path else None
 
 

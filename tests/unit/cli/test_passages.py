@@ -37,3 +37,11 @@ def test_the_pages_of_a_passage_are_shown(
 
     assert shown in first
     assert "None" not in first
+
+
+def test_the_title_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, below = _shown(capsys), _shown(capsys, title_path=["Walls", "Moss"])
+
+    assert "\n".join(plain).count("Walls") == 1
+    assert "\n".join(below).count("Walls") == 1
+    assert below[1].strip() == "Moss"

@@ -147,3 +147,9 @@ def test_broken_markup_takes_no_more_than_linear_time(source: str) -> None:
         read_html.read(f"{source} word".encode(), 10_000_000)
 
     assert time.process_time() - started < 5
+
+
+def test_without_a_title_the_first_heading_of_the_top_level_is_it() -> None:
+    assert _markdown("### Deep\n\n## Walls\n\ntext\n\n## Moss").title == "Walls"
+    assert _html("<title>Untitled Document</title><h2>Walls</h2><p>text</p><h3>Moss</h3>").title == "Walls"
+    assert _html("<p>text</p>").title is None

@@ -272,3 +272,11 @@ def test_pypdf_reads_what_pdfium_reads(make_pdf: Make) -> None:
 )
 def test_a_title_is_what_a_person_wrote(title: str | None, is_sensible: bool) -> None:
     assert sensible_title(title) == (title if is_sensible else None)
+
+
+def test_without_a_title_of_its_own_a_pdf_is_called_as_its_first_top_heading(make_pdf: Make) -> None:
+    page = [(72, 720, 14, "Preface"), *_paragraph(690), (72, 640, 18, "Walls"), *_paragraph(610)]
+
+    assert _read(make_pdf([page])).title == "Walls"
+    assert _read(make_pdf([page], title="Microsoft Word - x.doc")).title == "Walls"
+    assert _read(make_pdf([_paragraph(690)])).title is None

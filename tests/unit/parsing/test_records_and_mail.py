@@ -68,10 +68,11 @@ def test_records_of_xml_are_told_with_names_and_prose_without() -> None:
 
 def test_feeds_and_drawings_are_read_as_a_person_sees_them() -> None:
     feed = "<rss><channel><title>News</title><item><title>One</title><description>&lt;p&gt;Some &lt;b&gt;bold&lt;/b&gt; words&lt;/p&gt;</description></item></channel></rss>"
-    drawing = "<svg xmlns='http://www.w3.org/2000/svg'><path d='M 0 0 L 1 1' id='p'/><text>North <tspan>wall</tspan></text></svg>"
+    drawing = "<svg xmlns='http://www.w3.org/2000/svg'><title>Walls</title><path d='M 0 0 L 1 1' id='p'/><text>North <tspan>wall</tspan></text></svg>"
 
     assert _xml(feed).text == "News\n\nOne\n\nSome bold words"
-    assert _xml(drawing).text == "North wall"
+    assert _xml(drawing).text == "Walls\n\nNorth wall"
+    assert _xml(drawing).title == "Walls"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "latin-1"])

@@ -268,3 +268,12 @@ def test_rtf_that_is_no_text_is_refused() -> None:
     assert _code(read_rtf.read, b"{\\rtf1 }") == "document.no_text"
     assert _code(read_rtf.read, b"hello") == "document.wrong_type"
     assert _code(read_rtf.read, b"{\\rtf1" + b"{" * 100_000 + b"x") == "document.too_nested"
+
+
+def test_a_text_without_a_title_is_called_as_its_first_heading_and_a_sheet_is_not(make_zip: Make) -> None:
+    heading = '<office:text><text:h text:outline-level="1">Beekeeping</text:h><text:p>Hives.</text:p></office:text>'
+    row = "<table:table-row><table:table-cell><text:p>x</text:p></table:table-cell></table:table-row>"
+    sheet = f'<office:spreadsheet><table:table table:name="Sheet1">{row}</table:table></office:spreadsheet>'
+
+    assert read_odf.read(_odf(make_zip, heading), 1_000).title == "Beekeeping"
+    assert read_odf.read(_odf(make_zip, sheet), 1_000).title is None

@@ -11,6 +11,7 @@ import unicodedata
 
 from drystone.adapters.parsing.failures import failure
 from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Parsed
+from drystone.adapters.parsing.titles import top_heading
 
 # Scripts in which a joiner between two letters changes how the word is written (Arabic to Sinhala, Khmer, Mongolian),
 # and the signs that emoji are joined from. Between other characters a joiner only hides something.
@@ -95,6 +96,11 @@ class Builder:
     def page(self) -> None:
         """What is added from now on stands on a new page."""
         self._waiting_pages += 1
+
+    @property
+    def top_heading(self) -> str | None:
+        """The first heading of the highest level so far, to be the title of a document that has none."""
+        return top_heading(self._headings)
 
     def done(self, parser: str, title: str | None = None, *, has_slides: bool = False) -> Parsed:
         """The document. Raises `document.no_text` when it holds neither a letter nor a digit."""

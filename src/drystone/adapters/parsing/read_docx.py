@@ -76,7 +76,8 @@ class _Document:
 
     def read(self) -> Parsed:
         self._blocks(parse_xml(self._container.read(self._main)))
-        return self._builder.done("docx", core_title(self._container) or sensible_title(self._title))
+        title = core_title(self._container) or sensible_title(self._title) or self._builder.top_heading
+        return self._builder.done("docx", title)
 
     def _part(self, kind: str) -> etree._Element | None:
         for relation in self._relations:

@@ -41,7 +41,7 @@ def read(body: bytes, max_bytes: int) -> Parsed:
     for item in chapters:
         if item.path in container and item.media_type in _PAGES and "nav" not in item.properties:
             _add_chapter(builder, container.read(item.path), labels.get(item.path))
-    return builder.done("epub", _title(package))
+    return builder.done("epub", _title(package) or builder.top_heading)
 
 
 def _package_path(container: Container) -> str:

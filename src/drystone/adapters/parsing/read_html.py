@@ -14,6 +14,7 @@ from drystone.adapters.parsing.decoding import decode
 from drystone.adapters.parsing.failures import failure
 from drystone.adapters.parsing.normalising import Builder, squeeze
 from drystone.adapters.parsing.parsed import Parsed
+from drystone.adapters.parsing.titles import sensible_title
 from drystone.core.errors import Invalid
 
 # Lexbor's time grows with the square of the depth: 0.1 s at 5 000 divs, 3 s at 40 000, minutes at 300 000.
@@ -155,9 +156,10 @@ def add(builder: Builder, source: str) -> None:
 
 def _whole(page: LexborHTMLParser, max_bytes: int, *, keeps_noise: bool) -> Parsed:
     builder = Builder(max_bytes)
-    top_heading = _Writer(builder, keeps_noise=keeps_noise).write(page)
+    _Writer(builder, keeps_noise=keeps_noise).write(page)
     title_node = page.css_first("head title") or page.css_first("title")
-    return builder.done("lexbor", (title_node.text() if title_node else None) or top_heading)
+    title = sensible_title(title_node.text()) if title_node else None
+    return builder.done("lexbor", title or builder.top_heading)
 
 
 def _parse(source: str) -> LexborHTMLParser:
@@ -249,10 +251,9 @@ class _Writer:
         self._lists: list[int | None] = []  # the next number of each open ordered list; None for a bulleted one
         self._bullet = ""
         self._is_tight = False
-        self._top_heading: str | None = None
 
-    def write(self, page: LexborHTMLParser) -> str | None:
-        """Write the page; the first of its highest headings, if any."""
+    def write(self, page: LexborHTMLParser) -> None:
+        """Write the page."""
         root = page.root
         if root is not None:
             self._has_main = page.css_first("main, article, [role=main]") is not None
@@ -262,7 +263,6 @@ class _Writer:
             for event in _walk(root, self._is_whole):
                 self._take(event)
         self._flush()
-        return self._top_heading
 
     def _is_whole(self, node: LexborNode, tag: str) -> bool:
         if tag in _SKIPPED or node.mem_id in self._hidden or (tag == "table" and node.mem_id in self._tables):
@@ -331,8 +331,6 @@ class _Writer:
             return
         if self._heading_level:
             self._builder.heading(text, self._heading_level)
-            if self._heading_level == 1:
-                self._top_heading = self._top_heading or squeeze(text)
             self._is_tight = False
         else:
             write = self._builder.line if self._is_tight else self._builder.block

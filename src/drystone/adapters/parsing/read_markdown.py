@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from drystone.adapters.parsing.decoding import decode
 from drystone.adapters.parsing.normalising import normalise, require_size, require_words, squeeze, tidy_title
 from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Parsed
+from drystone.adapters.parsing.titles import top_heading
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.{0,20000}?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+)$", re.MULTILINE | re.IGNORECASE)
@@ -30,9 +31,8 @@ def read(body: bytes, max_bytes: int) -> Parsed:
     require_words(text)
     require_size(text, max_bytes)
     headings = _headings(text) if len(text) <= _PARSED_CHARS else _plain_headings(text)
-    if title is None:
-        title = next((heading.title for heading in headings if heading.level == 1), None)
-    return Parsed(text, (), tuple(headings), tidy_title(title), f"markdown-{PARSER_VERSION}")
+    title = tidy_title(title) or tidy_title(top_heading(headings))
+    return Parsed(text, (), tuple(headings), title, f"markdown-{PARSER_VERSION}")
 
 
 def _headings(text: str) -> list[Heading]:

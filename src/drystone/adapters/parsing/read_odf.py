@@ -64,12 +64,15 @@ class _Document:
         self._note_count = 0
         self._title: str | None = None
         self._has_slides = False
+        self._has_sheets = False
 
     def read(self, content: etree._Element) -> Parsed:
         for element in content:
             if local_name(element) == "body":
                 self._blocks(element)
         title = _meta_title(self._roots) or sensible_title(self._title)
+        if not title and not self._has_slides and not self._has_sheets:
+            title = self._builder.top_heading
         return self._builder.done("odf", title, has_slides=self._has_slides)
 
     def _blocks(self, parent: etree._Element) -> None:
@@ -127,6 +130,7 @@ class _Document:
 
     def _table(self, table: etree._Element, *, is_sheet: bool = False) -> None:
         rows = list(self._rows(table))
+        self._has_sheets = self._has_sheets or is_sheet
         if is_sheet and any(any(row) for row in rows):
             self._builder.heading(attribute(table, "name") or "Sheet", 1)
         widest = max((sum(1 for cell in row if cell) for row in rows), default=0)

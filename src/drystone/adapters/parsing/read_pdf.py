@@ -99,7 +99,7 @@ class _Reader:
             for position, line in enumerate(extra):
                 builder.line(line) if position else builder.block(line)
         title = self._pdf.get_metadata_value("Title")
-        return builder.done("pdfium", sensible_title(title))
+        return builder.done("pdfium", sensible_title(title) or builder.top_heading)
 
     def _mark_by_outline(self, pages: list[list[pdf_layout.Block]]) -> bool:
         """Mark the blocks that the outline names; False when it names too few to go by."""

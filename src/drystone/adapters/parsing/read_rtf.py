@@ -136,7 +136,7 @@ class _Reader:
                 self._sign(sign)
         self._end_paragraph()
         self._end_table()
-        return self._builder.done("rtf", sensible_title(self._title))
+        return self._builder.done("rtf", sensible_title(self._title) or self._builder.top_heading)
 
     # --- groups
 

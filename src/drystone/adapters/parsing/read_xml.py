@@ -46,6 +46,8 @@ class _Writer:
         self._title: str | None = None
 
     def write(self, root: etree._Element) -> Parsed:
+        if self._is_drawing:  # its title is shown like its other words, not as a heading
+            self._title = next((squeeze(_words(child)) for child in root if local_name(child) == "title"), None)
         self._element(root, 0)
         return self._builder.done("xml", self._title)
 
