@@ -133,6 +133,7 @@ async def test_documents_of_every_family_come_back_from_one_zygote(parser: Parse
     assert parsed["text/plain"].text == "größe"
     assert parsed["text/markdown"].headings[0].title == "Title"
     assert parsed["text/html"] == Parsed("page", (), (), "T", f"lexbor-{PARSER_VERSION}")
+    assert (await parser.parse(b"<html lang=nl-BE><p>De imker en de bij</p>", "text/html")).language == "nl"
     assert parsed["text/csv"].text == "name: North | cm: 120"
     assert len(parsed["application/pdf"].page_starts) == 2
     assert parsed[_DOCX].text == "from Word"

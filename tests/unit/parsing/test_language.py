@@ -45,7 +45,17 @@ def test_a_sentence_or_two_tell_the_language(tag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "4711 0815", "x", "def f(x): return x + 1", _SAMPLES["de"] + " " + _SAMPLES["ja"] + _SAMPLES["ru"]]
+    "text",
+    [
+        "",
+        "4711 0815",
+        "x",
+        "hello",
+        "Hello world",
+        "Invoice 4711 for Acme",
+        "def f(x): return x + 1",
+        _SAMPLES["de"] + " " + _SAMPLES["ja"] + _SAMPLES["ru"],
+    ],
 )
 def test_nothing_is_said_of_what_is_no_language_or_several(text: str) -> None:
     assert language.detect(text) is None
@@ -58,3 +68,24 @@ def test_long_texts_are_judged_by_samples() -> None:
 
     assert language.detect(text) == "de"
     assert time.process_time() - started < 0.05
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [
+        ("nl", "nl"),
+        ("nl-BE", "nl"),
+        ("pt_BR", "pt"),
+        ("EN-us", "en"),
+        ("iw", "he"),
+        (" de ", "de"),
+        ("zh-Hans-CN", "zh"),
+    ],
+)
+def test_a_declared_tag_names_its_language(tag: str, code: str) -> None:
+    assert language.declared(tag) == code
+
+
+@pytest.mark.parametrize("tag", [None, "", "und", "x-klingon", "english", "{{ lang }}", "nl, en"])
+def test_a_tag_that_is_none_names_nothing(tag: str | None) -> None:
+    assert language.declared(tag) is None

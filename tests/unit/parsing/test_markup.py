@@ -153,3 +153,8 @@ def test_without_a_title_the_first_heading_of_the_top_level_is_it() -> None:
     assert _markdown("### Deep\n\n## Walls\n\ntext\n\n## Moss").title == "Walls"
     assert _html("<title>Untitled Document</title><h2>Walls</h2><p>text</p><h3>Moss</h3>").title == "Walls"
     assert _html("<p>text</p>").title is None
+
+
+def test_the_declared_language_of_a_page_is_told() -> None:
+    assert _html('<html lang="nl-BE"><p>De imker</p>').language == "nl-BE"
+    assert _html("<p>De imker</p>").language is None

@@ -1,10 +1,11 @@
-"""In which language a text is, told by its letters (CLD2, whose tables come in its wheel).
+"""In which language a text is, told by its letters (CLD2, whose tables come in its wheel), else as its file declares.
 
 Runs in the child, since it is native code on a stranger's text. Where there is no wheel for it nobody is asked.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 try:
@@ -16,6 +17,11 @@ except ImportError:  # no wheel for this machine: see pyproject.toml
 _SAMPLE_CHARS = 12_000
 # At least this part of the text must be in the language.
 _LEAST_PERCENT = 60
+# Fewer letters than this tell nothing, in bytes: some five words of Latin letters, or ten ideographs.
+_LEAST_BYTES = 30
+_LETTERS = re.compile(r"[^\W\d_]+")
+_TAG = re.compile(r"\s*([a-z]{2,3})(?:[-_][a-z0-9_-]*)?\s*", re.IGNORECASE)
+_NO_LANGUAGE = frozenset(("und", "zxx", "mul", "mis"))
 # CLD2's old or own names for some.
 _MEANT = {"iw": "he", "jw": "jv", "in": "id", "mo": "ro", "sh": "sr", "tl": "fil", "nb": "no"}
 
@@ -27,7 +33,7 @@ def is_available() -> bool:
 
 def detect(text: str) -> str | None:
     """The BCP 47 tag of a text's language, such as "de"; None when it is too short, mixed, or no language."""
-    if _cld2 is None:
+    if _cld2 is None or len("".join(_LETTERS.findall(text[:_SAMPLE_CHARS])).encode()) < _LEAST_BYTES:
         return None
     try:
         is_reliable, _, found = _cld2.detect(_sample(text).encode(), isPlainText=True, bestEffort=False)
@@ -37,6 +43,13 @@ def detect(text: str) -> str | None:
     if not is_reliable or percent < _LEAST_PERCENT or code == "un" or code.startswith("xx"):
         return None
     return _primary(code)
+
+
+def declared(tag: str | None) -> str | None:
+    """The language that a file's own tag names, such as "nl" for "nl-BE"; None when it names none."""
+    found = _TAG.fullmatch(tag or "")
+    code = _primary(found[1].lower()) if found else None
+    return None if code in _NO_LANGUAGE else code
 
 
 def _sample(text: str) -> str:

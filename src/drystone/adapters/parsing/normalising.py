@@ -102,7 +102,9 @@ class Builder:
         """The first heading of the highest level so far, to be the title of a document that has none."""
         return top_heading(self._headings)
 
-    def done(self, parser: str, title: str | None = None, *, has_slides: bool = False) -> Parsed:
+    def done(
+        self, parser: str, title: str | None = None, *, language: str | None = None, has_slides: bool = False
+    ) -> Parsed:
         """The document. Raises `document.no_text` when it holds neither a letter nor a digit."""
         text = "".join(self._pieces)
         self._page_starts += [len(text)] * self._waiting_pages
@@ -110,7 +112,7 @@ class Builder:
         require_size(text, self._max_bytes)
         name = f"{parser}-{PARSER_VERSION}"
         page_starts, headings = tuple(self._page_starts), tuple(self._headings)
-        return Parsed(text, page_starts, headings, tidy_title(title), name, has_slides=has_slides)
+        return Parsed(text, page_starts, headings, tidy_title(title), name, language, has_slides)
 
     def _add(self, text: str, gap: str) -> int:
         if not text:

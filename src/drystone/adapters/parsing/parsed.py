@@ -26,7 +26,8 @@ class Parsed:
 
     page_starts: where each page begins, empty if the format has no pages. An empty page begins where the next one does.
     parser: the reader and its version, such as "pdfium-1".
-    language: of the text, as a BCP 47 tag such as "de"; None when nobody can be sure.
+    language: of the text, as a BCP 47 tag such as "de"; None when nobody can be sure. A reader gives what the file declares,
+    which holds where the text itself does not tell.
     has_slides: whether its pages are slides, each a thing of its own.
     """
 

@@ -41,7 +41,7 @@ def read(body: bytes, max_bytes: int) -> Parsed:
     for item in chapters:
         if item.path in container and item.media_type in _PAGES and "nav" not in item.properties:
             _add_chapter(builder, container.read(item.path), labels.get(item.path))
-    return builder.done("epub", _title(package) or builder.top_heading)
+    return builder.done("epub", _stated(package, "title") or builder.top_heading, language=_stated(package, "language"))
 
 
 def _package_path(container: Container) -> str:
@@ -71,8 +71,8 @@ def _spine(package: etree._Element) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _title(package: etree._Element) -> str | None:
-    return next((e.text for e in package.iter() if local_name(e) == "title" and (e.text or "").strip()), None)
+def _stated(package: etree._Element, name: str) -> str | None:
+    return next((e.text for e in package.iter() if local_name(e) == name and (e.text or "").strip()), None)
 
 
 def _refuse_encrypted(container: Container, chapters: set[str]) -> None:

@@ -159,7 +159,9 @@ def _whole(page: LexborHTMLParser, max_bytes: int, *, keeps_noise: bool) -> Pars
     _Writer(builder, keeps_noise=keeps_noise).write(page)
     title_node = page.css_first("head title") or page.css_first("title")
     title = sensible_title(title_node.text()) if title_node else None
-    return builder.done("lexbor", title or builder.top_heading)
+    html = page.css_first("html")
+    language = html.attributes.get("lang") or html.attributes.get("xml:lang") if html else None
+    return builder.done("lexbor", title or builder.top_heading, language=language)
 
 
 def _parse(source: str) -> LexborHTMLParser:

@@ -14,7 +14,7 @@ from lxml import etree
 
 from drystone.adapters.parsing import tables
 from drystone.adapters.parsing.normalising import Builder, squeeze
-from drystone.adapters.parsing.office import local_name, parse_xml
+from drystone.adapters.parsing.office import attribute, local_name, parse_xml
 from drystone.adapters.parsing.parsed import Parsed
 from drystone.adapters.parsing.xml_source import utf8_source
 
@@ -49,7 +49,7 @@ class _Writer:
         if self._is_drawing:  # its title is shown like its other words, not as a heading
             self._title = next((squeeze(_words(child)) for child in root if local_name(child) == "title"), None)
         self._element(root, 0)
-        return self._builder.done("xml", self._title)
+        return self._builder.done("xml", self._title, language=attribute(root, "lang"))
 
     def _element(self, element: etree._Element, level: int) -> None:
         if _is_prose(element):

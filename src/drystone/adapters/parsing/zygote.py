@@ -242,7 +242,7 @@ def _outcome(request: dict[str, Any], document: int) -> tuple[dict[str, Any], by
             "title": parsed.title,
             "parser": parsed.parser,
             "has_slides": parsed.has_slides,
-            "language": language.detect(parsed.text),
+            "language": language.detect(parsed.text) or language.declared(parsed.language),
         }
         return head, parsed.text.encode()
     except Invalid as exc:
