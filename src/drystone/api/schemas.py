@@ -124,7 +124,9 @@ class Document(BaseModel):
     chunks: int | None
     pages: int | None
     characters: int | None = Field(description="Length of the extracted text, in code points.")
-    language: str | None = Field(description="Of the text, as a BCP 47 tag; null when unsure.", examples=["de"])
+    language: str | None = Field(
+        description="Of the text, as a BCP 47 tag; else as its file declares; null when unsure.", examples=["de"]
+    )
     archive: InArchive | None = Field(description="The archive it came in, and its path there.")
     created_at: datetime
     updated_at: datetime
