@@ -80,7 +80,7 @@ def test_an_empty_or_missing_folder_deletes_nothing_unless_told_to(
     empty = _sync(up, tmp_path / "empty", collection, "--prefix", "p/", code=5)
     missing = _sync(up, tmp_path / "nowhere", collection, "--prefix", "p/", code=4)
     kept = len(_external_ids(up, collection))
-    allowed = _sync(up, tmp_path / "empty", collection, "--prefix", "p/", "--allow-empty")
+    allowed = _sync(up, tmp_path / "empty", collection, "--prefix", "p/", "--allow-empty", "--take-over")
 
     assert "hint: is it the right folder" in empty["error"]
     assert "hint:" in missing["error"]
@@ -164,6 +164,36 @@ def test_a_badly_named_file_is_refused_and_the_others_are_there(up: Stack, folde
         3,
         {"papers/one.txt", "papers/two.txt", "papers/deep/three.txt"},
     )
+
+
+def test_a_name_may_hold_what_a_keyboard_of_a_mac_writes(up: Stack, folder: Path, collection: str) -> None:
+    names = ("at 3.00.00\u202fPM.txt", "\U0001f468\u200d\U0001f469.txt")
+    for name in names:
+        (folder / name).write_text(f"Shot {name}.")
+
+    result = _sync(up, folder, collection)
+
+    assert result["sent"]["ready"] == 5
+    assert {f"papers/{name}" for name in names} < set(_external_ids(up, collection))
+
+
+def test_what_lies_behind_a_link_that_leads_nowhere_for_now_is_kept(
+    up: Stack, folder: Path, collection: str, tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    for number in range(3):
+        (share / f"{number}.txt").write_text(f"On the share: {number}.")
+    (folder / "share").symlink_to(share)
+    _sync(up, folder, collection)
+    before = _external_ids(up, collection)
+    share.rename(tmp_path / "not mounted")
+
+    away = _sync(up, folder, collection, code=1)
+    after = _external_ids(up, collection)
+
+    assert (away["deleted"], after) == (0, before)
+    assert [file["code"] for file in away["sent"]["files"] if file["outcome"] == "refused"] == ["file.unreadable"]
 
 
 def test_a_scrub_of_a_whole_store_says_so(up: Stack, folder: Path, collection: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,11 +79,16 @@ def find(folder: Path, prefix: str) -> tuple[list[Source], list[Item]]:
     found, refused = list[Source](), list[Item]()
     for source in files.find([str(folder)]):
         path = source.path.relative_to(folder).as_posix()
-        if path.isprintable():  # bytes that are no UTF-8 are not
+        if _is_text(path):
             found.append(replace(source, fields={"external_id": prefix + path}))
         else:
             refused.append(_badly_named(source))
     return found, refused
+
+
+def _is_text(path: str) -> bool:
+    """Whether it has no control characters and no bytes that are no UTF-8. Narrow spaces and joiners are text."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in path)
 
 
 def _badly_named(source: Source) -> Item:
@@ -90,7 +96,7 @@ def _badly_named(source: Source) -> Item:
     item.end(
         "refused",
         code="sync.bad_name",
-        message="The name of the file is no printable text.",
+        message="The name of the file has control characters, or bytes that are no UTF-8.",
         hint="rename it: its path is the document's external_id",
     )
     return item
@@ -126,11 +132,24 @@ def plan(
     for source in sources:
         _place(source, there.get(source.fields["external_id"]), found, here)
     kept = {source.fields["external_id"] for source in sources}
+    # Behind a link that leads nowhere there may be a share that is not mounted.
+    away = tuple(f"{source.fields['external_id']}/" for source in sources if _leads_nowhere(source.path))
     if delete:
-        found.deletions = [document for external_id, document in there.items() if external_id not in kept]
+        found.deletions = [
+            document
+            for external_id, document in there.items()
+            if external_id not in kept and not external_id.startswith(away)
+        ]
     knows_none = bool(sources) and kept.isdisjoint(there)
     found.foreign += [each for each in found.deletions if _is_foreign(each, here, without_origin=knows_none)]
     return found
+
+
+def _leads_nowhere(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:
+        return True
 
 
 def check_origin(found: Plan, prefix: str) -> None:
