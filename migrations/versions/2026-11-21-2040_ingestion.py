@@ -74,6 +74,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_direct_uploads_expires_at", "direct_uploads", ["expires_at"], unique=False)
     op.create_table(
+        "timeline",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_timeline"),
+    )
+    op.execute("insert into timeline default values")
+    op.create_table(
         "upload_usage",
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -283,6 +289,7 @@ def downgrade() -> None:
     op.drop_index("ix_webhooks_workspace_id", table_name="webhooks")
     op.drop_table("webhooks")
     op.drop_table("upload_usage")
+    op.drop_table("timeline")
     op.drop_index("ix_direct_uploads_expires_at", table_name="direct_uploads")
     op.drop_table("direct_uploads")
     op.drop_index("ix_batches_open", table_name="batches", postgresql_where=sa.text("done_at is null"))

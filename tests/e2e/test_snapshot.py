@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drystone.stack.data.snapshot import ask_present
 from tests.e2e.conftest import Stack
 
 
@@ -36,10 +37,13 @@ def test_a_snapshot_of_the_working_stack_brings_back_documents_and_search(up: St
     assert (refused.returncode, "hint: run ./drystone down" in refused.stderr) == (5, True)
 
     up.run("down")
+    timeline = ask_present(up.settings, "SELECT id::text AS line FROM timeline")
     nobody_to_ask = up.run("reset", check=False)
     assert (nobody_to_ask.returncode, "hint: add --yes" in nobody_to_ask.stderr) == (2, True)
     up.run("reset", "--yes")
     up.run("snapshot", "restore", "first", "--yes")
+    renewed = ask_present(up.settings, "SELECT id::text AS line FROM timeline")
+    assert (len(timeline), len(renewed), timeline == renewed) == (1, 1, False), "streams begin anew"
     up.run("up", "--detach")
 
     assert any("gannets" in text for text in found(up, "gannets before breakfast"))

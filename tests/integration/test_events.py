@@ -243,7 +243,7 @@ async def test_a_long_transaction_elsewhere_neither_delays_a_stream_nor_is_its_e
     assert again[0] == "test.late", "what was uncommitted when the last event was read is told on return"
 
 
-@pytest.mark.parametrize("last", ["nonsense", "9" * 9000, Position("1:1:", "1:1:", at=1).token()])
+@pytest.mark.parametrize("last", ["nonsense", "9" * 9000, Position("", "1:1:", "1:1:", at=1).token()])
 async def test_an_id_too_old_or_unknown_begins_anew(api: httpx.AsyncClient, collection: str, last: str) -> None:
     document = await _send(api, collection, b"A wall.")
 
@@ -254,16 +254,42 @@ async def test_an_id_too_old_or_unknown_begins_anew(api: httpx.AsyncClient, coll
 
 
 @pytest.mark.parametrize("xid", [2**40, 2**40 + 7])
-async def test_an_id_of_another_database_begins_anew(api: httpx.AsyncClient, collection: str, xid: int) -> None:
+async def test_an_id_of_another_database_begins_anew(
+    api: httpx.AsyncClient, collection: str, sessions: Sessions, xid: int
+) -> None:
     document = await _send(api, collection, b"A wall.")
+    async with transaction(sessions) as session:
+        timeline = (await events.present(session)).timeline
     ahead = f"{xid}:{xid}:"
 
     async with _stream(
-        api, f"/documents/{document['id']}/events", **{"Last-Event-ID": Position(ahead, ahead).token()}
+        api, f"/documents/{document['id']}/events", **{"Last-Event-ID": Position(timeline, ahead, ahead).token()}
     ) as stream:
         seen = await _until(stream, "snapshot")
 
     assert [told[0] for told in seen] == ["reset", "snapshot"]
+
+
+async def test_an_id_from_before_a_restore_begins_anew(
+    api: httpx.AsyncClient, collection: str, owner: Sessions
+) -> None:
+    await _send(api, collection, b"Zero.")
+    path = f"/collections/{collection}/events"
+    async with _stream(api, path) as stream:
+        before = (await anext(stream))[2]
+        async with transaction(owner) as session:
+            await session.execute(text(events.RENEW_TIMELINE))
+        rest = [told async for told in stream]
+    await _send(api, collection, b"One.")
+    async with _stream(api, path, **{"Last-Event-ID": before}) as stream:
+        anew = [await anext(stream) for _ in range(2)]
+    await _send(api, collection, b"Two.")
+    async with _stream(api, path, **{"Last-Event-ID": anew[-1][2]}) as stream:
+        resumed = await anext(stream)
+
+    assert rest == [], "who listens is cut off"
+    assert [told[0] for told in anew] == ["reset", "snapshot"]
+    assert resumed[0] == "document.received"
 
 
 async def test_streams_hold_no_connection_while_they_wait(

@@ -119,14 +119,19 @@ class _Stream:
     async def parts(self, last_id: str | None) -> AsyncIterator[str]:
         """Everything from the first line to the last."""
         yield f"retry: {_RETRY_MS}\n\n"
-        start = Position(self.listener.since, self.listener.since)
-        position = await self._resumable(last_id)
+        start = await self.listener.joined()
+        position = self._resumable(last_id, start)
         if position is None:
             if last_id:
-                yield _told("reset", {"reason": "the last event id is too old or unknown; the present state follows"})
+                yield _told(
+                    "reset",
+                    {
+                        "reason": "the last event id is too old, unknown, or from before a restore; the present state follows"
+                    },
+                )
         else:
             kind = ""
-            async for told in self._missed(position):
+            async for told in self._missed(position, start):
                 kind = told.row.kind
                 yield _event(told)
             if kind in self.subject.finals and not self.follow:
@@ -156,22 +161,20 @@ class _Stream:
                 async with transaction(self.sessions) as session:
                     await self.subject.tick(session)
 
-    async def _resumable(self, last_id: str | None) -> Position | None:
+    def _resumable(self, last_id: str | None, start: Position) -> Position | None:
         position = Position.parse(last_id) if last_id else None
-        if position is None or position.is_expired():
-            return None
-        async with transaction(self.sessions) as session:
-            return None if await events.is_ahead(session, position) else position
+        is_usable = position is not None and not position.is_expired() and position.is_before(start)
+        return position if is_usable else None
 
-    async def _missed(self, position: Position) -> AsyncIterator[Told]:
+    async def _missed(self, position: Position, start: Position) -> AsyncIterator[Told]:
         """What happened between the position and the listener's joining, page by page: the client sets the pace."""
-        steps = [position, Position(position.now, self.listener.since)]
+        steps = [position, position.until(start)]
         for step in steps:
             while True:
                 async with transaction(self.sessions) as session:
                     rows = await events.changes(session, self.subject.scope, step, limit=_PAGE)
                 for row in rows:
-                    step = Position(step.before, step.now, row.xid, row.id)  # noqa: PLW2901  it is where we stand
+                    step = step.after(row)  # noqa: PLW2901  it is where we stand
                     yield Told(row, step)
                 if len(rows) < _PAGE:
                     break

@@ -50,11 +50,12 @@ def restore(
     """Put a snapshot in the place of the present data, which is gone afterwards. The stack must be down.
 
     All of it is checked first; an interruption leaves either the present data or the snapshot's. Passwords follow
-    `.env` at the next `up`. What was deleted since stays deleted: the deletion log is no part of a snapshot, and the
+    `.env` at the next `up`. Streams of events begin anew. What was deleted since stays deleted: the deletion log is no part of a snapshot, and the
     next start applies it.
     """
     from drystone import schema
     from drystone.documents import deletions
+    from drystone.jobs import events
     from drystone.stack import root
     from drystone.stack.data import rest
     from drystone.stack.data import snapshot as stack
@@ -64,7 +65,13 @@ def restore(
     rest.check(settings, "Restoring a snapshot")
     _ask(f"Replace the present data by {_told(found)} of {found.created_at}?", yes)
     began = time.monotonic()
-    stack.restore(settings, name, schemas=schema.revisions(root.find()), before_swap=lambda: _keep_deletions(settings))
+    stack.restore(
+        settings,
+        name,
+        schemas=schema.revisions(root.find()),
+        statement=events.RENEW_TIMELINE,
+        before_swap=lambda: _keep_deletions(settings),
+    )
     if undelete:
         deletions.undo(deletions.path_of(settings), since=found.created_at)
     stays = "comes back, too" if undelete else "is deleted again"

@@ -143,9 +143,11 @@ class Scope:
 class Position:
     """How far a reader has come: all that the snapshot `before` saw and, of what `now` saw beyond it, up to (xid, id).
 
-    Snapshots are PostgreSQL's, as text: `xmin:xmax:xip,…`. at: when it was handed out, in Unix seconds.
+    Snapshots are PostgreSQL's, as text: `xmin:xmax:xip,…`. timeline: which run of transactions they count; a database
+    that is restored begins another. at: when it was handed out, in Unix seconds.
     """
 
+    timeline: str
     before: str
     now: str
     xid: int = 0
@@ -155,7 +157,7 @@ class Position:
     def token(self) -> str:
         """As clients keep it; it means nothing to them."""
         before = "" if self.before == self.now else self.before
-        plain = f"{self.now};{before};{self.xid};{self.id};{self.at or int(time.time())}"
+        plain = f"{self.timeline};{self.now};{before};{self.xid};{self.id};{self.at or int(time.time())}"
         return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
     @classmethod
@@ -165,8 +167,8 @@ class Position:
             return None
         try:
             plain = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
-            now, before, xid, event_id, at = plain.split(";")
-            found = cls(before or now, now, int(xid), int(event_id), int(at))
+            timeline, now, before, xid, event_id, at = plain.split(";")
+            found = cls(timeline, before or now, now, int(xid), int(event_id), int(at))
         except ValueError:
             return None
         is_sane = min(found.xid, found.id, found.at) >= 0 and max(found.xid, found.id) < 2**63
@@ -176,21 +178,23 @@ class Position:
         """Whether events after it may have been swept by now."""
         return self.at < time.time() - KEPT_S
 
+    def is_before(self, present: Position) -> bool:
+        """Whether one can read on from here to the present: not from another database, nor from one since restored."""
+        return self.timeline == present.timeline and _xmax(self.now) <= _xmax(present.now)
 
-async def snapshot(session: AsyncSession) -> str:
-    """What a reader sees at this moment, as text."""
-    return str(await session.scalar(text("select cast(pg_current_snapshot() as text)")))
+    def until(self, later: Position) -> Position:
+        """The step from here to another position, of which nothing is read yet."""
+        return Position(later.timeline, self.now, later.now)
+
+    def after(self, row: Row[Any]) -> Position:
+        """Here, with the rows up to this one read."""
+        return Position(self.timeline, self.before, self.now, row.xid, row.id)
 
 
-async def is_ahead(session: AsyncSession, position: Position) -> bool:
-    """Whether the position is of another database: one that has come further than this one."""
-    seen = await session.scalar(
-        text(
-            "select pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax(cast(cast(:now as text) as pg_snapshot))"
-        ),
-        {"now": position.now},
-    )
-    return bool(seen)
+async def present(session: AsyncSession) -> Position:
+    """Where a reader stands that has been told everything up to this moment."""
+    row = (await session.execute(_PRESENT)).one()
+    return Position(row.timeline, row.now, row.now)
 
 
 async def changes(
@@ -248,6 +252,17 @@ limit :limit
 """)
 
 
+# A restored snapshot has another row, a recovered backup another timeline of PostgreSQL, a new cluster another identifier.
+_PRESENT = text("""
+select cast(pg_current_snapshot() as text) as now,
+       left(md5(concat_ws(':', (select id from timeline), (select system_identifier from pg_control_system()),
+                          left(pg_walfile_name(pg_current_wal_lsn()), 8))), 16) as timeline
+""")
+
+# For a database that was put back to an earlier state. On one line: it is given to a PostgreSQL that serves nobody else.
+RENEW_TIMELINE = "UPDATE timeline SET id = gen_random_uuid()"
+
+
 def _changes(which: str) -> Any:
     # What a snapshot did not see: everything from its xmax on, and what was running then. Each is a range of an index.
     rest = f"""from events where {which} and pg_visible_in_snapshot(xid, cast(cast(:now as text) as pg_snapshot))
@@ -275,6 +290,10 @@ delete from events
 where id in (select id from events order by id limit :limit) and at < now() - make_interval(secs => :kept_s)
 returning id
 """)
+
+
+def _xmax(given: str) -> int:
+    return int(given.split(":")[1])
 
 
 def _is_snapshot(given: str) -> bool:

@@ -33,7 +33,7 @@ log = get_logger("jobs.feed")
 
 
 class Cut(Exception):
-    """The listener was too slow, or too much happened at once: it reads on from its last position."""
+    """The listener was too slow, too much happened at once, or the database is another: it asks from its last position."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Listener:
     workspace_id: UUID
     actor: str
     scope: Scope
-    since: str = ""
+    since: Position | None = None
     _joined: asyncio.Event = field(default_factory=asyncio.Event)
     _waiting: asyncio.Queue[Told | None] = field(default_factory=lambda: asyncio.Queue(_MAX_WAITING))
     _is_cut: bool = False
@@ -71,14 +71,16 @@ class Listener:
         """Whether every event so far was taken."""
         return self._waiting.empty()
 
-    def join(self, since: str) -> None:
+    def join(self, since: Position) -> None:
         """Begin to get events."""
         self.since = since
         self._joined.set()
 
-    async def joined(self) -> None:
-        """Return when `since` is known."""
+    async def joined(self) -> Position:
+        """Where the events begin that it gets; waits until it has joined."""
         await self._joined.wait()
+        assert self.since is not None
+        return self.since
 
     def offer(self, told: Told) -> None:
         """Hand over an event, unless it is of another scope or there is no room for it."""
@@ -100,7 +102,7 @@ class Feed:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._now = ""
+        self._here: Position | None = None
         self._listening: set[Listener] = set()
         self._joining: set[Listener] = set()
         self._wake = asyncio.Event()
@@ -121,7 +123,7 @@ class Feed:
                 await listener.joined()
             yield listener
         except TimeoutError as exc:
-            if listener.since:
+            if listener.since is not None:
                 raise
             raise Unavailable("database.unavailable", "PostgreSQL cannot be reached.", retry_after_s=2) from exc
         finally:
@@ -172,23 +174,24 @@ class Feed:
     async def _look(self) -> None:
         joining, workspaces = set(self._joining), {listener.workspace_id for listener in self._listening}
         async with transaction(self._sessions) as session:
-            now = await events.snapshot(session)
-            step = Position(self._now or now, now)
+            here = await events.present(session)
+            step = self._here.until(here) if self._here is not None else here
             seen = await events.changes(session, list(workspaces), step, limit=_MAX_AT_ONCE + 1) if workspaces else []
         # From here on nothing waits: whoever listens has either been given all of this step, or joins after it.
-        if len(seen) > _MAX_AT_ONCE:
+        is_another_timeline = self._here is not None and not self._here.is_before(here)
+        if is_another_timeline or len(seen) > _MAX_AT_ONCE:
             for listener in self._listening:
                 listener.cut()
         else:
             self._hand_out(seen, step)
-        self._now = now
+        self._here = here
         for listener in joining & self._joining:
             self._joining.discard(listener)
             self._listening.add(listener)
-            listener.join(now)
+            listener.join(here)
 
     def _hand_out(self, seen: Any, step: Position) -> None:
         for row in seen:
-            told = Told(row, Position(step.before, step.now, row.xid, row.id))
+            told = Told(row, step.after(row))
             for listener in self._listening:
                 listener.offer(told)

@@ -105,3 +105,11 @@ class Event(Base):
     collection_id: Mapped[UUID | None]
     batch_id: Mapped[UUID | None]
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+
+
+class Timeline(Base):
+    """One row, which `snapshot restore` renews: transaction ids of before count nothing after it."""
+
+    __tablename__ = "timeline"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))

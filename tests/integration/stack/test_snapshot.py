@@ -233,6 +233,23 @@ def test_the_present_database_can_be_asked_while_it_is_down(stack: Stack) -> Non
     assert snapshot.ask_present(stack.settings, "SELECT 'x' AS line FROM no_such_table") == []
 
 
+def test_a_statement_is_run_in_what_is_restored_before_it_is_put_in_place(stack: Stack) -> None:
+    query = "SELECT 'x' || id AS line FROM things WHERE id = -7"
+    seen = []
+
+    snapshot.restore(
+        stack.settings,
+        "hot",
+        statement="INSERT INTO things VALUES (-7)",
+        before_swap=lambda: seen.extend(snapshot.ask_present(stack.settings, query)),
+    )
+    after = snapshot.ask_present(stack.settings, query)
+    snapshot.restore(stack.settings, "cold", statement="UPDATE no_such_table SET id = 1")
+
+    assert (seen, after) == ([], ["x-7"])
+    assert snapshot.ask_present(stack.settings, query) == []
+
+
 def test_who_refuses_before_the_swap_keeps_the_present_data(stack: Stack) -> None:
     def refuse() -> None:
         raise Unavailable("test.refused", "No.")

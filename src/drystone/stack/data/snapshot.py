@@ -68,11 +68,13 @@ def restore(
     name: str,
     *,
     schemas: Collection[str] = (),
+    statement: str | None = None,
     before_swap: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Put a snapshot in the place of the present data, which is gone afterwards. The stack must be down.
 
     schemas: the revisions that this version of the code knows; a snapshot with another one is refused.
+    statement: run in the restored database before it is put in place; one of an older schema may not understand it.
     before_swap: called when all is checked, while the present data is still there: the last chance to ask it.
     All is checked before anything is touched; an interruption at any point leaves the present data or the snapshot's.
     """
@@ -96,6 +98,8 @@ def restore(
             # Which S3 store is started follows the data that is there.
             found.check_fits({"objects": _made_by(_with_data_in(settings, stage), "objects")}, settings)
             _hand_over(settings, stage / "postgres")
+            if statement is not None:
+                _ask_alone(_with_data_in(settings, stage), statement)
             trees.sync(stage)
             before_swap()
             swap.commit(data_dir)
