@@ -98,7 +98,7 @@ async def begin(
 
 
 async def complete(tools: Receiver, principal: Principal, upload_id: UUID) -> Received:
-    """Receive what was put, as any upload; the same again gives the same document.
+    """Receive what was put, as any upload; the same again, also at the same time, gives the same document.
 
     Raises NotFound, also for an expired one; Conflict `upload.not_there` before it was put; Invalid `upload.mismatch`
     for other bytes than were announced, which are removed: put the right ones and complete again.
@@ -106,14 +106,20 @@ async def complete(tools: Receiver, principal: Principal, upload_id: UUID) -> Re
     principal.require("write")
     async with transaction(tools.sessions) as session:
         row = await _find(session, principal, upload_id)
-        if row.completed_at is not None and row.document_id is not None:
-            view = await service.get_document(session, principal, row.document_id)
-            return Received(document=view, job_id=None, is_new_document=False)
+        before = await _completed(session, principal, row)
+    if before is not None:
+        return before
     await tools.admission.check(row.size_bytes, principal=principal)
     spool = Spool(tools.admission.spool_folder)
     try:
         await _fetch(tools.incoming, row, spool)
         received = await _receive(tools, principal, row, spool)
+    except Conflict:  # perhaps it is not there because another request received and removed it
+        async with transaction(tools.sessions) as session:
+            before = await _completed(session, principal, await _find(session, principal, upload_id))
+        if before is None:
+            raise
+        return before
     finally:
         spool.close()
     await tools.incoming.delete(upload_id)
@@ -136,20 +142,27 @@ async def sweep(sessions: Sessions, incoming: Incoming, *, older_than_s: float) 
     return removed
 
 
-async def _find(session: AsyncSession, principal: Principal, upload_id: UUID) -> DirectUpload:
-    row = await session.scalar(
-        select(DirectUpload).where(
-            DirectUpload.id == upload_id,
-            DirectUpload.workspace_id == principal.workspace_id,
-            DirectUpload.created_by == principal.actor,
-            DirectUpload.expires_at > func.now(),
-        )
+async def _find(session: AsyncSession, principal: Principal, upload_id: UUID, *, lock: bool = False) -> DirectUpload:
+    found = select(DirectUpload).where(
+        DirectUpload.id == upload_id,
+        DirectUpload.workspace_id == principal.workspace_id,
+        DirectUpload.created_by == principal.actor,
+        DirectUpload.expires_at > func.now(),
     )
+    row = await session.scalar(found.with_for_update() if lock else found)
     if row is None:
         raise NotFound(
             "upload.not_found", f"There is no upload {upload_id}, or it has expired.", hint="announce the file again"
         )
     return row
+
+
+async def _completed(session: AsyncSession, principal: Principal, row: DirectUpload) -> Received | None:
+    """What came of it, if it was completed. Raises NotFound when that document is deleted by now."""
+    if row.completed_at is None or row.document_id is None:
+        return None
+    view = await service.get_document(session, principal, row.document_id)
+    return Received(document=view, job_id=None, is_new_document=False)
 
 
 async def _fetch(incoming: Incoming, row: DirectUpload, spool: Spool) -> None:
@@ -168,6 +181,10 @@ async def _fetch(incoming: Incoming, row: DirectUpload, spool: Spool) -> None:
 
 async def _receive(tools: Receiver, principal: Principal, row: DirectUpload, spool: Spool) -> Received:
     said = row.request
+
+    async def already(session: AsyncSession) -> Received | None:
+        # Another request may have completed it while this one read the file; from here on that one waits.
+        return await _completed(session, principal, await _find(session, principal, row.id, lock=True))
 
     async def mark(session: AsyncSession, received: Received) -> None:
         await session.execute(
@@ -196,5 +213,6 @@ async def _receive(tools: Receiver, principal: Principal, row: DirectUpload, spo
         external_id=said.get("external_id"),
         title=said.get("title"),
         attributes=said.get("attributes"),
+        already=already,
         before_commit=mark,
     )

@@ -26,6 +26,7 @@ from drystone.documents.service import DocumentView
 from drystone.index.spaces import Space
 from drystone.jobs.broker import Nudger
 
+Already = Callable[[AsyncSession], Awaitable["Received | None"]]
 BeforeCommit = Callable[[AsyncSession, "Received"], Awaitable[None]]
 
 
@@ -64,6 +65,7 @@ async def receive(
     attributes: dict[str, Any] | None = None,
     batch_id: UUID | None = None,
     condition: Condition = NO_CONDITION,
+    already: Already | None = None,
     before_commit: BeforeCommit | None = None,
 ) -> Received:
     """Keep the bytes, then a document, its version and a job in one transaction. Object first, then the rows.
@@ -71,6 +73,7 @@ async def receive(
     The collection is made where it is missing. Identity is (collection, external_id) when one is given, otherwise
     (collection, SHA-256): the same bytes again change nothing; other bytes under one external_id are a new version.
     batch_id: the batch that what is new belongs to. condition: about the document of that identity.
+    already: asked first, in the transaction of the rows: what came of this very upload before, if anything did.
     before_commit: is given what came of it, in the same transaction.
     Raises Invalid `document.unsupported_type` before anything is kept.
     """
@@ -80,6 +83,8 @@ async def receive(
     await blobs.put(sessions, objects, upload.sha256, upload.body)
     crash_points.reach("after_put")
     async with transaction(sessions) as session:
+        if already is not None and (before := await already(session)) is not None:
+            return before
         await _check_batch(session, principal, batch_id)
         await blobs.confirm(session, upload.sha256)
         home = await collections.get_or_create(session, principal, space, collection)
