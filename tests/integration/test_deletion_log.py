@@ -119,3 +119,15 @@ async def test_a_log_of_many_deletions_is_replayed_in_batches(
     deletions.append(path, [json.dumps({"kind": "document", "subject_id": each, "at": at}) for each in ids])
 
     assert await deletions.replay(sessions, resources.nudger, path) == 1
+
+
+async def test_a_line_that_cannot_be_read_keeps_none_from_being_applied(
+    client: httpx.AsyncClient, collection: str, resources: Resources, sessions: Sessions, tmp_path: Path
+) -> None:
+    path = tmp_path / "deletions.jsonl"
+    sent = await send(client, collection)
+    at = "2026-11-21T10:00:00+00:00"
+    subjects = ["nope", sent.json()["document"]["id"]]
+    deletions.append(path, [json.dumps({"kind": "document", "subject_id": each, "at": at}) for each in subjects])
+
+    assert await deletions.replay(sessions, resources.nudger, path) == 1

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import pytest
+
+from drystone.core.errors import Unavailable
 from drystone.documents import deletions
 
 
 def _line(number: int, at: str = "2026-11-21T10:00:00+00:00") -> str:
-    return json.dumps({"id": number, "kind": "document", "subject_id": f"doc-{number}", "at": at})
+    return json.dumps({"id": number, "kind": "document", "subject_id": str(UUID(int=number)), "at": at})
 
 
 def _read(path: Path) -> list[Any]:
@@ -42,6 +46,41 @@ def test_what_is_no_deletion_is_passed_over(tmp_path: Path) -> None:
 
     assert _read(path) == [1]
     assert _read(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject_id": "nope"},
+        {"subject_id": 1},
+        {"subject_id": None},
+        {"subject_id": ...},
+        {"kind": "planet"},
+        {"kind": ...},
+        {"undone_since": "xx"},
+        {"undone_since": 5},
+        {"at": None},
+    ],
+)
+def test_a_line_that_does_not_say_what_it_must_is_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = tmp_path / "deletions.jsonl"
+    line = {name: value for name, value in (json.loads(_line(1)) | changes).items() if value is not ...}
+    deletions.append(path, [json.dumps(line), _line(2)])
+
+    assert _read(path) == [2]
+
+
+def test_a_line_that_is_nested_too_deeply_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "deletions.jsonl"
+    deletions.append(path, ["[" * 100_000, _line(1)])
+
+    assert _read(path) == [1]
+
+
+def test_a_file_that_cannot_be_written_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    for act in (deletions.append, deletions.write):
+        with pytest.raises(Unavailable, match="hint: make its folder"):
+            act(tmp_path / "none" / "log", [_line(1)])
 
 
 def test_taking_back_touches_what_was_deleted_since_and_only_until_now(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ def export(
         return
     from drystone.documents import deletions as room
 
-    file.unlink(missing_ok=True)
-    room.append(file, lines)
+    room.write(file, lines)
     terminal.say(f"{len(lines)} deletions in {file}")
 
 

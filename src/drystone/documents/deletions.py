@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -62,7 +63,7 @@ async def export(sessions: Sessions, path: Path) -> int:
             if not rows:
                 return total
             # Within the transaction, on purpose: marked as exported is only what is on disk.
-            await _append(path, [row.line for row in rows])
+            await asyncio.to_thread(append, path, [row.line for row in rows])
             await session.execute(_MARK, {"ids": [row.id for row in rows]})
         total += len(rows)
 
@@ -81,19 +82,19 @@ async def every(sessions: Sessions) -> AsyncIterator[str]:
 
 
 def append(path: Path, lines: Iterable[str]) -> None:
-    """Add lines and wait until the disk has them. A line that a crash left half written is ended first."""
-    fresh = not path.exists()
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        size = os.fstat(handle).st_size
-        ends_well = size == 0 or os.pread(handle, 1, size - 1) == b"\n"
-        body = ("" if ends_well else "\n") + "".join(f"{line}\n" for line in lines)
-        _write_all(handle, body.encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    if fresh:
-        _sync_folder(path.parent)
+    """Add lines and wait until the disk has them. A line that a crash left half written is ended first.
+
+    Raises Unavailable when the file cannot be written.
+    """
+    with _writing(path):
+        _append(path, lines)
+
+
+def write(path: Path, lines: Iterable[str]) -> None:
+    """Make the file anew. Raises Unavailable when it cannot be written."""
+    with _writing(path):
+        path.unlink(missing_ok=True)
+        _append(path, lines)
 
 
 def undo(path: Path, *, since: str) -> None:
@@ -120,22 +121,43 @@ async def replay(sessions: Sessions, nudger: Nudger, path: Path) -> int:
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """The deletions that hold, in order; what was taken back is left out, and so is a line that cannot be read."""
-    undone = [(number, _time(line["undone_since"])) for number, line in _parsed(path) if "undone_since" in line]
+    undone = [
+        (number, _time(line["undone_since"])) for number, line in _parsed(path) if line and "undone_since" in line
+    ]
     for number, line in _parsed(path):
-        is_undone = any(number < later and _time(line["at"]) >= since for later, since in undone)
-        if "subject_id" in line and not is_undone:
+        if line is None:
+            log.warning("deletions.unreadable_line", path=str(path), line=number)
+        elif "undone_since" not in line and not any(
+            number < later and _time(line["at"]) >= since for later, since in undone
+        ):
             yield line
 
 
-async def _append(path: Path, lines: list[str]) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        await asyncio.to_thread(append, path, lines)
+        yield
     except OSError as exc:
         raise Unavailable(
             "deletions.log_not_written",
             f"The deletion log {path} cannot be written: {exc.strerror}.",
-            hint="make room on its disk, or make the folder writable",
+            hint="make its folder, or make it writable, or make room on its disk",
         ) from exc
+
+
+def _append(path: Path, lines: Iterable[str]) -> None:
+    fresh = not path.exists()
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        size = os.fstat(handle).st_size
+        ends_well = size == 0 or os.pread(handle, 1, size - 1) == b"\n"
+        body = ("" if ends_well else "\n") + "".join(f"{line}\n" for line in lines)
+        _write_all(handle, body.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    if fresh:
+        _sync_folder(path.parent)
 
 
 async def _delete(sessions: Sessions, nudger: Nudger, batch: list[dict[str, Any]]) -> int:
@@ -152,19 +174,30 @@ async def _delete(sessions: Sessions, nudger: Nudger, batch: list[dict[str, Any]
     return sum(count for _, count in touched.values()) + len(found)
 
 
-def _parsed(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _parsed(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Each line with its number; None for one that is neither a deletion nor a taking back. Empty lines are nothing."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                value = json.loads(line)
-                _time(value["at"])
-            except (ValueError, KeyError, TypeError):
-                if line.strip():
-                    log.warning("deletions.unreadable_line", path=str(path), line=number)
+            if not line.strip():
                 continue
-            yield number, value
+            try:
+                yield number, _checked(json.loads(line))
+            # Whatever stands there, nothing of it may keep a stack from starting.
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                yield number, None
+
+
+def _checked(line: Any) -> dict[str, Any]:
+    """The line, if it says what it must; otherwise it raises whatever comes of looking."""
+    _time(line["at"])
+    if "undone_since" in line:
+        _time(line["undone_since"])
+    else:
+        UUID(line["subject_id"])
+        ("document", "collection").index(line["kind"])
+    return dict(line)
 
 
 def _time(value: str) -> datetime:
