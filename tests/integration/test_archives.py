@@ -66,7 +66,7 @@ async def test_each_member_is_a_document_that_can_be_found(
 
 
 async def test_a_member_that_cannot_be_taken_is_there_with_its_reason(
-    client: httpx.AsyncClient, collection: str, work: Work
+    client: httpx.AsyncClient, collection: str, work: Work, sessions: Sessions
 ) -> None:
     link = zipfile.ZipInfo("link.txt")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -83,6 +83,10 @@ async def test_a_member_that_cannot_be_taken_is_there_with_its_reason(
     await work()
 
     members = await _members(client, archive["id"])
+    async with transaction(sessions) as session:
+        failed = (
+            await session.execute(text("select subject_id, data from events where kind = 'document.failed'"))
+        ).all()
     reasons = {path: member["error"] and member["error"]["code"] for path, member in members.items()}
     assert reasons == {
         "good.txt": None,
@@ -95,6 +99,8 @@ async def test_a_member_that_cannot_be_taken_is_there_with_its_reason(
         "link.txt": "document.no_file",
     }
     assert all(member["error"] is None or member["error"]["hint"] for member in members.values())
+    told = {str(row.subject_id): {name: row.data.get(name) for name in ("code", "message", "hint")} for row in failed}
+    assert told == {member["id"]: member["error"] for member in members.values() if member["error"]}
 
 
 async def test_a_new_version_changes_adds_and_deletes_members_and_leaves_the_rest(

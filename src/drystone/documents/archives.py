@@ -295,6 +295,8 @@ async def _fail_at_once(
         collection_id=pending.collection_id,
         batch_id=pending.batch_id,
         code=error.code,
+        message=error.message,
+        hint=error.hint,
     )
 
 
