@@ -294,6 +294,7 @@ def test_deliveries_of_webhooks_are_listed_and_cancelled_only_when_they_are_name
     api = f"http://127.0.0.1:{running['API_PORT']}/api/v1"
     key = {"Authorization": f"Bearer {running['DRYSTONE_API_KEY']}"}
     given = {"url": "http://127.0.0.1:9/away", "collection": collection}
+    _json(running, "add", "-", "-c", collection, given=b"A wall that is there before anybody asks.")
     httpx.post(f"{api}/webhooks", json=given, headers=key, trust_env=False).raise_for_status()
     _json(running, "add", "-", "-c", collection, given=b"A wall that nobody is told of.")
     _wait_for_a_delivery(running)
@@ -306,7 +307,7 @@ def test_deliveries_of_webhooks_are_listed_and_cancelled_only_when_they_are_name
     )
     named = _run(running, "jobs", "cancel", "--kind", "webhooks.*").stderr.decode()
 
-    assert {job["kind"] for job in listed} <= {"documents.ingest", "documents.purge"}
+    assert all(job["kind"].startswith("documents.") for job in listed)
     assert re.search(r"[1-9]\d* for webhooks left out", beside)
     assert every.startswith("0 jobs would be cancelled")
     assert re.search(r"[1-9]\d* jobs? would be cancelled\. Go on\?", asked)
