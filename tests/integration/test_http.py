@@ -14,6 +14,7 @@ from sqlalchemy import text
 from drystone.access import service as access
 from drystone.core.db import Sessions, transaction
 from drystone.core.ids import new_id
+from drystone.core.settings import Settings
 
 OPEN_ROUTES = {"/health", "/health/live", "/health/ready"}
 
@@ -286,6 +287,54 @@ async def test_a_wrong_collection_is_told_what_is_wrong(
     answer = await client.post("/api/v1/collections", json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+@pytest.mark.parametrize("too_much", [2**31, 2**63, 10**30])
+async def test_a_number_that_cannot_be_stored_is_refused_with_its_range(
+    client: httpx.AsyncClient, settings: Settings, too_much: int
+) -> None:
+    batch = (await client.post("/api/v1/batches")).headers["location"]
+    limits = f"/api/v1/keys/{settings.api.key.get_secret_value().split('.')[0]}/limits"
+    largest = await client.put(limits, json={"documents_per_day": 2**31 - 1, "bytes_per_day": 2**63 - 1})
+    reset = await client.put(limits, json={"documents_per_day": None, "bytes_per_day": None})
+
+    answers = [
+        await client.post("/api/v1/batches", json={"expected": too_much}),
+        await client.patch(batch, json={"expected": too_much}),
+        await client.put(limits, json={"documents_per_day": too_much}),
+        await client.put(limits, json={"bytes_per_day": max(too_much, 2**63)}),
+        await client.get("/api/v1/jobs", params={"min_attempt": too_much}),
+    ]
+
+    assert (largest.status_code, reset.status_code) == (200, 200)
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "request.invalid")] * 5
+    assert all("less than or equal to" in answer.json()["errors"][0]["detail"] for answer in answers)
+
+
+async def test_every_integer_that_a_route_takes_has_a_range(client: httpx.AsyncClient) -> None:
+    spec = (await client.get("/openapi.json")).json()
+    routes = [route for methods in spec["paths"].values() for route in methods.values()]
+    taken = [parameter["schema"] for route in routes for parameter in route.get("parameters", [])]
+    taken += [route["requestBody"] for route in routes if "requestBody" in route]
+
+    integers = [schema for each in taken for schema in _integers(each, spec["components"]["schemas"])]
+
+    assert len(integers) >= 10
+    assert [schema for schema in integers if "maximum" not in schema] == []
+
+
+def _integers(schema: Any, named: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of integers within a schema; but for a filter's values, which are compared as JSON."""
+    if isinstance(schema, list):
+        return [found for each in schema for found in _integers(each, named)]
+    if not isinstance(schema, dict):
+        return []
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return [] if name in ("Comparison", "Compound") else _integers(named[name], named)
+    if schema.get("type") == "integer":
+        return [schema]
+    return [found for each in schema.values() for found in _integers(each, named)]
 
 
 async def test_openapi_has_a_summary_a_tag_and_problems_for_every_route(client: httpx.AsyncClient) -> None:

@@ -101,8 +101,12 @@ async def test_jobs_are_found_by_what_they_are(
     assert await ids(kind="webhooks.*") == []
 
 
-async def test_a_time_that_is_none_is_told(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/api/v1/jobs", params={"older_than": "soon"})
+@pytest.mark.parametrize(
+    "given", ["soon", "740000d", "0001-01-01T00:00:00+00:01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+)
+@pytest.mark.parametrize("name", ["older_than", "newer_than", "ended_after"])
+async def test_a_time_that_is_none_is_told(client: httpx.AsyncClient, name: str, given: str) -> None:
+    answer = await client.get("/api/v1/jobs", params={name: given})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "job.bad_time")
 

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from annotated_types import Ge, Len
+from annotated_types import Ge, Le, Len
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.api.dependencies import Caller, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
+from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
 from drystone.documents import batches
 from drystone.documents.batches import BatchView
@@ -28,7 +29,7 @@ class NewBatch(BaseModel):
     )
 
     name: Annotated[Text, Len(0, 200)] | None = None
-    expected: Annotated[int, Ge(1)] | None = Field(
+    expected: Annotated[int, Ge(1), Le(MAX_INTEGER)] | None = Field(
         None,
         description="How many documents it will have: it is not done before. Without, it is done whenever none is pending.",
     )
@@ -39,7 +40,7 @@ class BatchChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"expected": 2}]})
 
-    expected: Annotated[int, Ge(1)] | None
+    expected: Annotated[int, Ge(1), Le(MAX_INTEGER)] | None
 
 
 class BatchCounts(BaseModel):

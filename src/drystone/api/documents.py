@@ -27,6 +27,7 @@ from drystone.api.schemas import (
     Versions,
 )
 from drystone.core.errors import Invalid
+from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
 from drystone.documents import deleting, describing, receiving, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
@@ -38,8 +39,7 @@ from drystone.documents.service import DocumentView
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
-MAX_NUMBER = 2**31 - 1
-Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="Versions count from 1.")]
+Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Versions count from 1.")]
 
 _FIELDS: dict[str, dict[str, Any]] = {
     "collection": {"type": "string", "default": "default", "description": "Made where it is missing."},
@@ -331,7 +331,7 @@ async def list_versions(
     caller: Caller,
     session: Session,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    cursor: Annotated[int | None, Query(description="next_cursor of the page before.", ge=1, le=MAX_NUMBER)] = None,
+    cursor: Annotated[int | None, Query(description="next_cursor of the page before.", ge=1, le=MAX_INTEGER)] = None,
 ) -> Versions:
     """Versions, newest first: which one search sees, and why one failed."""
     found = await versions.page(session, caller, document_id, before=cursor, limit=limit + 1)

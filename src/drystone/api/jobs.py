@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from annotated_types import Ge, Len
+from annotated_types import Ge, Le, Len
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +19,7 @@ from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Failure
 from drystone.core.errors import Invalid, pointer_to
+from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
 from drystone.documents import collections, progress, queries, retrying
 from drystone.documents.models import INGEST
@@ -163,7 +164,7 @@ async def _chosen(
     older_than: Annotated[Text | None, Query(description="Made before: `15m`, `2h`, `7d`, or a time.")] = None,
     newer_than: Annotated[Text | None, Query(description="Made after.")] = None,
     ended_after: Annotated[Text | None, Query(description="Done, failed or cancelled after.")] = None,
-    min_attempt: Annotated[int | None, Ge(0), Query(description="Begun so often or more.")] = None,
+    min_attempt: Annotated[int | None, Ge(0), Le(MAX_INTEGER), Query(description="Begun so often or more.")] = None,
 ) -> Chosen:
     caller.require("read")
     subjects = None if subject is None else [subject]
@@ -317,18 +318,18 @@ async def _collection_ids(session: AsyncSession, caller: Principal, collection: 
 def _time(name: str, given: str | None) -> datetime | None:
     if given is None:
         return None
-    if match := _AGE.fullmatch(given):
-        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
     try:
+        if match := _AGE.fullmatch(given):
+            return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
         found = datetime.fromisoformat(given)
-    except ValueError as exc:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as exc:
         raise Invalid(
             "job.bad_time",
-            f"{name} is neither an age nor a time.",
+            f"{name} is neither an age nor a time within the years 1 to 9999 (UTC).",
             hint="for example 15m, 2h, 7d or 2026-11-21T20:00:00Z",
             pointer=pointer_to(name),
         ) from exc
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 async def _shown(session: AsyncSession, views: Sequence[JobView]) -> list[Job]:

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from annotated_types import Ge, Len
+from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field
 
+from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
 from drystone.documents.deleting import MAX_IDS, Found
 from drystone.documents.filters import Filter
@@ -248,7 +249,7 @@ class DocumentsToDelete(BaseModel):
     filter: Filter | None = Field(None, description="Over attributes; with `collection`.")
     state: DocumentState | None = Field(None, description="Only documents whose newest version is in this state.")
     dry_run: bool = Field(False, description="Only say what would be deleted.")
-    expect: Annotated[int, Ge(0)] | None = Field(
+    expect: Annotated[int, Ge(0), Le(MAX_INTEGER)] | None = Field(
         None, description="Delete only if it is exactly so many: `count` of a dry run. Otherwise 409, and nothing is."
     )
 

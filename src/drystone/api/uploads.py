@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from annotated_types import Ge, Len
+from annotated_types import Ge, Le, Len
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,7 @@ from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.api.schemas import ReceivedDocument
+from drystone.core.numbers import MAX_BIGINT
 from drystone.core.text import Text
 from drystone.documents import direct
 from drystone.documents.direct import Receiver
@@ -29,7 +30,7 @@ class NewUpload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Text, Len(1, 255)]
-    size_bytes: Annotated[int, Ge(1)]
+    size_bytes: Annotated[int, Ge(1), Le(MAX_BIGINT)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Of the whole file, in hexadecimal.")]
     collection: Text | None = None
     external_id: Annotated[Text, Len(1, 512)] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,7 @@ from drystone.access import quotas
 from drystone.access import service as access
 from drystone.api.dependencies import Caller, ResourcesOf, Session, default_limits
 from drystone.api.problems import responses
+from drystone.core.numbers import MAX_BIGINT, MAX_INTEGER
 from drystone.core.text import Text
 
 router = APIRouter(tags=["usage"])
@@ -22,8 +23,10 @@ class KeyLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    documents_per_day: Annotated[int, Ge(0)] | None = Field(None, description="null: as the settings say.")
-    bytes_per_day: Annotated[int, Ge(0)] | None = Field(None, description="null: as the settings say.")
+    documents_per_day: Annotated[int, Ge(0), Le(MAX_INTEGER)] | None = Field(
+        None, description="null: as the settings say."
+    )
+    bytes_per_day: Annotated[int, Ge(0), Le(MAX_BIGINT)] | None = Field(None, description="null: as the settings say.")
 
 
 class LimitsInForce(BaseModel):
