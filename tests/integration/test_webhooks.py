@@ -364,7 +364,27 @@ async def test_a_webhook_hears_of_its_kinds_and_its_collection_only(
         "fc00::1",
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",
+        "64:ff9b:1::7f00:1",
         "2002:7f00:1::",
+        "2002:5db8:d822::",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2001:db8::1",
+        "2001:20::1",
+        "2620:4f:8000::1",
+        "3fff::1",
+        "fec0::1",
+        "ff02::1",
+        "5f00::1",
+        "100::1",
+        "100:0:0:1::1",
+        "::127.0.0.1",
+        "::8.8.8.8",
+        "::ffff:0:127.0.0.1",
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.88.99.1",
+        "198.18.0.1",
+        "203.0.113.1",
     ],
 )
 def test_an_address_of_the_own_network_is_not_public(address: str) -> None:
@@ -374,6 +394,8 @@ def test_an_address_of_the_own_network_is_not_public(address: str) -> None:
 def test_an_address_of_the_internet_is_public() -> None:
     assert is_public("93.184.216.34")
     assert is_public("2606:2800:220:1:248:1893:25c8:1946")
+    assert is_public("::ffff:93.184.216.34")
+    assert is_public("64:ff9b::5db8:d822")
 
 
 async def test_a_name_that_leads_home_is_found_out_when_it_is_called(receiver: Receiver) -> None:

@@ -16,7 +16,25 @@ import httpx
 
 from drystone.core.errors import Invalid, Unavailable
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Nobody is called there, whether or not the internet leads there. Source: IANA's special-purpose address registries and
+# multicast (224.0.0.0/4). Named here, since what Python knows of them differs from release to release.
+_SPECIAL_V4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+            "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+            "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        ),
+    )
+)  # fmt: skip
+# Of IPv6 only this is given out; special within it: IETF protocols with Teredo, documentation, 6to4, AS112.
+_GIVEN_V6 = ipaddress.IPv6Network("2000::/3")
+_SPECIAL_V6 = tuple(
+    map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
+)
+# An address here stands for the IPv4 address in its last 32 bits: mapped by the system, translated by NAT64.
+_CARRIES_V4 = tuple(map(ipaddress.IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96")))
 
 
 class Caller:
@@ -116,15 +134,13 @@ def check_literal(url: str, *, allow_private: bool) -> None:
 
 
 def is_public(address: str) -> bool:
-    """Whether anybody on the internet could call it, also through the IPv4 address that an IPv6 one carries."""
+    """Whether it is an ordinary address of the internet: none that IANA lists as special, nor one that carries such a one."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv6Address) and any(ip in network for network in _CARRIES_V4):
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in _SPECIAL_V4)
+    return ip in _GIVEN_V6 and not any(ip in network for network in _SPECIAL_V6)
 
 
 def _no_answer(why: str) -> Unavailable:
