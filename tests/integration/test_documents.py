@@ -251,13 +251,31 @@ async def test_a_file_over_the_limit_is_refused_while_it_is_received(
     assert (answer.status_code, answer.json()["code"]) == (413, "document.too_large")
 
 
-@pytest.mark.parametrize("attributes", ["[1]", "{", '{"a": NaN}', '"text"', '{"a": "\\u0000"}'])
+@pytest.mark.parametrize(
+    "attributes", ["[1]", "{", '{"a": NaN}', '"text"', '{"a": "\\u0000"}', '{"a": ["\\ud800"]}', '{"\\u0000": 1}']
+)
 async def test_attributes_that_are_no_json_object_are_refused(
     client: httpx.AsyncClient, collection: str, attributes: str
 ) -> None:
     sent = await _send(client, collection, attributes=attributes)
 
     assert (sent.status_code, sent.json()["code"]) == (422, "document.attributes_not_json")
+
+
+async def test_attributes_come_back_as_they_were_sent(client: httpx.AsyncClient, collection: str) -> None:
+    given = {
+        "a": r"\u0000",
+        r"\u0000": [r"C:\u0000", {"b": "ü\u2028🍆"}],
+        "n": 10**40,
+        "x": -0.5,
+        "t": True,
+        "none": None,
+    }
+
+    sent = await _send(client, collection, attributes=json.dumps(given))
+
+    assert sent.status_code == 202
+    assert (await client.get(sent.headers["location"])).json()["attributes"] == given
 
 
 async def test_a_form_without_a_file_says_so(client: httpx.AsyncClient) -> None:

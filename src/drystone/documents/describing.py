@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -78,7 +79,7 @@ def check_attributes(attributes: dict[str, Any]) -> None:
         plain = json.dumps(attributes, ensure_ascii=False, allow_nan=False)
     except ValueError as exc:
         raise _not_json() from exc
-    if not is_storable(plain) or "\\u0000" in plain:
+    if not all(map(is_storable, _strings(attributes))):
         raise _not_json()
     if len(plain.encode()) > MAX_ATTRIBUTES_BYTES:
         raise Invalid("document.attributes_too_large", "Attributes may take up to 64 kB.", pointer="/attributes")
@@ -91,6 +92,19 @@ def _depth(value: Any) -> int:
         deepest += 1
         level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
     return deepest
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in it, names of attributes too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
 
 
 def _not_json() -> Invalid:
