@@ -264,6 +264,16 @@ def test_characters_of_rtf_come_from_code_pages_and_numbers() -> None:
     assert _rtf("{\\pict\\bin5 }}{{x}text").text == "text"
 
 
+@pytest.mark.parametrize("count", ["99999999", "9999999999", "-1", "17"])
+def test_a_count_in_rtf_that_cannot_be_swallows_no_words(count: str) -> None:
+    assert _rtf(f"\\uc{count}\\u26085?Thin shells buckle.").text == "日Thin shells buckle."
+
+
+def test_rtf_whose_binary_part_is_longer_than_the_file_is_damaged() -> None:
+    assert _code(read_rtf.read, b"{\\rtf1 {\\pict\\bin2147483647 }Thin shells buckle.}") == "document.corrupt"
+    assert _code(read_rtf.read, b"{\\rtf1 Thin\\bin9999999999 shells buckle.}") == "document.corrupt"
+
+
 def test_rtf_that_is_no_text_is_refused() -> None:
     assert _code(read_rtf.read, b"{\\rtf1 }") == "document.no_text"
     assert _code(read_rtf.read, b"hello") == "document.wrong_type"

@@ -19,6 +19,7 @@ _TOKEN = re.compile(
     r"\\(?:([a-zA-Z]{1,32})(-?\d{1,10})? ?|'([0-9a-fA-F]{2})|([^a-zA-Z']))|([{}])|([^\\{}\r\n]+)|[\r\n]+|\\"
 )
 _MAX_DEPTH = 5_000
+_MAX_UNICODE_SKIP = 8
 _SKIPPED = frozenset(
     [
         "colortbl", "pict", "objdata", "themedata", "datastore", "header", "headerl", "headerr", "headerf", "footer",
@@ -130,6 +131,8 @@ class _Reader:
                 self._close()
             elif word == "bin":
                 position += max(0, int(number or 0))
+                if position > end:  # whatever is behind it, words or a picture, would be passed over
+                    raise failure("document.corrupt")
             elif word is not None:
                 self._control(word, None if number is None else int(number))
             elif sign is not None:
@@ -271,7 +274,7 @@ class _Reader:
         self._state = replace(self._state, encoding="cp437")
 
     def _on_uc(self, number: int | None) -> None:
-        self._state = replace(self._state, unicode_skip=min(max(number or 0, 0), 16))
+        self._state = replace(self._state, unicode_skip=_unicode_skip(number or 0))
 
     def _on_v(self, number: int | None) -> None:
         self._state = replace(self._state, is_hidden=number != 0)
@@ -396,6 +399,11 @@ class _Reader:
         notes, self._notes = self._notes, []
         for note in notes:
             self._builder.block(note)
+
+
+def _unicode_skip(number: int) -> int:
+    """Characters after one given by its number that stand for it. More than a handful is damage, and would swallow words."""
+    return number if 0 <= number <= _MAX_UNICODE_SKIP else 1
 
 
 def _paired(text: str) -> str:
