@@ -81,6 +81,40 @@ async def test_a_bad_file_is_told_with_its_document_and_repaired_by_sending_it_a
     assert (await client.get(f"/api/v1/documents/{document}/content")).content == BODY
 
 
+@pytest.mark.parametrize(
+    ("fault", "code"), [("wrong", "objects.corrupt"), ("cut", "objects.corrupt"), ("missing", "objects.missing")]
+)
+@pytest.mark.parametrize("times", [1, 100_000])
+async def test_bytes_that_are_lost_or_wrong_are_a_problem_before_the_answer_begins(
+    client: httpx.AsyncClient, settings: Settings, collection: str, fault: str, code: str, times: int
+) -> None:
+    body = BODY * times
+    sent = await client.post("/api/v1/documents", files={"file": ("a.txt", body)}, data={"collection": collection})
+    store, place = s3_store(settings), sent.headers["location"]
+    if fault == "missing":
+        obstore.delete(store, _key(body))
+    else:
+        obstore.put(store, _key(body), body[:-1] if fault == "cut" else b"x" + body[1:])
+
+    answers = [await client.get(f"{place}/content"), await client.get(f"{place}/versions/1/content")]
+
+    if fault == "wrong" and times > 1:  # the head is sent before the last megabyte was read; the body is cut off
+        assert all(len(answer.content) < len(body) for answer in answers)
+    else:
+        assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, code)] * 2
+    await client.delete(place)
+
+
+async def test_a_text_that_is_lost_is_a_problem_of_the_store(
+    client: httpx.AsyncClient, settings: Settings, document: str
+) -> None:
+    obstore.delete(s3_store(settings), _key(TEXT))
+
+    answer = await client.get(f"/api/v1/documents/{document}/text")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "objects.missing")
+
+
 async def test_a_document_whose_file_stays_wrong_fails_in_the_end_and_sending_it_again_mends_it(
     client: httpx.AsyncClient, work: Work, settings: Settings, collection: str, sessions: Sessions
 ) -> None:

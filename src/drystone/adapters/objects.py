@@ -118,15 +118,20 @@ class Objects:
         self._check_hash(sha256, found.digest())
         return body
 
-    async def stream(self, sha256: bytes, *, chunk_size: int = 1024 * 1024) -> AsyncIterator[bytes]:
+    async def stream(
+        self, sha256: bytes, *, chunk_size: int = 1024 * 1024, size_bytes: int | None = None
+    ) -> AsyncIterator[bytes]:
         """The blob in chunks of at least chunk_size bytes, the last one shorter.
 
         The last chunk is given only after the hash of all was found right: a reader never takes wrong bytes for a
-        complete blob. Raises as `get` does, NotFound before the first chunk.
+        complete blob. Raises as `get` does, NotFound before the first chunk, and so is another size than size_bytes.
         """
         key = _key(sha256)
         async with self._calling(key=key):
-            chunks = aiter((await obstore.get_async(self._store, key)).stream(min_chunk_size=chunk_size))
+            result = await obstore.get_async(self._store, key)
+        if size_bytes is not None and result.meta["size"] != size_bytes:
+            raise self._corrupt(sha256, found=f"{result.meta['size']} bytes")
+        chunks = aiter(result.stream(min_chunk_size=chunk_size))
         digest = hashlib.sha256()
         held: bytes | None = None
         while True:
@@ -249,13 +254,16 @@ class Objects:
 
     def _check_hash(self, expected: bytes, found: bytes) -> None:
         if found != expected:
-            log.error("objects.corrupt", expected=expected.hex(), found=found.hex())
-            raise Unavailable(
-                "objects.corrupt",
-                f"The bytes in {self._name} are not those that were stored under {expected.hex()[:12]}….",
-                hint="restore this object from a backup, or upload the document again",
-                sha256=expected.hex(),
-            )
+            raise self._corrupt(expected, found=found.hex())
+
+    def _corrupt(self, expected: bytes, *, found: str) -> Unavailable:
+        log.error("objects.corrupt", expected=expected.hex(), found=found)
+        return Unavailable(
+            "objects.corrupt",
+            f"The bytes in {self._name} are not those that were stored under {expected.hex()[:12]}….",
+            hint="restore this object from a backup, or upload the document again",
+            sha256=expected.hex(),
+        )
 
     @contextlib.asynccontextmanager
     async def _calling(self, moved_bytes: int = 0, *, key: str | None = None) -> AsyncIterator[None]:

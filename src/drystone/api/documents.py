@@ -26,6 +26,7 @@ from drystone.api.schemas import (
     Version,
     Versions,
 )
+from drystone.core.db import transaction
 from drystone.core.errors import Invalid
 from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
@@ -289,18 +290,17 @@ async def content(
     caller: Caller,
     condition: ConditionOf,
     resources: ResourcesOf,
-    session: Session,
     response: Response,
 ) -> StreamingResponse:
     """The bytes of the newest version, also where it is not ready, always as an attachment. `/text` is of the one that serves.
 
     `/versions/{serving_version}/content` are the bytes that search hits are from.
     """
-    view = await service.get_document(session, caller, document_id)
+    async with transaction(resources.sessions) as session:
+        view = await service.get_document(session, caller, document_id)
     show(condition, response, f'"{view.file.sha256.hex()}"')
-    return _attachment(
-        service.stream_content(resources.objects, view), view.file, view.version.name or str(document_id)
-    )
+    body = await service.open_content(resources.objects, view.file)
+    return _attachment(body, view.file, view.version.name or str(document_id))
 
 
 @router.get(
@@ -369,15 +369,14 @@ async def version_content(
     caller: Caller,
     condition: ConditionOf,
     resources: ResourcesOf,
-    session: Session,
     response: Response,
 ) -> StreamingResponse:
     """The bytes of one version, always as an attachment."""
-    view = await versions.get(session, caller, document_id, number)
+    async with transaction(resources.sessions) as session:
+        view = await versions.get(session, caller, document_id, number)
     show(condition, response, f'"{view.file.sha256.hex()}"')
-    return _attachment(
-        versions.stream_content(resources.objects, view), view.file, view.version.name or str(document_id)
-    )
+    body = await service.open_content(resources.objects, view.file)
+    return _attachment(body, view.file, view.version.name or str(document_id))
 
 
 @router.get(

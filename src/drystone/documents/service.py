@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,11 +16,12 @@ from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import ARCHIVE
 from drystone.core.conditions import NO_CONDITION, Condition
-from drystone.core.errors import Conflict, NotFound
+from drystone.core.errors import Conflict, NotFound, Unavailable
 from drystone.documents import collections, queries
 from drystone.documents.models import FAILED, Collection, Document, File, State, Version
 
 _Serving = aliased(Version)
+_FIRST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,44 @@ async def read_text(session: AsyncSession, objects: Objects, principal: Principa
             hint=view.version.error_hint or "wait until its state is ready",
             state=view.document.state,
         )
-    return (await objects.get(version.text_sha256)).decode()
+    return await kept_text(objects, version.text_sha256)
 
 
-def stream_content(objects: Objects, view: DocumentView) -> AsyncIterator[bytes]:
-    """The bytes of the newest version, as they were uploaded."""
-    return objects.stream(view.file.sha256, chunk_size=1024 * 1024)
+async def kept_text(objects: Objects, text_sha256: bytes) -> str:
+    """An extracted text. Raises Unavailable `objects.missing` or `objects.corrupt` where the store has it no more."""
+    with _kept():
+        return (await objects.get(text_sha256)).decode()
+
+
+async def open_content(objects: Objects, file: File) -> AsyncIterator[bytes]:
+    """The bytes as they were uploaded; the first megabyte, or all that there is, has been read when this returns.
+
+    So what is lost or wrong is known before anything is answered; raises as `kept_text` does.
+    """
+    chunks = objects.stream(file.sha256, chunk_size=_FIRST_BYTES, size_bytes=file.size_bytes)
+    with _kept():
+        first = await anext(chunks, b"")
+
+    async def all_chunks() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return all_chunks()
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """What a row names should be in the store: that it is not is no matter of who asks for the document."""
+    try:
+        yield
+    except NotFound as exc:
+        raise Unavailable(
+            "objects.missing",
+            "The object store has lost the bytes of this document.",
+            hint="restore them from a backup, or upload the same file again; a scrub finds all that are lost",
+            **exc.values,
+        ) from exc
 
 
 def _views() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -73,12 +72,7 @@ async def read_text(
             hint=version.error_hint or "wait until its state is ready",
             state=version.state,
         )
-    return (await objects.get(version.text_sha256)).decode()
-
-
-def stream_content(objects: Objects, view: VersionView) -> AsyncIterator[bytes]:
-    """The bytes of a version, as they were uploaded."""
-    return objects.stream(view.file.sha256, chunk_size=1024 * 1024)
+    return await service.kept_text(objects, version.text_sha256)
 
 
 async def restore(
