@@ -205,6 +205,13 @@ async def test_a_completion_that_comes_late_neither_brings_back_nor_rolls_back(
         ({"name": ""}, 422),
         ({"attributes": {"a": "\0"}}, 422),
         ({"extra": 1}, 422),
+        ({"collection": "../x"}, 422),
+        ({"collection": "x" * 129}, 422),
+        ({"title": "x" * 2001}, 422),
+        ({"size_bytes": 2**63}, 422),
+        ({"collection": str(uuid4())}, 422),
+        ({"media_type": "image/png"}, 415),
+        ({"name": "a.mbox"}, 415),
     ],
 )
 async def test_a_wrong_announcement_is_refused(client: httpx.AsyncClient, wrong: dict[str, Any], status: int) -> None:

@@ -32,11 +32,11 @@ class NewUpload(BaseModel):
     name: Annotated[Text, Len(1, 255)]
     size_bytes: Annotated[int, Ge(1), Le(MAX_BIGINT)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Of the whole file, in hexadecimal.")]
-    collection: Text | None = None
+    collection: Annotated[Text, Len(1, 128)] | None = None
     external_id: Annotated[Text, Len(1, 512)] | None = None
     title: Text | None = None
     attributes: dict[str, Any] | None = None
-    media_type: Text | None = None
+    media_type: Annotated[Text, Len(1, 255)] | None = None
 
 
 class Upload(BaseModel):
@@ -48,7 +48,7 @@ class Upload(BaseModel):
     expires_at: datetime
 
 
-@router.post("", status_code=201, summary="Announce a direct upload", responses=responses(409, 413, 429))
+@router.post("", status_code=201, summary="Announce a direct upload", responses=responses(404, 409, 413, 415, 429))
 async def announce(
     body: NewUpload, caller: Caller, resources: ResourcesOf, once: Once, session: Session, response: Response
 ) -> Upload:

@@ -68,6 +68,15 @@ async def get_or_create(session: AsyncSession, principal: Principal, space: Spac
     return await get(session, principal, name, share=True)
 
 
+async def check_home(session: AsyncSession, principal: Principal, name: str) -> None:
+    """Raise what `get_or_create` would raise for this name; makes nothing."""
+    found = await queries.find_collection(session, principal.workspace_id, name)
+    if found is None and principal.collection_ids is None:
+        _check_name(name)
+    else:
+        await get(session, principal, name)
+
+
 async def list_all(session: AsyncSession, principal: Principal) -> list[Collection]:
     """The collections this key may see, by name."""
     principal.require("read")
@@ -161,13 +170,7 @@ async def states(
 async def _add(
     session: AsyncSession, principal: Principal, space: Space, name: str, description: str, language: str
 ) -> UUID | None:
-    if not _NAME.fullmatch(name) or _is_uuid(name):
-        raise Invalid(
-            "collection.bad_name",
-            "A collection's name has 1 to 128 letters, digits, dots, hyphens or underscores, begins with a letter or "
-            "digit, and is not a UUID.",
-            pointer="/name",
-        )
+    _check_name(name)
     if not await queries.known_language(session, language):
         raise Invalid(
             "collection.unknown_language",
@@ -201,6 +204,16 @@ async def _lock(session: AsyncSession, principal: Principal, name_or_id: str, ch
 
 async def _tell(session: AsyncSession, principal: Principal, kind: str, collection_id: UUID) -> None:
     await events.emit(session, principal.workspace_id, kind, "collection", collection_id, collection_id=collection_id)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or _is_uuid(name):
+        raise Invalid(
+            "collection.bad_name",
+            "A collection's name has 1 to 128 letters, digits, dots, hyphens or underscores, begins with a letter or "
+            "digit, and is not a UUID.",
+            pointer="/name",
+        )
 
 
 def _is_uuid(name: str) -> bool:

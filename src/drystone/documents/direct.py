@@ -17,13 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access.service import Principal
 from drystone.adapters.incoming import Incoming
 from drystone.adapters.objects import Objects
+from drystone.adapters.parsing import check_readable
 from drystone.core.clock import utc_now
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.ids import new_id
 from drystone.core.logging import get_logger
 from drystone.core.spool import Spool
-from drystone.documents import receiving, service
+from drystone.documents import collections, receiving, service
 from drystone.documents.admission import Admission
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.models import DirectUpload
@@ -79,8 +80,13 @@ async def begin(
     size_bytes: int,
     request: dict[str, Any],
 ) -> Begun:
-    """Announce a file. request: name, declared_type, collection, external_id, title, attributes."""
+    """Announce a file. request: name, declared_type, collection, external_id, title, attributes.
+
+    Raises now what `complete` would raise for the collection and, whatever the bytes are, for name and type.
+    """
     principal.require("write")
+    check_readable(request.get("name"), request.get("declared_type"))
+    await collections.check_home(session, principal, request.get("collection") or DEFAULT_COLLECTION)
     upload_id, expires_at = new_id(), utc_now() + timedelta(seconds=EXPIRES_S)
     await session.execute(
         insert(DirectUpload).values(

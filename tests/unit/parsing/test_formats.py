@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from drystone.adapters.parsing import SUPPORTED, media_type_of
+from drystone.adapters.parsing import SUPPORTED, check_readable, media_type_of
 from drystone.core.errors import Invalid
 
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -73,6 +73,7 @@ _PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
     ],
 )
 def test_a_supported_file_has_its_type(name: str | None, declared: str | None, head: bytes, expected: str) -> None:
+    check_readable(name, declared)
     assert media_type_of(name, declared, head) == expected
     assert expected in SUPPORTED
 
@@ -126,6 +127,22 @@ def test_a_file_under_a_wrong_name_is_told_what_it_is(
 
     assert (caught.value.code, caught.value.message) == ("document.wrong_type", message)
     assert caught.value.values["supported"] == list(SUPPORTED)
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "code"),
+    [
+        ("a.txt", "image/png", "document.unsupported_type"),
+        ("mail.mbox", None, "document.unsupported_type"),
+        (None, "video/mp4", "document.unsupported_type"),
+        ("a.doc", "application/msword", "document.legacy_office"),
+    ],
+)
+def test_what_no_bytes_make_readable_is_refused_without_them(name: str | None, declared: str | None, code: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        check_readable(name, declared)
+
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(

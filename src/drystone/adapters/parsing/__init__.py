@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED, Format, media_type_of
+from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED, Format, check_readable, media_type_of
 from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Member, Parsed
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "Parsed",
     "Parser",
     "ParserDied",
+    "check_readable",
     "media_type_of",
 ]
 

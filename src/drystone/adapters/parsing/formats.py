@@ -166,8 +166,7 @@ def media_type_of(name: str | None, declared: str | None, head: bytes) -> str:
     Raises Invalid("document.legacy_office") for binary Office files, Invalid("document.wrong_type") for a file that could
     be read under another name, and Invalid("document.unsupported_type") for every other one.
     """
-    declared = (declared or "").partition(";")[0].strip().lower()
-    suffix = PurePosixPath((name or "").replace("\\", "/")).suffix.lower()
+    declared, suffix = _stated(name, declared)
     sniffed = sniff(head)
     if suffix in _LEGACY_SUFFIXES and sniffed in ("ole", "rtf", "zip", "empty"):
         raise _legacy(name, declared, suffix)
@@ -179,6 +178,20 @@ def media_type_of(name: str | None, declared: str | None, head: bytes) -> str:
             raise _unsupported(name, declared, sniffed)
         raise _mistaken(name, declared, sniffed, found)
     return found.media_type
+
+
+def check_readable(name: str | None, declared: str | None) -> None:
+    """Raise what `media_type_of` would raise whatever the bytes are: for a file that is announced and not there yet."""
+    declared, suffix = _stated(name, declared)
+    kinds = [kind for kind, families in _FAMILY_OF.items() if families]
+    if _expected(declared, suffix) is None and not any(_from_bytes(declared, suffix, kind, b"") for kind in kinds):
+        raise _legacy(name, declared, suffix) if suffix in _LEGACY_SUFFIXES else _unsupported(name, declared, "empty")
+
+
+def _stated(name: str | None, declared: str | None) -> tuple[str, str]:
+    """Declared type and suffix in the form that the tables have."""
+    media_type = (declared or "").partition(";")[0].strip().lower()
+    return media_type, PurePosixPath((name or "").replace("\\", "/")).suffix.lower()
 
 
 def sniff(head: bytes) -> Sniffed:
