@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.core.numbers import MAX_INTEGER
-from drystone.core.text import Text
+from drystone.core.text import MAX_TITLE, Text
 from drystone.documents.deleting import MAX_IDS, Found
 from drystone.documents.filters import Filter
 from drystone.documents.models import Collection as CollectionRow
@@ -174,7 +174,7 @@ class DocumentPatch(BaseModel):
         json_schema_extra={"examples": [{"title": "Thin shells", "attributes": {"year": 1962, "x": None}}]},
     )
 
-    title: Annotated[Text, Len(1, 2000)] | None = None
+    title: Annotated[Text, Len(1, MAX_TITLE)] | None = None
     external_id: Annotated[Text, Len(1, 512)] | None = None
     attributes: dict[str, Any] | None = None
 

@@ -16,7 +16,7 @@ from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.api.schemas import ReceivedDocument
 from drystone.core.numbers import MAX_BIGINT
-from drystone.core.text import Text
+from drystone.core.text import MAX_TITLE, Text
 from drystone.documents import direct
 from drystone.documents.direct import Receiver
 from drystone.resources import Resources
@@ -34,7 +34,7 @@ class NewUpload(BaseModel):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Of the whole file, in hexadecimal.")]
     collection: Annotated[Text, Len(1, 128)] | None = None
     external_id: Annotated[Text, Len(1, 512)] | None = None
-    title: Text | None = None
+    title: Annotated[Text, Len(1, MAX_TITLE)] | None = None
     attributes: dict[str, Any] | None = None
     media_type: Annotated[Text, Len(1, 255)] | None = None
 

@@ -22,5 +22,7 @@ def _check(value: str) -> str:
     return value
 
 
+# Of a document's title, wherever it is given.
+MAX_TITLE = 2000
 # A string of a request, refused with 422 when it could not be stored or compared.
 Text = Annotated[str, AfterValidator(_check)]

@@ -19,6 +19,7 @@ from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.ids import new_id
+from drystone.core.text import MAX_TITLE
 from drystone.documents import batches, blobs, collections, describing, queries, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.models import FAILED, Collection, Document
@@ -78,7 +79,7 @@ async def receive(
     Raises Invalid `document.unsupported_type` before anything is kept.
     """
     principal.require("write")
-    _check_upload(upload, external_id, attributes)
+    _check_upload(upload, external_id, title, attributes)
     media_type = media_type_of(upload.name, upload.declared_type, upload.head)
     await blobs.put(sessions, objects, upload.sha256, upload.body)
     crash_points.reach("after_put")
@@ -127,7 +128,7 @@ async def replace(
     Raises NotFound before anything is kept, Conflict where two documents without external_id would have the same bytes.
     """
     principal.require("write")
-    _check_upload(upload, None, attributes)
+    _check_upload(upload, None, title, attributes)
     media_type = media_type_of(upload.name, upload.declared_type, upload.head)
     async with transaction(sessions) as session:
         await service.get_document(session, principal, document_id)
@@ -143,11 +144,15 @@ async def replace(
     return received
 
 
-def _check_upload(upload: Upload, external_id: str | None, attributes: dict[str, Any] | None) -> None:
+def _check_upload(
+    upload: Upload, external_id: str | None, title: str | None, attributes: dict[str, Any] | None
+) -> None:
     if upload.size_bytes == 0:
         raise Invalid("document.empty", "The file is empty.", hint="send a file with content", pointer="/file")
     if external_id is not None and not 1 <= len(external_id) <= 512:
         raise Invalid("document.external_id_length", "An external_id has 1 to 512 characters.", pointer="/external_id")
+    if title is not None and not 1 <= len(title) <= MAX_TITLE:
+        raise Invalid("document.title_length", f"A title has 1 to {MAX_TITLE} characters.", pointer="/title")
     if attributes is not None:
         describing.check_attributes(attributes)
 
