@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -276,6 +277,43 @@ async def test_attributes_come_back_as_they_were_sent(client: httpx.AsyncClient,
 
     assert sent.status_code == 202
     assert (await client.get(sent.headers["location"])).json()["attributes"] == given
+
+
+async def test_a_title_has_one_rule_however_it_is_given(client: httpx.AsyncClient, collection: str) -> None:
+    longest, longer = "t" * 2000, "t" * 2001
+    kept = await _send(client, collection, title=longest)
+    place = kept.headers["location"]
+    file: dict[str, Any] = {"files": {"file": ("a.txt", b"Other words.")}}
+
+    answers = [
+        await _send(client, collection, b"More words.", title=longer),
+        await client.post(f"/api/v1/documents?name=a.txt&title={longer}", content=b"More words."),
+        await client.put(f"{place}/content", **file, data={"title": longer}),
+        await client.patch(place, json={"title": longer}),
+    ]
+
+    assert (await client.get(place)).json()["title"] == longest
+    assert [answer.status_code for answer in answers] == [422] * 4
+    assert [answer.json()["code"] for answer in answers[:3]] == ["document.title_length"] * 3
+
+
+@pytest.mark.parametrize("name", ["title", "external_id", "collection", "attributes"])
+@pytest.mark.parametrize("value", [b"\xff\xfe caf\xe9", b"\xed\xa0\x80"])
+async def test_a_field_that_is_not_utf8_is_refused_by_its_name(
+    client: httpx.AsyncClient, name: str, value: bytes
+) -> None:
+    form = b"--x\r\ncontent-disposition: form-data; name=%b\r\n\r\n%b\r\n" % (name.encode(), value)
+    form += b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.txt"\r\n\r\nSome words.\r\n--x--\r\n'
+
+    answers = [
+        await client.post(
+            "/api/v1/documents", content=form, headers={"content-type": "multipart/form-data; boundary=x"}
+        ),
+        await client.post(f"/api/v1/documents?name=a.txt&{name}={quote(value)}", content=b"Some words."),
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "request.bad_encoding")] * 2
+    assert [answer.json()["errors"][0]["pointer"] for answer in answers] == [f"/{name}"] * 2
 
 
 async def test_a_form_without_a_file_says_so(client: httpx.AsyncClient) -> None:

@@ -190,6 +190,16 @@ async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, collecti
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "request.invalid")] * 2
 
 
+async def test_two_keys_are_refused(client: httpx.AsyncClient, collection: str) -> None:
+    headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    answers = [
+        await client.post("/api/v1/collections", json={"name": collection}, headers=headers),
+        await client.post("/api/v1/documents", files={"file": ("a.txt", b"Some words.")}, headers=headers),
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "idempotency.many_keys")] * 2
+
+
 async def test_two_callers_may_use_one_key(client: httpx.AsyncClient, collection: str, owner: Sessions) -> None:
     headers = _key()
     token = f"k{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"

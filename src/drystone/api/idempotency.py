@@ -24,7 +24,7 @@ from drystone.access.service import Principal
 from drystone.api.dependencies import Caller, ResourcesOf
 from drystone.api.early import Early
 from drystone.core.db import transaction
-from drystone.core.errors import DrystoneError
+from drystone.core.errors import DrystoneError, Invalid, pointer_to
 from drystone.resources import Resources
 
 _TELLING_HEADERS = ("if-match", "if-none-match", "prefer")
@@ -64,13 +64,21 @@ class Attempt:
 async def begin(
     request: Request, resources: Resources, caller: Principal, key: str | None, content_sha256: bytes
 ) -> AsyncIterator[Attempt]:
-    """Try a request under its key. Raises the answer it got before, Conflict while it is in flight, Invalid for another.
+    """Try a request under its key. Raises the answer it got before, Conflict while it is in flight, Invalid for another,
+    and for several keys.
 
     content_sha256: of all that the body said; of a form not its boundary, but its fields and the files' hashes.
     """
     if key is None:
         yield Attempt(request, None)
         return
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise Invalid(
+            "idempotency.many_keys",
+            "The request has more than one Idempotency-Key.",
+            hint="send one",
+            pointer=pointer_to("Idempotency-Key"),
+        )
     async with transaction(resources.sessions) as session:
         taken = await idempotency.take(session, caller, key, _fingerprint(request, content_sha256))
     if isinstance(taken, Kept):

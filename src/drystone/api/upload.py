@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Request
@@ -192,6 +193,12 @@ class _FormParser(MultiPartParser):
             part.file.file.close()
             part.file = _SpooledFile(self._spool, part.file.filename, part.file.headers)
 
+    def on_part_end(self) -> None:
+        part = self._current_part
+        if part.file is None:  # Starlette would take what is no UTF-8 for Latin-1
+            _decoded(part.field_name, bytes(part.data))
+        super().on_part_end()
+
 
 async def _read_form(request: Request, body: AsyncGenerator[bytes], spool: Spool) -> FormData:
     try:
@@ -208,9 +215,25 @@ async def _read_alone(request: Request, body: AsyncGenerator[bytes], spool: Spoo
     async for part in body:
         await spool.write(part)
     await spool.finish()
-    query = request.query_params
+    query = request.scope["query_string"].decode("latin-1")
+    said = [
+        (name, _decoded(name, value.encode("latin-1")))
+        for name, value in parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    ]
     headers = Headers({"content-type": request.headers.get("content-type", "")})
-    return FormData([*query.multi_items(), ("file", _SpooledFile(spool, query["name"], headers))])
+    return FormData([*said, ("file", _SpooledFile(spool, dict(said)["name"], headers))])
+
+
+def _decoded(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as exc:
+        raise Invalid(
+            "request.bad_encoding",
+            f"The field {name} is not in UTF-8.",
+            hint="send it in UTF-8",
+            pointer=pointer_to(name),
+        ) from exc
 
 
 def _form_of(form: FormData, spool: Spool, max_bytes: int) -> Form:
