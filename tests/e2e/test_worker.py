@@ -1,0 +1,43 @@
+"""The worker's processes in a running stack."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from drystone.jobs.broker import QUEUE, RUN_TASK, make_celery
+from tests.clients import redis_client
+from tests.e2e.conftest import Stack
+
+_NUDGES, _MOST_BYTES = 3000, 10_000_000
+
+
+def test_nudges_that_nobody_needs_take_no_memory(up: Stack) -> None:
+    main = psutil.Process(up.status()["worker"]["pid"])
+    pool = [child for child in main.children() if "spawn_main" in " ".join(child.cmdline())]
+    assert pool
+    for process in pool:
+        process.suspend()
+    try:
+        before = main.memory_info().rss
+        with make_celery(up.settings.redis, socket_timeout_s=5) as app, app.producer_or_acquire() as producer:
+            for number in range(_NUDGES):
+                app.send_task(RUN_TASK, args=[f"00000000-0000-7000-8000-{number:012}"], producer=producer)
+        _until_taken(up)
+        grown = main.memory_info().rss - before
+    finally:
+        for process in pool:
+            process.resume()
+
+    assert grown < _MOST_BYTES
+    assert up.run("verify", check=False).returncode == 0
+
+
+def _until_taken(stack: Stack) -> None:
+    """Wait until the main process has read the queue empty."""
+    deadline = time.monotonic() + 30
+    with redis_client(stack.settings) as redis:
+        while redis.llen(QUEUE):
+            assert time.monotonic() < deadline, "the worker does not read its queue"
+            time.sleep(0.05)
