@@ -15,12 +15,20 @@ _KIND = re.compile(r"[a-z]+\.[a-z_]+")
 _TELLERS = ("emit", "Happening", "_tell", "_event")
 
 
-def _told(tree: ast.AST) -> Iterator[str]:
+def _told(tree: ast.Module) -> Iterator[str]:
+    names = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             given = [*node.args, *(keyword.value for keyword in node.keywords)] if name in _TELLERS else []
-            yield from (str(each.value) for each in given if isinstance(each, ast.Constant))
+            meant = [names.get(each.id) if isinstance(each, ast.Name) else each for each in given]
+            yield from (str(each.value) for each in meant if isinstance(each, ast.Constant))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from re.findall(r"into events [^']*'([^']*)'", node.value)
 
