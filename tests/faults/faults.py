@@ -25,6 +25,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from drystone.core import crash_points
+from drystone.core.errors import Unavailable
 from tests.clients import redis_client, s3_store
 from tests.faults.network import Disturbance, Misbehaviour
 from tests.faults.points import NotProven, Scene, acted, halted_at, leave_under_way
@@ -33,6 +34,9 @@ from tests.faults.workload import make_body
 
 # How long a server that is paused, full or disturbed stays so.
 WINDOW_S = 6.0
+_STRAY_BLOBS = 16
+# SeaweedFS looks at its disk once a minute; then it may have to be started anew.
+STORE_RECOVERS_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -345,14 +349,32 @@ async def _fill_disk(scene: Scene) -> str:
     filler = disk / "filler"
     try:
         said = await asyncio.to_thread(_fill, filler)
+        failed = [await _keeps(scene) for _ in range(_STRAY_BLOBS)].count(False)
         until_s, refused = time.monotonic() + WINDOW_S, 0
         while time.monotonic() < until_s:
             await _touch_store(scene)
             answers = scene.workload.promises.answers
             refused = sum(answer.status in (503, 507) for answer in answers)
-        return f"{said}; {refused} requests refused"
     finally:
         filler.unlink(missing_ok=True)
+    freed = time.monotonic()
+    while not await _keeps(scene):
+        assert time.monotonic() - freed < STORE_RECOVERS_S, "the store does not get over the full disk"
+        await asyncio.sleep(0.5)
+    return f"{said}; {refused} requests refused, the store could not keep {failed} of {_STRAY_BLOBS} blobs"
+
+
+async def _keeps(scene: Scene) -> bool:
+    """Whether the store itself takes a blob of nobody: web takes none while its disk is full.
+
+    Large enough to go up in parts, for then the directory of the store is the first that has to write.
+    """
+    body = scene.chance.randbytes(6_000_000)
+    try:
+        await scene.site.objects().put(hashlib.sha256(body).digest(), body)
+    except Unavailable:
+        return False
+    return True
 
 
 def _fill(filler: Path) -> str:

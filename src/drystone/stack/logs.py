@@ -100,11 +100,17 @@ class Logs:
             self.of(name).write(line)
 
     def follow(
-        self, name: str, process: subprocess.Popen[bytes], split: Callable[[str], tuple[str, str]] | None = None
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        split: Callable[[str], tuple[str, str]] | None = None,
+        *,
+        listen: Callable[[str], None] | None = None,
     ) -> threading.Thread:
         """Read what the process says until it ends. The process must have been started with stdout=PIPE.
 
         split: tells whose line it is and what is left of it, when the process speaks for several.
+        listen: hears every line too.
         """
         assert process.stdout
 
@@ -113,6 +119,8 @@ class Logs:
                 for raw in iter(stream.readline, b""):
                     line = raw.decode("utf-8", "replace").rstrip("\r\n")
                     self.write(*(split(line) if split else (name, line)))
+                    if listen:
+                        listen(line)
 
         thread = threading.Thread(target=pump, args=(process.stdout,), name=f"log-{name}", daemon=True)
         thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -42,7 +43,7 @@ class Service:
     variable: where its address is set. provider: what the settings say of where it comes from. ready: makes what we need in it and asks it in its own protocol; raises NotYet.
     check: the same without making anything, for a server that somebody else runs.
     repair: makes it accept the password of the settings, while it is stopped. clean: removes what it leaves outside its
-    folder when it has ended.
+    folder when it has ended. stays_full: what it says of a full disk, where it would go on so when there is room again.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Service:
     stop_s: float
     repair: Callable[[Launch], None] | None = None
     clean: Callable[[Settings], None] | None = None
+    stays_full: re.Pattern[str] | None = None
 
     def is_external(self, settings: Settings) -> bool:
         """Whether the settings point at a server that is not ours to start."""
@@ -493,6 +495,8 @@ OBJECTS = Service(
     quit_signal=signal.SIGKILL,
     clean=_clean_objects,
     stop_s=4,  # now and then it hangs in its own goodbyes; what it acknowledged is in its files by then
+    # SeaweedFS keeps its names in eight LevelDBs. One that could not write its journal once refuses every later write.
+    stays_full=re.compile("no space left on device"),
 )
 
 ALL = (POSTGRES, REDIS, OBJECTS)

@@ -27,6 +27,7 @@ from drystone.core.errors import Conflict, DrystoneError, Invalid, Unavailable
 from drystone.core.settings import Settings, absolute
 from drystone.stack import ports, probes, processes
 from drystone.stack.data import swap
+from drystone.stack.fulldisk import FullDisk, has_room
 from drystone.stack.guardian import Guardian
 from drystone.stack.logs import Logs
 from drystone.stack.services import ALL, Launch, Service
@@ -84,6 +85,8 @@ class Server:
         self._launch: Launch | None = None
         self._port_was_ours = False
         self._was_asked_to_stop = False
+        folder = data_dir / service.name
+        self._full_disk = FullDisk(service.stays_full, lambda: has_room(folder)) if service.stays_full else None
 
     @property
     def pid(self) -> int | None:
@@ -143,7 +146,8 @@ class Server:
         )
         self._port_was_ours = True
         self._was_asked_to_stop = False
-        self._pump = self._logs.follow(self.name, self._process)
+        listen = self._full_disk.listen if self._full_disk else None
+        self._pump = self._logs.follow(self.name, self._process, listen=listen)
 
     def _wait(self, ask: Callable[[], None], timeout_s: float) -> None:
         """Ask until the server is ready, dead or late."""
@@ -176,10 +180,13 @@ class Server:
         return told_end(self.name, self._process.returncode, self._logs)
 
     def wait_dead(self, stop: threading.Event) -> str | None:
-        """Wait until it ended; how, or None if `stop` was set before."""
+        """Wait until it ended; how, or None if `stop` was set before. One that does not get over a full disk is stopped."""
         while not stop.is_set():
             if (reason := self.death()) is not None:
                 return reason
+            if self._full_disk and self._full_disk.is_over():
+                self.stop()
+                return f"{self.name} says that its disk is full, and there is room again"
             stop.wait(0.05)
         return None
 
