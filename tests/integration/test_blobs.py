@@ -165,12 +165,17 @@ class _Late(Objects):
         await super().delete(sha256)
 
 
+@pytest.fixture
+def late(tmp_path: Path) -> _Late:
+    opened = _Late.open_folder(tmp_path)
+    assert isinstance(opened, _Late)
+    return opened
+
+
 async def test_bytes_whose_removal_was_not_answered_are_acknowledged_when_it_can_no_longer_come(
-    sessions: Sessions, tmp_path: Path
+    sessions: Sessions, late: _Late, tmp_path: Path
 ) -> None:
     body = b"removed, perhaps"
-    late = _Late.open_folder(tmp_path)
-    assert isinstance(late, _Late)
     sha256 = await _put(late, body)
     _age(tmp_path)
     with pytest.raises(Unavailable):
@@ -189,11 +194,9 @@ async def test_bytes_whose_removal_was_not_answered_are_acknowledged_when_it_can
 
 
 async def test_an_answered_removal_leaves_no_doubt_but_that_of_an_earlier_one(
-    sessions: Sessions, tmp_path: Path
+    sessions: Sessions, late: _Late, tmp_path: Path
 ) -> None:
     body = b"removed at the second try"
-    late = _Late.open_folder(tmp_path)
-    assert isinstance(late, _Late)
     sha256 = await _put(late, body)
     other = await _put(late, b"removed at the first")
     _age(tmp_path)

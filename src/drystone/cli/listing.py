@@ -112,9 +112,15 @@ VERSIONS: Sequence[Column[Version]] = (
     Column("added", lambda v: _time(v["created_at"]), plain=lambda v: v["created_at"]),
     Column("why", _why, 110, is_cut=True, is_for_programs=False),
 )
+
+
+def _in_state(state: str) -> Column[Collection]:
+    return Column(state, lambda c: str(c["documents"][state]), right=True)
+
+
 COLLECTIONS: Sequence[Column[Collection]] = (
     Column("name", lambda c: c["name"], is_cut=True),
-    *(Column(state, lambda c, state=state: str(c["documents"][state]), right=True) for state in _STATES),  # type: ignore[misc]  # mypy cannot infer a lambda's default
+    *map(_in_state, _STATES),
     Column("passages", lambda c: str(c["chunks"]), right=True),
     Column("id", lambda c: c["id"], 100),
 )

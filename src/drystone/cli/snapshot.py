@@ -50,8 +50,8 @@ def restore(
     """Put a snapshot in the place of the present data, which is gone afterwards. The stack must be down.
 
     All of it is checked first; an interruption leaves either the present data or the snapshot's. Passwords follow
-    `.env` at the next `up`. Streams of events begin anew. What was deleted since stays deleted: the deletion log is no part of a snapshot, and the
-    next start applies it.
+    `.env` at the next `up`. Streams of events begin anew. What was deleted since stays deleted: the deletion log is no
+    part of a snapshot, and the next start applies it.
     """
     from drystone import schema
     from drystone.documents import deletions

@@ -130,16 +130,18 @@ async def _remove_if_orphan(
         modified = await objects.modified_at(sha256)
         if modified is None or modified >= oldest:
             return False
-        # The deletion happens under the lock, on purpose: an upload that finds this blob waits for it here.
+        # Under the lock, on purpose: an upload that finds this blob waits for it here. And noted before the clock is
+        # asked: whoever gets the lock, should it be lost meanwhile, finds the note.
+        was_in_doubt = await _note_removal(sessions, sha256)
         crash_points.reach("before_blob_delete")
-        if time.monotonic() - held_since > sure_s:
-            return False  # halted here for so long, it may have lost the lock, and an upload may have been acknowledged
-        is_in_doubt = await _note_removal(sessions, sha256)
-        await objects.delete(sha256)
-        crash_points.reach("after_blob_delete")
-        if not is_in_doubt:
-            await session.execute(text("delete from blob_removals where sha256 = :sha256"), {"sha256": sha256})
-        return True
+        # Halted here for long, it may have lost the lock, and an upload may have been acknowledged.
+        is_sure = time.monotonic() - held_since <= sure_s
+        if is_sure:
+            await objects.delete(sha256)
+            crash_points.reach("after_blob_delete")
+        if not was_in_doubt:
+            await session.execute(_FORGET_REMOVAL, {"sha256": sha256})
+        return is_sure
 
 
 async def _note_removal(sessions: Sessions, sha256: bytes) -> bool:
@@ -178,6 +180,8 @@ insert into blob_removals (sha256, asked_at) values (:sha256, clock_timestamp())
 on conflict (sha256) do update set asked_at = excluded.asked_at
 returning xmax = 0
 """)
+
+_FORGET_REMOVAL = text("delete from blob_removals where sha256 = :sha256")
 
 _FORGET_REMOVALS = text("""
 delete from blob_removals where asked_at < clock_timestamp() - make_interval(secs => :doubt_s)

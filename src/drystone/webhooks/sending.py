@@ -109,7 +109,7 @@ async def send(sessions: Sessions, caller: Caller, sending: Sending) -> None:
         values = {"tries": Delivery.tries + 1, "response_status": status, "error": error and error.message}
         changed = update(Delivery).where(Delivery.id == delivery.id).values(**values).returning(Delivery.id)
         if await session.scalar(changed) is None:  # its webhook was deleted during the call
-            await session.execute(_DROP, {"ids": [claim.job_id]})
+            await session.execute(_DROP, {"id": claim.job_id})
             return
         if error is None:
             ended = {"state": DELIVERED, "delivered_at": func.now()}
@@ -185,7 +185,7 @@ async def _drop(sessions: Sessions, claim: Claim) -> None:
     """The webhook was deleted when this was claimed already."""
     async with transaction(sessions) as session:
         if await queries.lock_held(session, claim.job_id, claim.attempt):
-            await session.execute(_DROP, {"ids": [claim.job_id]})
+            await session.execute(_DROP, {"id": claim.job_id})
 
 
 async def sweep(session: AsyncSession) -> int:
@@ -238,7 +238,7 @@ with old as (
 delete from jobs where kind = 'webhooks.deliver' and subject_id in (select id from old) returning id
 """)
 
-_DROP = text("delete from jobs where id = any(:ids)")
+_DROP = text("delete from jobs where id = :id")
 
 _DROP_ORPHANS = text("""
 delete from jobs where kind = 'webhooks.deliver' and state = 'queued'
