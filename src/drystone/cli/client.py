@@ -344,11 +344,11 @@ class _Steady:
 def open_client(*, retry_s: float = 0.0) -> Client:
     """A client of the project's own API: where a running `up` says it listens, else by its `.env` and the shell."""
     from drystone.core.settings import load
-    from drystone.stack import root, up
+    from drystone.stack import commands, project, root
 
     folder = root.find()
     api = load(folder).api
-    url = up.running_url(up.open_project(folder)) or address(api.host, api.port)
+    url = commands.running_url(project.open_project(folder)) or address(api.host, api.port)
     return Client(url, api.key.get_secret_value(), retry_s=retry_s)
 
 

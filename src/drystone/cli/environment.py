@@ -27,9 +27,9 @@ def create(
     """Write .env with random secrets, or add the lines that it lacks. What stands in it is never changed."""
     import sys
 
-    from drystone.stack import root, up
+    from drystone.stack import project, root
 
-    up.write_environment(root.find(), sys.stderr, ports=ports.value)
+    project.write_environment(root.find(), sys.stderr, ports=ports.value)
 
 
 @env.command("example")

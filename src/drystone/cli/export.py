@@ -38,11 +38,12 @@ def systemd(
     import sys
 
     from drystone.stack import export as units
-    from drystone.stack import root, up
+    from drystone.stack import root
+    from drystone.stack.project import open_project, write_environment
 
     project_root = root.find()
-    up.write_environment(project_root, sys.stderr)
-    project = up.open_project(project_root, shell={})
+    write_environment(project_root, sys.stderr)
+    project = open_project(project_root, shell={})
     site = units.look_around(project, run_as=None if user else run_as, only=only or [])
     for path in units.write(site, folder):
         typer.echo(path)
@@ -51,10 +52,11 @@ def systemd(
 
 def serve(name: Annotated[str, typer.Argument(help="postgres, redis, objects, web or worker.")]) -> None:
     """Become one server or process, in the foreground; for a supervisor other than `up`."""
-    from drystone.stack import root, up
+    from drystone.stack import root
+    from drystone.stack.project import open_project
     from drystone.stack.serve import serve as become
 
-    become(up.open_project(root.find()), name)
+    become(open_project(root.find()), name)
 
 
 def wait(
@@ -63,7 +65,8 @@ def wait(
     pid: Annotated[int | None, typer.Option(help="Its process; when it is gone, waiting is over.")] = None,
 ) -> None:
     """Return when a server is ready and has what we need in it."""
-    from drystone.stack import root, up
+    from drystone.stack import root
+    from drystone.stack.project import open_project
     from drystone.stack.serve import wait as wait_for
 
-    wait_for(up.open_project(root.find()), name, timeout_s=timeout_s, pid=pid)
+    wait_for(open_project(root.find()), name, timeout_s=timeout_s, pid=pid)

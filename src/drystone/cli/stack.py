@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from drystone.stack.commands import Row
     from drystone.stack.state import RunState
-    from drystone.stack.up import Row
 
 NOT_RUNNING = 3  # as in `systemctl status`
 TOLD = 10  # restarts that `status` tells of
@@ -41,14 +41,14 @@ def up(
     import os
     import sys
 
-    from drystone.stack import root
-    from drystone.stack import up as stack
+    from drystone.stack import commands, root
+    from drystone.stack.up import Plan
 
     os.environ.update(_provider_variables(provider or []))
-    plan = stack.Plan(root=root.find(), reload=reload)
+    plan = Plan(root=root.find(), reload=reload)
     if detach:
-        raise typer.Exit(stack.run_detached(plan, talk=sys.stderr))
-    raise typer.Exit(stack.run(plan, out=sys.stdout, talk=sys.stderr))
+        raise typer.Exit(commands.run_detached(plan, talk=sys.stderr))
+    raise typer.Exit(commands.run(plan, out=sys.stdout, talk=sys.stderr))
 
 
 def _provider_variables(options: list[str]) -> dict[str, str]:
@@ -89,12 +89,12 @@ def prepare() -> None:
 def down() -> None:
     """Stop everything that `up` started, wherever it runs. Harmless when nothing runs; no data is lost."""
     from drystone.core.settings import SettingsError
-    from drystone.stack import root
-    from drystone.stack import up as stack
+    from drystone.stack import commands, root
+    from drystone.stack.project import open_project
 
     folder = root.find()
     try:
-        project = stack.open_project(folder)
+        project = open_project(folder)
     except SettingsError:
         if (folder / ".env").exists():
             raise
@@ -102,7 +102,7 @@ def down() -> None:
         return
     import sys
 
-    was_running = stack.take_down(project, talk=sys.stderr)
+    was_running = commands.take_down(project, talk=sys.stderr)
     typer.echo("Stopped." if was_running else "Nothing was running.", err=True)
 
 
@@ -117,15 +117,15 @@ def status(
     import json
 
     from drystone.core.settings import SettingsError
-    from drystone.stack import probes, root
-    from drystone.stack import up as stack
+    from drystone.stack import commands, probes, root
+    from drystone.stack.project import open_project
 
     folder = root.find()
     elsewhere = ""
     try:
-        project = stack.open_project(folder)
-        last, rows = stack.status(project)
-        elsewhere = stack.served(project)
+        project = open_project(folder)
+        last, rows = commands.status(project)
+        elsewhere = commands.served(project)
     except SettingsError:
         if (folder / ".env").exists():
             raise
@@ -158,9 +158,9 @@ def logs(
     from drystone.core.errors import NotFound
     from drystone.stack import logs as files
     from drystone.stack import root
-    from drystone.stack import up as stack
+    from drystone.stack.project import open_project
 
-    folder = stack.open_project(root.find()).data_dir / "logs"
+    folder = open_project(root.find()).data_dir / "logs"
     known = files.names(folder)
     if unknown := [name for name in names or [] if name not in known]:
         raise NotFound(
@@ -206,7 +206,7 @@ def _print_status(last: RunState | None, rows: list[Row], healthy: bool, elsewhe
 
 def _print_story(rows: list[Row]) -> None:
     """When and why what was started again, the latest last."""
-    from drystone.stack.up import story
+    from drystone.stack.commands import story
 
     told = story(rows)
     if len(told) > TOLD:

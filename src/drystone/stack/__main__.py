@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 
 from drystone.core.errors import DrystoneError, Unavailable
-from drystone.stack import up
+from drystone.stack import commands
+from drystone.stack.up import Plan
 
 
 def main() -> int:
-    plan = up.Plan.from_json(sys.argv[1])
+    plan = Plan.from_json(sys.argv[1])
     try:
-        return up.run(plan, out=sys.stdout, talk=sys.stderr)
+        return commands.run(plan, out=sys.stdout, talk=sys.stderr)
     except DrystoneError as exc:
         print(exc, file=sys.stderr)  # noqa: T201  this is an entry point
         return 69 if isinstance(exc, Unavailable) else 1

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drystone.core.errors import Invalid, NotFound
+from drystone.stack.project import Project
 from drystone.stack.serve import SERVERS, procfile
 from drystone.stack.services import Service
-from drystone.stack.up import Project
 
 TARGET = "drystone.target"
 MIGRATE = "migrate"

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from drystone.core.errors import Conflict, NotFound
 from drystone.stack import app, probes, processes
+from drystone.stack.project import Project
 from drystone.stack.services import ALL, Service
 from drystone.stack.state import RunLock
 from drystone.stack.supervise import (
@@ -24,7 +25,6 @@ from drystone.stack.supervise import (
     told_of_password,
     wait_until_ready,
 )
-from drystone.stack.up import Project
 
 SERVERS = {service.name: service for service in ALL}
 

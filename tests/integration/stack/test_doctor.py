@@ -22,10 +22,11 @@ import pytest
 from drystone.cli import doctor
 from drystone.core import settings as core_settings
 from drystone.core.settings import Settings
-from drystone.stack import dotenv, ports, processes, up
+from drystone.stack import commands, dotenv, ports, processes
 from drystone.stack.diagnosis import doctor as stack_doctor
 from drystone.stack.diagnosis import replies
 from drystone.stack.diagnosis.findings import Code, Finding
+from drystone.stack.project import open_project
 from drystone.stack.services import REDIS
 from drystone.stack.state import RunLock
 from drystone.stack.supervise import Servers, all_with_port
@@ -258,7 +259,7 @@ def test_a_lock_that_lives_is_left_alone_and_that_of_a_killed_up_is_told(stopped
         finding = stopped.finding(Code.STACK_STALE_PID)
         assert f"up.lock names pid {holder.pid}, but it no longer runs" in finding.message
         assert (stopped.data / "run" / "up.lock").read_text() == str(holder.pid)
-    assert not up.take_down(up.open_project(stopped.folder), talk=io.StringIO())
+    assert not commands.take_down(open_project(stopped.folder), talk=io.StringIO())
 
 
 def test_the_pid_file_of_a_killed_postgres(stopped: Stopped) -> None:

@@ -15,37 +15,37 @@ import psutil
 import pytest
 
 from drystone.core.errors import Conflict, Unavailable
-from drystone.stack import dotenv, up
+from drystone.stack import commands, dotenv
+from drystone.stack.project import Project, open_project
 from drystone.stack.serve import wait
 from drystone.stack.state import RunLock
+from drystone.stack.up import Plan
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> up.Project:
+def project(tmp_path: Path) -> Project:
     (tmp_path / "Procfile").write_text("web: exec sleep 60\n")
     environment = dotenv.make_environment(data_dir=tmp_path / "data", model_dir=tmp_path / "models")
     (tmp_path / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in environment.items()))
-    return up.open_project(tmp_path, shell={})
+    return open_project(tmp_path, shell={})
 
 
 @pytest.fixture
-def redis(project: up.Project) -> Iterator[subprocess.Popen[bytes]]:
+def redis(project: Project) -> Iterator[subprocess.Popen[bytes]]:
     process = start(project, "redis")
     yield process
     process.kill()
     process.communicate()
 
 
-def start(project: up.Project, name: str) -> subprocess.Popen[bytes]:
+def start(project: Project, name: str) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "drystone.cli.main", "serve", name]
     shell = {name: value for name, value in os.environ.items() if name not in project.environment}
     shell["DRYSTONE_ROOT"] = str(project.root)
     return subprocess.Popen(argv, cwd=project.root, env=shell, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def test_a_served_server_is_the_very_process_that_was_started(
-    project: up.Project, redis: subprocess.Popen[bytes]
-) -> None:
+def test_a_served_server_is_the_very_process_that_was_started(project: Project, redis: subprocess.Popen[bytes]) -> None:
     wait(project, "redis", pid=redis.pid)
 
     assert psutil.Process(redis.pid).name() == "valkey-server"
@@ -54,16 +54,16 @@ def test_a_served_server_is_the_very_process_that_was_started(
     # Not ours to end, nor to start beside it.
     told = rf"Another supervisor runs this project: redis \(pid {redis.pid}\)"
     with pytest.raises(Conflict, match=told):
-        up.take_down(project, talk=io.StringIO())
+        commands.take_down(project, talk=io.StringIO())
     with pytest.raises(Conflict, match=told):
-        up.run(up.Plan(project.root), out=io.StringIO(), talk=io.StringIO())
+        commands.run(Plan(project.root), out=io.StringIO(), talk=io.StringIO())
     assert redis.poll() is None
     redis.send_signal(signal.SIGTERM)
     assert redis.wait(10) == 0
-    assert not up.take_down(project, talk=io.StringIO())
+    assert not commands.take_down(project, talk=io.StringIO())
 
 
-def test_waiting_ends_when_the_process_is_gone(project: up.Project) -> None:
+def test_waiting_ends_when_the_process_is_gone(project: Project) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
 
@@ -71,14 +71,14 @@ def test_waiting_ends_when_the_process_is_gone(project: up.Project) -> None:
         wait(project, "redis", timeout_s=60, pid=ended.pid)
 
 
-def test_waiting_ends_when_the_time_is_over_and_names_the_log(project: up.Project) -> None:
+def test_waiting_ends_when_the_time_is_over_and_names_the_log(project: Project) -> None:
     with pytest.raises(Unavailable, match=r"web was not ready after 0 s: .*does not answer") as late:
         wait(project, "web", timeout_s=0.1)
 
     assert late.value.hint == "see its log, under systemd: journalctl -u drystone-web"
 
 
-def test_nothing_is_served_beside_an_up_on_the_same_data(project: up.Project) -> None:
+def test_nothing_is_served_beside_an_up_on_the_same_data(project: Project) -> None:
     lock = RunLock(project.run_dir)
     assert lock.acquire()
 
@@ -87,30 +87,30 @@ def test_nothing_is_served_beside_an_up_on_the_same_data(project: up.Project) ->
     lock.release()
 
 
-def test_a_taken_port_is_told(project: up.Project) -> None:
+def test_a_taken_port_is_told(project: Project) -> None:
     with socket.create_server(("127.0.0.1", project.settings.redis.parts.port)):
         assert f"which REDIS_URL needs, is taken by pid {os.getpid()} " in refused(project, "redis")
 
 
-def test_an_unknown_name_is_told(project: up.Project) -> None:
+def test_an_unknown_name_is_told(project: Project) -> None:
     assert "hint: there is: postgres, redis, objects, web\n" in refused(project, "nobody")
 
 
-def test_a_server_elsewhere_is_not_served(project: up.Project) -> None:
+def test_a_server_elsewhere_is_not_served(project: Project) -> None:
     text = (project.root / ".env").read_text()
     (project.root / ".env").write_text(text.replace("REDIS_PROVIDER='auto'", "REDIS_PROVIDER='external'"))
 
     assert "somebody else runs" in refused(project, "redis")
 
 
-def refused(project: up.Project, name: str) -> str:
+def refused(project: Project, name: str) -> str:
     process = start(project, name)
     _, said = process.communicate(timeout=30)
     assert process.returncode in (4, 5), said
     return said.decode()
 
 
-def test_a_process_of_the_procfile_becomes_its_command(project: up.Project) -> None:
+def test_a_process_of_the_procfile_becomes_its_command(project: Project) -> None:
     process = start(project, "web")
     try:
         until_named(process, "sleep")

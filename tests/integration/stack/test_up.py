@@ -27,9 +27,10 @@ import pytest
 import redis
 
 from drystone.core.errors import Conflict, Unavailable
-from drystone.stack import dotenv, up
+from drystone.stack import commands, dotenv
 from drystone.stack import state as states
 from drystone.stack.app import Hook
+from drystone.stack.up import STOPPED_EARLY, Plan
 
 WEB = """\
 import http.server, os, pathlib, sys
@@ -95,10 +96,10 @@ class Stack:
     _outputs: list[Path] = field(default_factory=list)
 
     @property
-    def plan(self) -> up.Plan:
+    def plan(self) -> Plan:
         migrate = Hook("migrate", (sys.executable, "-c", "print('migrated')"))
         early = Hook("model", (sys.executable, "-c", "print('prepared')"), early=True)
-        return up.Plan(root=self.root, hooks=(migrate, early), durable=False, reload=self.reload, healthy_timeout_s=60)
+        return Plan(root=self.root, hooks=(migrate, early), durable=False, reload=self.reload, healthy_timeout_s=60)
 
     @property
     def command(self) -> list[str]:
@@ -267,7 +268,7 @@ def test_a_second_up_says_so_and_changes_nothing(running: Stack) -> None:
     assert f"Already running: pid {before.pid}" in second.stderr
     assert before.url in second.stderr
     talk = io.StringIO()
-    assert up.run_detached(running.plan, talk=talk) == 0
+    assert commands.run_detached(running.plan, talk=talk) == 0
     assert "Already running" in talk.getvalue()
     assert running.state == before
 
@@ -295,7 +296,7 @@ def test_a_lost_env_is_not_written_anew_beside_a_running_stack(running: Stack) -
     aside = env_file.rename(running.root / "aside")
     try:
         with pytest.raises(Conflict, match="is gone, while process"):
-            up.run_detached(running.plan, talk=io.StringIO())
+            commands.run_detached(running.plan, talk=io.StringIO())
         assert not env_file.exists()
     finally:
         aside.rename(env_file)
@@ -442,7 +443,7 @@ def test_a_second_ctrl_c_in_a_row_leaves_nothing_either(stack: Stack) -> None:
 
 def test_detach_returns_when_all_is_healthy_and_down_ends_it(stack: Stack) -> None:
     talk = io.StringIO()
-    assert up.run_detached(stack.plan, talk=talk) == 0
+    assert commands.run_detached(stack.plan, talk=talk) == 0
     assert web_answers(stack)
     assert "Healthy after" in talk.getvalue()
 
@@ -498,11 +499,11 @@ def touch_now_and_then(path: Path) -> bool:
 
 def test_a_failed_migration_ends_a_detached_up_with_its_reason(stack: Stack) -> None:
     failing = Hook("migrate", (sys.executable, "-c", "raise SystemExit('relation is in the way')"))
-    plan = up.Plan(root=stack.root, hooks=(failing,), durable=False)
+    plan = Plan(root=stack.root, hooks=(failing,), durable=False)
     talk = io.StringIO()
 
     with pytest.raises(Unavailable, match="migrate ended with exit code 1"):
-        up.run_detached(plan, talk=talk)
+        commands.run_detached(plan, talk=talk)
 
     assert "relation is in the way" in talk.getvalue()
     assert stack.left() == []
@@ -523,7 +524,7 @@ def test_a_signal_while_starting_leaves_nothing(stack: Stack) -> None:
 
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(20) == up.STOPPED_EARLY
+    assert process.wait(20) == STOPPED_EARLY
     assert stack.left() == []
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from drystone.core.errors import Conflict
-from drystone.stack import dotenv, up
+from drystone.stack import commands, dotenv
+from drystone.stack.project import open_project
 from drystone.stack.state import RunLock
 
 
@@ -25,12 +26,12 @@ def test_a_lock_tells_who_holds_it_and_what_for(tmp_path: Path) -> None:
 
 def test_neither_down_nor_up_cuts_short_what_works_on_the_data(tmp_path: Path) -> None:
     dotenv.create(tmp_path / ".env")
-    project = up.open_project(tmp_path)
+    project = open_project(tmp_path)
     lock = RunLock(project.run_dir)
     assert lock.acquire("Restoring a snapshot")
 
     with pytest.raises(Conflict, match=f"Process {os.getpid()} works on the data of this stack: Restoring a snapshot"):
-        up.take_down(project, talk=io.StringIO())
+        commands.take_down(project, talk=io.StringIO())
     with pytest.raises(Conflict, match="Restoring a snapshot"):
-        up.wait_for_other(project, io.StringIO())
+        commands.wait_for_other(project, io.StringIO())
     lock.release()

@@ -25,11 +25,11 @@ from drystone.stack.diagnosis.findings import Code, Finding, Report
 from drystone.stack.diagnosis.replies import Reply
 from drystone.stack.ports import Holder
 from drystone.stack.processes import Process
+from drystone.stack.project import Project
 from drystone.stack.providers import Program
 from drystone.stack.services import ALL, LOOPBACK, Service, way_out
 from drystone.stack.state import RunLock, RunState
 from drystone.stack.supervise import MIN_FREE_BYTES, all_with_port
-from drystone.stack.up import Project
 
 # Servers write on while somebody reads this: room for a day's documents, and for files (inodes) to put them in.
 NEARLY_FULL_BYTES = 1_000_000_000

@@ -1,0 +1,62 @@
+"""A project's folder with its settings, and the `.env` that every command begins with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from drystone.core import settings as core_settings
+from drystone.core.errors import Conflict
+from drystone.core.settings import Settings
+from drystone.stack import dotenv
+from drystone.stack.state import RunLock
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's folder with its settings, as every stack command needs it."""
+
+    root: Path
+    environment: dict[str, str]
+    settings: Settings
+
+    @property
+    def data_dir(self) -> Path:
+        return self.settings.general.data_dir
+
+    @property
+    def run_dir(self) -> Path:
+        return self.data_dir / "run"
+
+    @property
+    def url(self) -> str:
+        api = self.settings.api
+        host = "127.0.0.1" if api.host in ("0.0.0.0", "::") else api.host  # noqa: S104  compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{api.port}"
+
+
+def open_project(root: Path, *, shell: Mapping[str, str] | None = None) -> Project:
+    """Read a project's settings from `.env` and the shell (default: ours). Raises SettingsError or Invalid."""
+    root = root.resolve()
+    environment = dotenv.read(root / ".env", os.environ if shell is None else shell)
+    return Project(root, environment, core_settings.absolute(core_settings.parse(environment), root))
+
+
+def write_environment(root: Path, talk: TextIO, *, ports: dotenv.PortChoice = "free") -> None:
+    """Write `.env`, or add what it lacks, and say so."""
+    path = root / ".env"
+    data_dir = Path(os.environ.get("DRYSTONE_DATA_DIR") or core_settings.DATA_DIR)
+    pid = RunLock(root / data_dir / "run").holder() if not path.exists() else None
+    if pid:
+        raise Conflict(
+            "stack.env_lost",
+            f"{path} is gone, while process {pid} runs the stack that was started with it.",
+            hint="put it back; or run ./drystone down first, and then up, which writes another",
+        )
+    if dotenv.create(path, ports=ports):
+        print("Wrote .env with new secrets.", file=talk)
+    elif added := dotenv.complete(path, os.environ, ports=ports):
+        print(f"Added to .env: {', '.join(added)}.", file=talk)
