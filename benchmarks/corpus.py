@@ -71,6 +71,10 @@ class Writer:
         """Documents of about 180 words, as abstracts have: one passage each."""
         return [self._document(number, paragraphs=1) for number in range(count)]
 
+    def articles(self, count: int) -> list[Document]:
+        """Documents of about five passages."""
+        return [self._document(number, paragraphs=5) for number in range(count)]
+
     def reports(self, count: int) -> list[Document]:
         """Documents of about 20 passages."""
         return [self._document(number, paragraphs=20) for number in range(count)]

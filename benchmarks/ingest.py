@@ -1,6 +1,6 @@
 """Ingestion as a share of bare embedding speed, upload included.
 
-    python -m benchmarks.ingest [--runs 3] [--abstracts 1500] [--reports 100]
+    python -m benchmarks.ingest [--runs 3] [--abstracts 1500] [--articles 300] [--reports 100]
 
 Each run writes new documents, embeds their passages with nothing around it, then sends the documents through the HTTP
 API and waits until all are ready. Both use as many processes as the stack has workers. Runs alternate, so that a slow
@@ -60,7 +60,7 @@ def measure(settings: Settings, kind: str, count: int, runs: int) -> dict[str, A
 
 def _write(settings: Settings, kind: str, count: int, *, seed: int) -> list[Document]:
     writer = Writer(settings.general.model_dir, seed)
-    return writer.abstracts(count) if kind == "abstracts" else writer.reports(count)
+    return {"abstracts": writer.abstracts, "articles": writer.articles, "reports": writer.reports}[kind](count)
 
 
 async def _ingest(settings: Settings, documents: list[Document], passages: int) -> float:
@@ -76,10 +76,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--abstracts", type=int, default=1500, help="documents of one passage")
+    parser.add_argument("--articles", type=int, default=300, help="documents of about five passages")
     parser.add_argument("--reports", type=int, default=100, help="documents of about twenty passages")
     stacks.add_arguments(parser)
     arguments = parser.parse_args()
-    counts = {"abstracts": arguments.abstracts, "reports": arguments.reports}
+    counts = {"abstracts": arguments.abstracts, "articles": arguments.articles, "reports": arguments.reports}
     with stacks.chosen(arguments) as settings:
         results = {kind: measure(settings, kind, count, arguments.runs) for kind, count in counts.items() if count}
     rows = [
