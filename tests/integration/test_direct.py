@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,38 +21,14 @@ from drystone.adapters.signing import presign
 from drystone.core.clock import utc_now
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import NotFound
-from drystone.core.settings import S3Settings, Settings, parse
+from drystone.core.settings import S3Settings
 from drystone.core.spool import Spool
 from drystone.documents import direct
 from drystone.documents.receiving import Received
 from drystone.resources import Resources
-from drystone.stack.dotenv import make_environment
-from drystone.stack.services import OBJECTS
-from drystone.stack.supervise import Servers
 
 Work = Callable[[], Awaitable[None]]
 BODY = b"The heron stands in shallow water.\r\n"
-
-
-@pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
-    """A MinIO of its own, started as `up` would."""
-    if not shutil.which("minio"):
-        pytest.skip("no minio on PATH; `go install github.com/minio/minio@latest` makes one")
-    folder = tmp_path_factory.mktemp("minio")
-    environment = make_environment(data_dir=folder, model_dir=folder, S3_BIN=shutil.which("minio") or "")
-    settings = parse(environment)
-    with Servers(settings, folder, durable=False, services=[OBJECTS]):
-        yield settings.s3
-
-
-@pytest.fixture(params=["seaweedfs", "minio"])
-def s3(request: pytest.FixtureRequest) -> S3Settings:
-    if request.param == "minio":
-        found: S3Settings = request.getfixturevalue("minio")
-        return found
-    settings: Settings = request.getfixturevalue("settings")
-    return settings.s3
 
 
 @pytest.fixture

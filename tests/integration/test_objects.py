@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,10 +18,7 @@ from tests.faults.network import Network
 
 from drystone.adapters.objects import Objects
 from drystone.core.errors import NotFound, Unavailable
-from drystone.core.settings import S3Settings, Settings, parse
-from drystone.stack.dotenv import make_environment
-from drystone.stack.services import OBJECTS
-from drystone.stack.supervise import Servers
+from drystone.core.settings import S3Settings, Settings
 
 MEGABYTE = 1024 * 1024
 
@@ -34,29 +30,6 @@ def sha256(body: bytes) -> bytes:
 def random_body(size: int) -> bytes:
     """Bytes that no other test has stored."""
     return os.urandom(size)
-
-
-@pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
-    """A MinIO of its own, started as `up` would."""
-    if not shutil.which("minio"):
-        pytest.skip("no minio on PATH; `go install github.com/minio/minio@latest` makes one")
-    folder = tmp_path_factory.mktemp("minio")
-    environment = make_environment(
-        data_dir=folder, model_dir=folder, S3_PROVIDER="path", S3_BIN=shutil.which("minio") or ""
-    )
-    settings = parse(environment)
-    with Servers(settings, folder, durable=False, services=[OBJECTS]):
-        yield settings.s3
-
-
-@pytest.fixture(params=["seaweedfs", "minio"])
-def s3(request: pytest.FixtureRequest) -> S3Settings:
-    if request.param == "minio":
-        found: S3Settings = request.getfixturevalue("minio")
-        return found
-    settings: Settings = request.getfixturevalue("settings")
-    return settings.s3
 
 
 @pytest.fixture(params=["folder", "seaweedfs", "minio"])

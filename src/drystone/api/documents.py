@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.access.service import Principal
 from drystone.api import idempotency, upload, waiting
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
 from drystone.api.dependencies import Caller, FeedOf, ResourcesOf, Session
@@ -26,6 +29,8 @@ from drystone.api.schemas import (
     Version,
     Versions,
 )
+from drystone.api.upload import Form
+from drystone.core.conditions import Condition
 from drystone.core.db import transaction
 from drystone.core.errors import Invalid
 from drystone.core.numbers import MAX_INTEGER
@@ -35,8 +40,10 @@ from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.deleting import Selection
 from drystone.documents.models import File
 from drystone.documents.models import State as DocumentState
-from drystone.documents.receiving import Received
+from drystone.documents.receiving import BeforeCommit, Received
 from drystone.documents.service import DocumentView
+from drystone.jobs.feed import Feed
+from drystone.resources import Resources
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
@@ -85,19 +92,59 @@ def _tell(response: Response, view: DocumentView, job_id: UUID | None) -> Receiv
     return ReceivedDocument.of(view, job_id)
 
 
-async def _wait(
-    response: Response, caller: Caller, resources: ResourcesOf, feed: FeedOf, prefer: waiting.Prefer, received: Received
-) -> ReceivedDocument:
-    """The answer at once or, where `Prefer: wait=N` says so, when the document has ended."""
-    answer = _tell(response, received.document, received.job_id)
-    if (wait_s := waiting.wanted_s(prefer)) is None:
+@dataclass(frozen=True)
+class Sending:
+    """Somebody who sends a file."""
+
+    caller: Principal
+    resources: Resources
+    condition: Condition
+    _request: Request
+    _response: Response
+    _feed: Feed
+    _key: str | None
+    _prefer: list[str] | None
+
+    @asynccontextmanager
+    async def received(self) -> AsyncIterator[tuple[Form, BeforeCommit]]:
+        """The form as received, and what remembers the answer in the transaction of what becomes of it."""
+        request, resources, max_bytes = self._request, self.resources, self.resources.settings.api.max_upload_bytes
+        async with (
+            upload.receive(request, max_bytes=max_bytes) as form,
+            idempotency.begin(request, resources, self.caller, self._key, upload.fingerprint(form)) as once,
+        ):
+
+            async def remember(session: AsyncSession, received: Received) -> None:
+                await once.remember(session, self._response, _tell(self._response, received.document, received.job_id))
+
+            yield form, remember
+
+    async def answer(self, received: Received) -> ReceivedDocument:
+        """The answer at once or, where `Prefer: wait=N` says so, when the document has ended."""
+        if (wait_s := waiting.wanted_s(self._prefer)) is None:
+            return _tell(self._response, received.document, received.job_id)
+        view = await waiting.until_ended(self._feed, self.resources.sessions, self.caller, received.document, wait_s)
+        answer = _tell(self._response, view, received.job_id)
+        self._response.headers["Preference-Applied"] = f"wait={wait_s}"
+        if received.job_id is not None and view.document.state != "pending":
+            self._response.status_code = 201
         return answer
-    view = await waiting.until_ended(feed, resources.sessions, caller, received.document, wait_s)
-    answer = _tell(response, view, received.job_id)
-    response.headers["Preference-Applied"] = f"wait={wait_s}"
-    if received.job_id is not None and view.document.state != "pending":
-        response.status_code = 201
-    return answer
+
+
+def get_sending(
+    request: Request,
+    response: Response,
+    caller: Caller,
+    resources: ResourcesOf,
+    feed: FeedOf,
+    condition: ConditionOf,
+    key: Key = None,
+    prefer: waiting.Prefer = None,
+) -> Sending:
+    return Sending(caller, resources, condition, request, response, feed, key, prefer)
+
+
+SendingOf = Annotated[Sending, Depends(get_sending)]
 
 
 @router.post(
@@ -107,33 +154,18 @@ async def _wait(
     openapi_extra=_upload("collection", "external_id", "title", "attributes", "batch"),
     responses=_RECEIVED | responses(400, 409, 412, 413, 415),
 )
-async def upload_(
-    request: Request,
-    response: Response,
-    caller: Caller,
-    resources: ResourcesOf,
-    feed: FeedOf,
-    condition: ConditionOf,
-    key: Key = None,
-    prefer: waiting.Prefer = None,
-) -> ReceivedDocument:
+async def upload_(sending: SendingOf) -> ReceivedDocument:
     """Keep a file and have it made searchable. 202: it is kept, and will end ready or failed with a reason.
 
     Under an external_id that is there already, other bytes become a new version. `If-None-Match: *` prevents that.
     """
-    async with (
-        upload.receive(request, max_bytes=resources.settings.api.max_upload_bytes) as form,
-        idempotency.begin(request, resources, caller, key, upload.fingerprint(form)) as once,
-    ):
-
-        async def remember(session: AsyncSession, received: Received) -> None:
-            await once.remember(session, response, _tell(response, received.document, received.job_id))
-
+    resources = sending.resources
+    async with sending.received() as (form, remember):
         received = await receiving.receive(
             resources.sessions,
             resources.objects,
             resources.nudger,
-            caller,
+            sending.caller,
             resources.space,
             form.upload,
             collection=form.collection or DEFAULT_COLLECTION,
@@ -141,10 +173,10 @@ async def upload_(
             title=form.title,
             attributes=form.attributes,
             batch_id=form.batch_id,
-            condition=condition,
+            condition=sending.condition,
             before_commit=remember,
         )
-    return await _wait(response, caller, resources, feed, prefer, received)
+    return await sending.answer(received)
 
 
 @router.put(
@@ -154,22 +186,10 @@ async def upload_(
     openapi_extra=_upload("title", "attributes", "batch"),
     responses=_RECEIVED | responses(400, 404, 409, 412, 413, 415),
 )
-async def put_content(
-    document_id: UUID,
-    request: Request,
-    response: Response,
-    caller: Caller,
-    resources: ResourcesOf,
-    feed: FeedOf,
-    condition: ConditionOf,
-    key: Key = None,
-    prefer: waiting.Prefer = None,
-) -> ReceivedDocument:
+async def put_content(document_id: UUID, sending: SendingOf) -> ReceivedDocument:
     """Give a document other bytes. The version before serves until the new one is ready, and goes on if that fails."""
-    async with (
-        upload.receive(request, max_bytes=resources.settings.api.max_upload_bytes) as form,
-        idempotency.begin(request, resources, caller, key, upload.fingerprint(form)) as once,
-    ):
+    resources = sending.resources
+    async with sending.received() as (form, remember):
         if form.collection or form.external_id:
             raise Invalid(
                 "request.fixed_field",
@@ -177,24 +197,20 @@ async def put_content(
                 hint="leave both out; PATCH changes the external_id",
                 pointer="/collection" if form.collection else "/external_id",
             )
-
-        async def remember(session: AsyncSession, received: Received) -> None:
-            await once.remember(session, response, _tell(response, received.document, received.job_id))
-
         received = await receiving.replace(
             resources.sessions,
             resources.objects,
             resources.nudger,
-            caller,
+            sending.caller,
             form.upload,
             document_id,
             title=form.title,
             attributes=form.attributes,
             batch_id=form.batch_id,
-            condition=condition,
+            condition=sending.condition,
             before_commit=remember,
         )
-    return await _wait(response, caller, resources, feed, prefer, received)
+    return await sending.answer(received)
 
 
 @router.post(

@@ -1,0 +1,36 @@
+"""The stores that the object store's contract must hold on, beside the folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from drystone.core.settings import S3Settings, Settings, parse
+from drystone.stack.dotenv import make_environment
+from drystone.stack.services import OBJECTS
+from drystone.stack.supervise import Servers
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
+    """A MinIO of its own, started as `up` would."""
+    if not shutil.which("minio"):
+        pytest.skip("no minio on PATH; `go install github.com/minio/minio@latest` makes one")
+    folder = tmp_path_factory.mktemp("minio")
+    environment = make_environment(
+        data_dir=folder, model_dir=folder, S3_PROVIDER="path", S3_BIN=shutil.which("minio") or ""
+    )
+    settings = parse(environment)
+    with Servers(settings, folder, durable=False, services=[OBJECTS]):
+        yield settings.s3
+
+
+@pytest.fixture(params=["seaweedfs", "minio"])
+def s3(request: pytest.FixtureRequest) -> S3Settings:
+    if request.param == "minio":
+        found: S3Settings = request.getfixturevalue("minio")
+        return found
+    settings: Settings = request.getfixturevalue("settings")
+    return settings.s3
