@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,9 +23,10 @@ async def find_collection(
 ) -> Collection | None:
     """The live collection of this name or id; share: keep it from being deleted until the transaction ends."""
     by_id = _as_uuid(name_or_id)
-    which = (Collection.name == name_or_id) if by_id is None else (Collection.id == by_id)
-    query = select(Collection).where(Collection.workspace_id == workspace_id, Collection.deleted_at.is_(None), which)
-    return (await session.scalars(query.with_for_update(read=True) if share else query)).one_or_none()
+    query = (_SHARED if share else _FOUND)["name" if by_id is None else "id"]
+    return (
+        await session.scalars(query, {"its_workspace_id": workspace_id, "wanted": by_id or name_or_id})
+    ).one_or_none()
 
 
 async def add_collection(
@@ -448,6 +449,17 @@ async def purge(session: AsyncSession, document_ids: Sequence[UUID]) -> None:
         .values(purged_at=func.now(), current_version_id=None, latest_version_id=None)
     )
 
+
+# A collection by its name or its id. Built once: to put a statement together takes longer than to run it.
+_FOUND = {
+    column.key: select(Collection).where(
+        Collection.workspace_id == bindparam("its_workspace_id"),
+        Collection.deleted_at.is_(None),
+        column == bindparam("wanted"),
+    )
+    for column in (Collection.name, Collection.id)
+}
+_SHARED = {name: query.with_for_update(read=True) for name, query in _FOUND.items()}
 
 _HIDDEN = text("""
 select id
