@@ -1,9 +1,16 @@
-"""Some servers do not get over a full disk by themselves: they say so for ever, and must be started anew."""
+"""Some servers do not get over a full disk by themselves: they say so for ever, and must be started anew.
+
+`up` hears what its servers say. A server that somebody else supervises gets a small process beside it, which passes on its
+log and ends it: who supervises starts it again.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,3 +58,32 @@ def has_room(folder: Path) -> bool:
         return False
     has_files = disk.f_files == 0 or disk.f_favail >= ROOM_FILES  # some file systems do not count files
     return disk.f_bavail * disk.f_frsize >= ROOM_BYTES and has_files
+
+
+def watch_myself(says: re.Pattern[str], folder: Path, environment: dict[str, str]) -> None:
+    """Have what this process says, and is about to become, listened to from now on. environment: to import this package."""
+    heard, said = os.pipe()
+    with os.fdopen(heard, "rb") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", __name__, str(os.getpid()), says.pattern, str(folder)], stdin=log, env=environment
+        )
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    os.close(said)
+
+
+def main(pid: int, says: str, folder: Path) -> None:
+    """Pass on what the process says until it ends, or must be ended."""
+    full_disk = FullDisk(re.compile(says), lambda: has_room(folder))
+    for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+        full_disk.listen(line.decode("utf-8", "replace"))
+        if full_disk.is_over() and os.getppid() == pid:
+            sys.stdout.buffer.write(b"drystone: it says that its disk is full, and there is room again: it is ended\n")
+            sys.stdout.buffer.flush()
+            os.kill(pid, signal.SIGKILL)  # not SIGTERM: some supervisors start again only what failed
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

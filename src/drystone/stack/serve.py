@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from drystone.core.errors import Conflict, NotFound
-from drystone.stack import app, probes, processes
+from drystone.stack import app, fulldisk, guardian, probes, processes
 from drystone.stack.project import Project
 from drystone.stack.services import ALL, Service
 from drystone.stack.state import RunLock
@@ -56,6 +56,8 @@ def _become_server(project: Project, service: Service) -> NoReturn:
     service.prepare(launch)
     argv = service.argv(launch)
     os.chdir(launch.folder)
+    if service.stays_full:
+        fulldisk.watch_myself(service.stays_full, launch.folder, guardian.import_path())
     marked = service.environment(launch) | _mark(project, service.name)
     os.execvpe(argv[0], argv, marked)  # noqa: S606  no shell is wanted
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -38,11 +39,11 @@ def redis(project: Project) -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
-def start(project: Project, name: str) -> subprocess.Popen[bytes]:
+def start(project: Project, name: str, *, said: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "drystone.cli.main", "serve", name]
     shell = {name: value for name, value in os.environ.items() if name not in project.environment}
     shell["DRYSTONE_ROOT"] = str(project.root)
-    return subprocess.Popen(argv, cwd=project.root, env=shell, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(argv, cwd=project.root, env=shell, stdout=said, stderr=subprocess.PIPE)
 
 
 def test_a_served_server_is_the_very_process_that_was_started(project: Project, redis: subprocess.Popen[bytes]) -> None:
@@ -61,6 +62,39 @@ def test_a_served_server_is_the_very_process_that_was_started(project: Project, 
     redis.send_signal(signal.SIGTERM)
     assert redis.wait(10) == 0
     assert not commands.take_down(project, talk=io.StringIO())
+
+
+def test_a_served_server_that_does_not_get_over_a_full_disk_is_ended(tmp_path: Path) -> None:
+    server = "echo begun; echo no space left on device; exec sleep 60"
+    become = f"""
+import os, re
+from pathlib import Path
+from drystone.stack import fulldisk, guardian
+
+fulldisk.watch_myself(re.compile("no space left"), Path({str(tmp_path)!r}), guardian.import_path())
+os.execv("/bin/sh", ["sh", "-c", {server!r}])
+"""
+
+    served = subprocess.run([sys.executable, "-c", become], capture_output=True, text=True, timeout=30, check=False)
+
+    assert served.returncode == -signal.SIGKILL
+    assert served.stdout.splitlines()[:2] == ["begun", "no space left on device"]
+    assert "there is room again" in served.stdout
+
+
+def test_what_a_served_store_says_is_passed_on_and_nobody_stays_behind(project: Project) -> None:
+    log = project.root / "said"
+    with log.open("wb") as said:
+        process = start(project, "objects", said=said)
+    wait(project, "objects", pid=process.pid)
+    watcher = psutil.Process(process.pid).children()
+    assert [each.name() for each in watcher] != []
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+
+    assert psutil.wait_procs(watcher, timeout=10)[1] == []
+    assert "volume" in log.read_text()
 
 
 def test_waiting_ends_when_the_process_is_gone(project: Project) -> None:
