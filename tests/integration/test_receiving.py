@@ -359,13 +359,15 @@ async def test_parallel_uploads_do_not_exceed_a_keys_quota_together(
     await _limit(client, key, documents_per_day=5)
     headers = {"Authorization": f"Bearer {key}"}
 
-    answers = await asyncio.gather(*(_send(client, collection, f"document {i}".encode(), **headers) for i in range(12)))
+    answers = await asyncio.gather(
+        *(_send(client, collection, f"document {i:02}".encode(), **headers) for i in range(12))
+    )
     used = (await client.get("/api/v1/usage", headers=headers)).json()
 
     assert sorted(a.status_code for a in answers) == [202] * 5 + [429] * 7
     refused = next(a for a in answers if a.status_code == 429)
     assert refused.json()["code"] == "quota.exceeded"
-    assert "5 of 5 documents and 50 bytes so far" in refused.json()["detail"]
+    assert "5 of 5 documents and 55 bytes so far" in refused.json()["detail"]
     assert 0 < int(refused.headers["retry-after"]) <= 86_400
     assert refused.headers["ratelimit-policy"] == '"documents";q=5;w=86400'
     assert refused.headers["ratelimit"].startswith('"documents";r=0;t=')
