@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,9 @@ _IN_MEMORY_BYTES = 16 * 1024 * 1024
 
 # PostgreSQL ends a transaction that does nothing for a while, and its locks with it; a removal takes some seconds of that.
 _SURE_S = IDLE_IN_TRANSACTION_S / 2
+
+# Blobs of which one statement asks whether they are wanted.
+_ASKED_AT_ONCE = 500
 
 # A removal that the store did not answer is carried out by then, or never.
 REMOVAL_DOUBT_S = 120
@@ -102,8 +105,8 @@ async def sweep(sessions: Sessions, objects: Objects, *, grace_s: int, sure_s: f
         await session.execute(_DELETE_UNUSED_FILES, {"grace_s": grace_s})
     removed = 0
     oldest = utc_now() - timedelta(seconds=grace_s)
-    async for sha256, _size, modified in objects.list():
-        if modified < oldest:
+    async for some in _older(objects, oldest):
+        for sha256 in await _unwanted(sessions, some):
             removed += await _remove_if_orphan(sessions, objects, sha256, oldest, sure_s)
     if removed:
         log.info("blobs.removed", count=removed)
@@ -116,12 +119,28 @@ async def is_wanted(sessions: Sessions, sha256: bytes) -> bool:
         return bool(await session.scalar(_IS_WANTED, {"sha256": sha256}))
 
 
+async def _older(objects: Objects, oldest: datetime) -> AsyncIterator[list[bytes]]:
+    """The hashes of the blobs that were last written before, some at a time."""
+    some: list[bytes] = []
+    async for sha256, _size, modified in objects.list():
+        if modified < oldest:
+            some.append(sha256)
+        if len(some) == _ASKED_AT_ONCE:
+            yield some
+            some = []
+    yield some
+
+
+async def _unwanted(sessions: Sessions, some: list[bytes]) -> Sequence[bytes]:
+    """Those of them that nothing refers to at this moment. Almost all are wanted: asked one by one they would take hours."""
+    async with transaction(sessions) as session:
+        return (await session.scalars(_UNWANTED, {"some": some})).all()
+
+
 async def _remove_if_orphan(
     sessions: Sessions, objects: Objects, sha256: bytes, oldest: datetime, sure_s: float
 ) -> bool:
     async with transaction(sessions) as session:
-        if await session.scalar(_IS_WANTED, {"sha256": sha256}):
-            return False
         await session.execute(_LOCK, {"sha256": sha256})
         if await session.scalar(_IS_WANTED, {"sha256": sha256}):
             return False
@@ -187,11 +206,15 @@ _FORGET_REMOVALS = text("""
 delete from blob_removals where asked_at < clock_timestamp() - make_interval(secs => :doubt_s)
 """)
 
-_IS_WANTED = text("""
-select exists (select 1 from files where sha256 = :sha256)
-    or exists (select 1 from versions where text_sha256 = :sha256)
-    or exists (select 1 from blob_intents where sha256 = :sha256 and until > now())
-""")
+_WANTED = """
+       exists (select 1 from files where files.sha256 = {sha256})
+    or exists (select 1 from versions where text_sha256 = {sha256})
+    or exists (select 1 from blob_intents where blob_intents.sha256 = {sha256} and until > now())
+"""
+_IS_WANTED = text("select " + _WANTED.format(sha256=":sha256"))
+_UNWANTED = text(
+    "select each from unnest(cast(:some as bytea[])) as each where not (" + _WANTED.format(sha256="each") + ")"
+)
 
 _DELETE_UNUSED_FILES = text("""
 delete from files
