@@ -65,7 +65,10 @@ def watch_myself(says: re.Pattern[str], folder: Path, environment: dict[str, str
     heard, said = os.pipe()
     with os.fdopen(heard, "rb") as log:
         subprocess.Popen(
-            [sys.executable, "-m", __name__, str(os.getpid()), says.pattern, str(folder)], stdin=log, env=environment
+            [sys.executable, "-m", __name__, str(os.getpid()), says.pattern, str(folder)],
+            stdin=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the server: what it says while it ends is passed on
         )
     for stream in (1, 2):
         os.dup2(said, stream)
