@@ -162,11 +162,14 @@ async def blobs_are_wanted(scene: _Scene) -> AsyncGenerator[Violation]:
 async def deleted_is_gone(scene: _Scene) -> AsyncGenerator[Violation]:
     """I6: deleted ids never appear in search, MCP or exports: nothing is left that could, once they are purged."""
     spaces = [row.id async for row in _rows(scene, "select id from embedding_spaces order by id")]
-    for table in ("chunks", "lexical", *(vector_table(space_id) for space_id in spaces)):
+    for table in ("chunks", *(vector_table(space_id) for space_id in spaces)):
         async for row in _rows(scene, _OF_DELETED.replace("rows_of_index", table)):
             yield Violation(
                 "I6", RESURRECTED, "document", str(row.id), f"is deleted, but has {row.rows} rows in {table}"
             )
+    async for row in _rows(scene, _WORDS_OF_NOTHING):
+        detail = f"has words of {row.chunks} passages that are gone, of {row.first} for one"
+        yield Violation("I6", RESURRECTED, "collection", str(row.id), detail)
 
 
 async def leases_are_kept(scene: _Scene) -> AsyncGenerator[Violation]:
@@ -255,21 +258,25 @@ order by v.id
 """
 
 _CHUNK_SETS = """
-select v.id, v.chunk_count, n.chunks, n.ordinals, n.words, n.vectors, coalesce(v.attempt <> j.attempt, false) as attempt_differs
+with indexed as materialized (
+    select chunk_id, count(*) as times from lexical_chunks group by chunk_id
+)
+select v.id, v.chunk_count, coalesce(n.chunks, 0) as chunks, coalesce(n.ordinals, 0) as ordinals, coalesce(n.words, 0) as words,
+       coalesce(n.vectors, 0) as vectors, coalesce(v.attempt <> j.attempt, false) as attempt_differs
 from documents d
 join collections k on k.id = d.collection_id and k.space_id = :space_id
 join versions v on v.id = d.current_version_id
 left join jobs j on j.subject_id = v.id and j.kind = 'documents.ingest' and j.state = 'done'
-cross join lateral (
-    select count(*) as chunks, count(distinct c.ordinal) as ordinals, max(c.ordinal) as last, count(l.chunk_id) as words,
-           count(e.chunk_id) filter (where e.embedding <#> e.embedding between -1.02 and -0.98) as vectors
+left join (
+    select c.version_id, count(*) as chunks, count(distinct c.ordinal) as ordinals, max(c.ordinal) as last,
+           cast(coalesce(sum(l.times), 0) as bigint) as words, count(e.chunk_id) filter (where e.embedding <#> e.embedding between -1.02 and -0.98) as vectors
     from chunks c
-    left join lexical l on l.chunk_id = c.id
+    left join indexed l on l.chunk_id = c.id
     left join vectors_of_space e on e.chunk_id = c.id
-    where c.version_id = v.id
-) n
+    group by c.version_id
+) n on n.version_id = v.id
 where d.deleted_at is null and k.deleted_at is null
-  and (v.state <> 'ready' or n.chunks <> v.chunk_count or n.ordinals <> v.chunk_count or n.last <> v.chunk_count - 1
+  and (v.state <> 'ready' or coalesce(n.chunks, 0) <> v.chunk_count or n.ordinals <> v.chunk_count or n.last <> v.chunk_count - 1
        or n.words <> v.chunk_count or n.vectors <> v.chunk_count or v.attempt is null or v.attempt <> j.attempt)
 order by v.id
 """
@@ -311,6 +318,14 @@ where d.deleted_at is not null
                         and (j.kind, j.subject_id) in (('documents.purge', d.id), ('documents.purge_collection', d.collection_id))))
 group by d.id
 order by d.id
+"""
+
+_WORDS_OF_NOTHING = """
+select l.collection_id as id, count(*) as chunks, min(l.chunk_id) as first
+from lexical_chunks l left join chunks c on c.id = l.chunk_id
+where c.id is null
+group by l.collection_id
+order by l.collection_id
 """
 
 _OLD_LEASES = """

@@ -16,13 +16,15 @@ from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.settings import Settings
 from drystone.documents.admission import Admission
 from drystone.index import spaces
+from drystone.index.lexical import Lexicon
 from drystone.index.spaces import Space
 from drystone.jobs.broker import Nudger
+from drystone.search.service import Searcher
 
 assert tables.metadata  # every table is known before the first statement
 
 # How far the graph is searched, and that it goes on until enough rows pass a filter (pgvector 0.8).
-_SEARCH_PARAMETERS = {"hnsw.ef_search": "100", "hnsw.iterative_scan": "relaxed_order"}
+_SEARCH_PARAMETERS = {"hnsw.ef_search": "200", "hnsw.iterative_scan": "relaxed_order"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Resources:
     embedder: Embedder
     nudger: Nudger
     space: Space
+    searcher: Searcher
     admission: Admission
     incoming: Incoming
 
@@ -57,6 +60,8 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
+    space = Space(spaces.model_of(settings.embedding), settings.embedding.dimension)
+    readers = make_sessions(engine.execution_options(isolation_level="REPEATABLE READ"))
     try:
         yield Resources(
             settings=settings,
@@ -65,7 +70,8 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
             objects=objects,
             embedder=embedder,
             nudger=nudger,
-            space=Space(spaces.model_of(settings.embedding), settings.embedding.dimension),
+            space=space,
+            searcher=Searcher(readers, embedder, space, Lexicon(cache_bytes=settings.search.cache_mb << 20)),
             admission=Admission(settings.receiving, settings.general.data_dir, sessions),
             incoming=Incoming(objects, settings.s3),
         )

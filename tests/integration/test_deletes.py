@@ -21,6 +21,9 @@ from drystone.resources import Resources
 
 PATH = "/api/v1/documents/delete"
 
+# Test ids must be the same in every process.
+SOME_ID = "00000000-0000-4000-8000-000000000000"
+
 
 async def _fill(client: httpx.AsyncClient, collection: str, years: range) -> list[str]:
     """A document for each year; their ids."""
@@ -58,11 +61,7 @@ async def test_a_dry_run_tells_what_the_real_one_then_does(
     assert sorted(left) == ["A heron of 1962.", "A heron of 1963."], "at once, before the purge"
     await work()
     assert await count(sessions, "select count(*) from chunks") == 2
-    assert (
-        await count(sessions, "select sum(chunk_count) from collection_stats")
-        + await count(sessions, "select sum(chunk_count) from statistic_changes")
-        == 2
-    ), "the statistics of what is left are left"
+    assert await count(sessions, "select count(*) from lexical_chunks") == 2, "the words of what is left are left"
 
 
 async def test_each_document_gets_a_note_an_audit_row_and_an_event_and_each_collection_one_job(
@@ -118,11 +117,11 @@ async def test_a_state_chooses_what_failed(client: httpx.AsyncClient, collection
     [
         ({}, "documents.no_selection"),
         ({"filter": {"type": "eq", "key": "a", "value": 1}}, "documents.no_selection"),
-        ({"ids": [str(uuid4())], "collection": "x"}, "documents.no_selection"),
-        ({"ids": [str(uuid4())], "state": "failed"}, "documents.ids_and_filter"),
+        ({"ids": [SOME_ID], "collection": "x"}, "documents.no_selection"),
+        ({"ids": [SOME_ID], "state": "failed"}, "documents.ids_and_filter"),
         ({"ids": []}, "request.invalid"),
         ({"ids": ["x"]}, "request.invalid"),
-        ({"ids": [str(uuid4())] * 10_001}, "request.invalid"),
+        ({"ids": [SOME_ID] * 10_001}, "request.invalid"),
         ({"collection": "x", "filter": {"type": "like", "key": "a", "value": 1}}, "request.invalid"),
         ({"collection": "x", "expect": -1}, "request.invalid"),
     ],
@@ -204,7 +203,7 @@ async def test_a_delete_while_a_document_is_worked_on_stays(
 
     assert done["count"] == len(ids)
     assert await search(client, collection, "heron") == []
-    for table in ("chunks", "lexical", "versions"):
+    for table in ("chunks", "lexical_chunks", "versions"):
         assert await count(sessions, f"select count(*) from {table}") == 0, table
     assert await count(sessions, "select count(*) from jobs where state <> 'done'") == 0
 

@@ -132,7 +132,7 @@ async def test_a_deleted_document_is_out_of_search_before_its_chunks_are_gone(
         assert [hit["document"]["id"] for hit in hits] == [kept.json()["document"]["id"]]
     assert (await client.get(gone.headers["location"])).status_code == 404
     assert await _count(sessions, "select count(*) from chunks") == 1
-    assert await _count(sessions, "select count(*) from lexical") == 1
+    assert await _count(sessions, "select count(*) from lexical_chunks") == 1
     assert await _count(sessions, "select count(*) from deletions") == 1
 
 
@@ -159,7 +159,7 @@ async def test_a_deleted_collection_is_gone_with_everything_in_it(
 
     assert deleted.status_code == 204
     assert after.status_code == 404
-    for table in ("chunks", "lexical", "versions", "term_stats", "collection_stats", "statistic_changes"):
+    for table in ("chunks", "versions", "lexical_chunks", "lexical_additions", "lexical_segments", "lexical_removals"):
         assert await _count(sessions, f"select count(*) from {table}") == 0, table
     again = await _send(client, collection)
     assert again.status_code == 202, "the name is free again"

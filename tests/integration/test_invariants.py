@@ -99,9 +99,12 @@ PLANTED = {
         {("I1", LOST)},
     ),
     "a chunk twice": (NEW_CHUNK.format(version=BIRD, ordinal=1, bird=BIRD), {("I2", DUPLICATED)}),
-    "a chunk too few": (f"delete from chunks where version_id = {BIRD}", {("I2", LOST)}),
+    "a chunk too few": (
+        f"delete from chunks where version_id = {BIRD}",
+        {("I2", LOST), ("I6", RESURRECTED)},  # its words are left
+    ),
     "a chunk without words": (
-        f"delete from lexical where chunk_id in (select id from chunks where version_id = {BIRD})",
+        f"insert into lexical_removals (collection_id, chunk_ids) select collection_id, array_agg(id) from chunks where version_id = {BIRD} group by 1",
         {("I2", LOST)},
     ),
     "a chunk without a vector": (
@@ -115,7 +118,12 @@ PLANTED = {
     "chunks of a late attempt": (f"update versions set attempt = 7 where id = {BIRD}", {("I2", DUPLICATED)}),
     "chunks of an old version": (NEW_CHUNK.format(version=FIRST, ordinal=0, bird=BIRD), {("I3", DUPLICATED)}),
     "a deleted document that can be found": (
-        f"update chunks set document_id = {GONE} where version_id = {BIRD}; update lexical set document_id = {GONE}; update vectors_1 set document_id = {GONE}",
+        f"update chunks set document_id = {GONE} where version_id = {BIRD}; update vectors_1 set document_id = {GONE}",
+        {("I6", RESURRECTED)},
+    ),
+    "words of a chunk that is gone": (
+        "insert into lexical_additions (collection_id, analyser, languages, chunk_ids, lengths, terms, counts, ordinals, frequencies)"
+        " select collection_id, 1, '{english}', '{999999}', '{1}', '{en:ghost}', '{1}', '{0}', '{1}' from chunks limit 1",
         {("I6", RESURRECTED)},
     ),
     "a lease of a worker that is gone": (

@@ -19,8 +19,6 @@ from drystone.documents.models import State as DocumentState
 from drystone.documents.models import Version as VersionRow
 from drystone.documents.service import DocumentView
 from drystone.documents.versions import VersionView
-from drystone.search.schemas import MAX_LIMIT, MAX_QUERY_CHARACTERS, Answer, Mode
-from drystone.search.schemas import Hit as FoundHit
 
 
 class NewCollection(BaseModel):
@@ -33,7 +31,10 @@ class NewCollection(BaseModel):
 
     name: Annotated[Text, Len(1, 128)] = Field(description="Letters, digits, dots, hyphens, underscores.")
     description: Annotated[Text, Len(0, 2000)] = ""
-    language: Annotated[Text, Len(1, 63)] = Field("english", description="A text-search configuration of PostgreSQL.")
+    language: Annotated[Text, Len(1, 63)] = Field(
+        "auto",
+        description="By whose rules words are cut, stemmed and left out: auto takes each document's own language.",
+    )
 
 
 class CollectionPatch(BaseModel):
@@ -308,115 +309,6 @@ class ReceivedDocument(BaseModel):
     @classmethod
     def of(cls, view: DocumentView, job_id: UUID | None) -> ReceivedDocument:
         return cls(document=Document.of(view), job_id=job_id, already_there=job_id is None)
-
-
-class SearchRequest(BaseModel):
-    """A question to one collection."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "query": "why do thin shells buckle",
-                    "collection": "papers",
-                    "limit": 5,
-                    "filter": {"type": "gte", "key": "year", "value": 1960},
-                }
-            ]
-        },
-    )
-
-    # Bounds of query and limit are only described here: the service refuses what is beyond with codes of its own.
-    query: Text = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_QUERY_CHARACTERS})
-    collection: Annotated[Text, Len(1, 128)] = "default"
-    mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
-    limit: int = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
-    filter: Filter | None = Field(None, description="Over the documents' attributes.")
-
-
-class Scores(BaseModel):
-    """What each side gave the passage; null where it did not find it."""
-
-    dense: float | None = Field(description="Cosine.")
-    lexical: float | None = Field(description="BM25.")
-
-
-class Ranks(BaseModel):
-    """Where each side ranked the passage, from 1; null where it did not find it."""
-
-    dense: int | None = Field(description="Among the nearest in meaning.")
-    lexical: int | None = Field(description="Among those that hold the words.")
-
-
-class HitDocument(BaseModel):
-    """The document a passage is from."""
-
-    id: UUID = Field(description="Of the document: `GET /api/v1/documents/{id}`.")
-    version: int = Field(description="Number of the version the passage is from: the one that serves.")
-    external_id: str | None = Field(description="Your own id for it.")
-    title: str | None = Field(description="As given, else as found in the file, else the file's name.")
-    name: str | None = Field(description="The file name of this version.")
-    attributes: dict[str, Any] = Field(description="As given; what filters ask about.")
-
-
-class Hit(BaseModel):
-    """A passage. The document's text, cut from start to end (code points), is the quote."""
-
-    rank: int = Field(description="From 1, best first.")
-    score: float = Field(
-        description="Higher is better. hybrid: both sides fused, to be compared within one answer only; dense: cosine; lexical: BM25."
-    )
-    document: HitDocument
-    quote: str = Field(description="The passage, as it stands in the document's text.")
-    start: int = Field(description="Where it begins in the text, in code points from 0.")
-    end: int = Field(description="Where it ends: the code point after its last one.")
-    page: int | None = Field(description="Page or slide that it begins on, from 1; null where the format has none.")
-    page_end: int | None = Field(description="Page or slide that its last character is on; null like page.")
-    title_path: list[str] = Field(description="The headings above it, outermost first.")
-    scores: Scores
-    ranks: Ranks
-
-    @classmethod
-    def of(cls, hit: FoundHit) -> Hit:
-        return cls(
-            rank=hit.rank,
-            score=hit.score,
-            document=HitDocument(
-                id=hit.document_id,
-                version=hit.version,
-                external_id=hit.external_id,
-                title=hit.title,
-                name=hit.name,
-                attributes=hit.attributes,
-            ),
-            quote=hit.quote,
-            start=hit.start,
-            end=hit.end,
-            page=hit.page,
-            page_end=hit.page_end,
-            title_path=hit.title_path,
-            scores=Scores(dense=hit.dense_score, lexical=hit.lexical_score),
-            ranks=Ranks(dense=hit.dense_rank, lexical=hit.lexical_rank),
-        )
-
-
-class SearchResponse(BaseModel):
-    """Passages, best first."""
-
-    hits: list[Hit]
-    exact: bool = Field(description="Every vector was compared; false: the graph was walked.")
-    truncated: bool = Field(description="Fewer hits than asked for, although more passages may match.")
-    took_ms: float
-
-    @classmethod
-    def of(cls, answer: Answer) -> SearchResponse:
-        return cls(
-            hits=[Hit.of(hit) for hit in answer.hits],
-            exact=answer.exact,
-            truncated=answer.truncated,
-            took_ms=answer.took_ms,
-        )
 
 
 class CheckResult(BaseModel):

@@ -303,6 +303,14 @@ class WorkerSettings(_Group):
     )
 
 
+class SearchSettings(_Group):
+    cache_mb: Annotated[int, Ge(1)] = Field(
+        64,
+        alias="SEARCH_CACHE_MB",
+        description="Megabytes of the keyword index that each web process may keep in memory.",
+    )
+
+
 class WebhookSettings(_Group):
     allow_private: bool = Field(
         False,
@@ -390,6 +398,7 @@ class Settings(BaseSettings):
     redis: RedisSettings
     s3: S3Settings
     worker: WorkerSettings
+    search: SearchSettings
     webhooks: WebhookSettings
     embedding: EmbeddingSettings
     parsing: ParsingSettings

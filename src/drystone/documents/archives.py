@@ -308,9 +308,7 @@ async def _publish(tools: Tools, claim: Claim, pending: Pending, paths: set[str]
             principal = owner(parent)
             await delete_members(session, tools.nudger, principal, parent, but=paths)
             if parent.current_version_id is not None:  # which may have been a file with passages
-                await index.remove_document(
-                    session, parent.id, config=pending.config, collection_id=pending.collection_id
-                )
+                await index.remove_documents(session, [parent.id])
                 await queries.remove_chunks(session, parent.id)
             await queries.set_version(
                 session, pending.version_id, state=READY, chunk_count=0, attempt=claim.attempt, ready_at=func.now()

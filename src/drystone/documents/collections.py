@@ -15,13 +15,15 @@ from drystone.access.service import Principal
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.documents import queries
 from drystone.documents.models import PURGE_COLLECTION, Collection
-from drystone.index import spaces
+from drystone.index import analysis, spaces
 from drystone.index.spaces import Space
 from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
 
 DEFAULT_COLLECTION = "default"
+# The language of a collection whose documents are each read in their own; UNDETECTED where a text does not tell.
+AUTO, UNDETECTED = "auto", "english"
 
 Check = Callable[[Collection], Awaitable[None]]
 
@@ -64,7 +66,7 @@ async def get_or_create(session: AsyncSession, principal: Principal, space: Spac
     if found is not None and principal.may_see(found.id):
         return found
     if found is None and principal.collection_ids is None:
-        await _add(session, principal, space, name, "", "english")
+        await _add(session, principal, space, name, "", AUTO)
     return await get(session, principal, name, share=True)
 
 
@@ -171,11 +173,11 @@ async def _add(
     session: AsyncSession, principal: Principal, space: Space, name: str, description: str, language: str
 ) -> UUID | None:
     _check_name(name)
-    if not await queries.known_language(session, language):
+    if language != AUTO and language not in analysis.LANGUAGES:
         raise Invalid(
             "collection.unknown_language",
-            f"There is no text-search configuration {language!r}.",
-            hint="one of " + ", ".join(await queries.languages(session)),
+            f"There are no rules for the words of {language!r}.",
+            hint="one of " + ", ".join((AUTO, *analysis.LANGUAGES)),
             pointer="/language",
         )
     collection_id = await queries.add_collection(
@@ -204,6 +206,13 @@ async def _lock(session: AsyncSession, principal: Principal, name_or_id: str, ch
 
 async def _tell(session: AsyncSession, principal: Principal, kind: str, collection_id: UUID) -> None:
     await events.emit(session, principal.workspace_id, kind, "collection", collection_id, collection_id=collection_id)
+
+
+def language_of(collection_language: str, detected: str | None) -> str:
+    """By whose rules a document's words are cut. detected: the text's own language as BCP 47, where it tells."""
+    if collection_language != AUTO:
+        return collection_language
+    return (analysis.language_of(detected) or "simple") if detected else UNDETECTED
 
 
 def _check_name(name: str) -> None:

@@ -106,12 +106,11 @@ async def delete_selection(
 
 async def purge_documents(session: AsyncSession, document_ids: Sequence[UUID]) -> None:
     """Remove the chunks and versions of deleted documents of one collection; harmless when done before."""
-    rows = await queries.lock_deleted(session, document_ids)
-    if not rows:
+    ids = await queries.lock_deleted(session, document_ids)
+    if not ids:
         return
-    ids = [row.id for row in rows]
     await _purge_late_members(session, ids)
-    await index.remove_documents(session, ids, config=rows[0].language, collection_id=rows[0].collection_id)
+    await index.remove_documents(session, ids)
     await queries.purge(session, ids)
 
 

@@ -14,7 +14,7 @@ from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.documents.progress import Progress
 from drystone.documents.turns import Turns
-from drystone.index import queries as index
+from drystone.index import vectors as kept_vectors
 
 # A document of more passages is large: it takes half a second at a time, and what was made of it is kept for a retry.
 LARGE = 128
@@ -64,7 +64,7 @@ async def embed(
         unkept += part
         if is_large and len(unkept) >= _KEEP:
             async with transaction(sessions) as session:
-                await index.keep_embeddings(session, space_id, unkept, np.stack([vectors[each] for each in unkept]))
+                await kept_vectors.keep(session, space_id, unkept, np.stack([vectors[each] for each in unkept]))
                 for each in wanted:
                     if each.progress is not None:
                         await each.progress.tell(session, sum(one in vectors for one in each.hashes))
@@ -95,9 +95,9 @@ async def _known(sessions: Sessions, space_id: int, wanted: Sequence[Wanted]) ->
     async with transaction(sessions) as session:
         if replaced:
             documents = [each.replaces for each in replaced if each.replaces is not None]
-            found |= await index.vectors_of_documents(session, space_id, documents, _hashes(replaced))
+            found |= await kept_vectors.of_documents(session, space_id, documents, _hashes(replaced))
         if large:
-            found |= await index.kept_embeddings(session, space_id, _hashes(large))
+            found |= await kept_vectors.kept(session, space_id, _hashes(large))
     return found
 
 

@@ -22,7 +22,7 @@ from drystone.adapters.parsing import ARCHIVE, Parsed, Parser
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Unavailable
-from drystone.documents import archives, blobs, chunking, embedding, queries
+from drystone.documents import archives, blobs, chunking, collections, embedding, queries
 from drystone.documents.chunking import Chunk
 from drystone.documents.embedding import Wanted
 from drystone.documents.models import FAILED, File, Version
@@ -30,6 +30,7 @@ from drystone.documents.progress import Progress
 from drystone.documents.publishing import Item, Prepared, publish
 from drystone.documents.queries import Pending
 from drystone.documents.turns import Turns
+from drystone.index.analysis import analyse
 from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
@@ -115,7 +116,7 @@ async def _prepare(tools: Tools, claim: Claim, pending: Pending) -> Item:
         parsed = await parse(tools, pending)
         text_sha256 = await _keep_text(tools, pending, parsed.text)
         crash_points.reach("after_parse")
-        prepared = await chunk(tools.embedder, parsed, pending.title)
+        prepared = await chunk(tools.embedder, parsed, pending.title, pending.language)
     return Item(claim, pending, parsed, text_sha256, prepared)
 
 
@@ -131,19 +132,22 @@ async def read(tools: Tools, sha256: bytes, *, size_bytes: int, media_type: str)
         return await tools.parser.parse(body, media_type)
 
 
-async def chunk(embedder: Embedder, parsed: Parsed, title: str | None) -> Prepared:
-    """Text -> passages; `parsed.text[c.start:c.end] == c.text` for each."""
+async def chunk(embedder: Embedder, parsed: Parsed, title: str | None, language: str) -> Prepared:
+    """Text -> passages; `parsed.text[c.start:c.end] == c.text` for each. language: the collection's."""
 
     def cut() -> Prepared:
         token_starts = embedder.token_starts(parsed.text)
         passages = chunking.chunk(parsed, token_starts, title=title or parsed.title)
         contents = [_below_titles(passage) for passage in passages]
+        rules = collections.language_of(language, parsed.language)
         bounds = np.searchsorted(token_starts, [(passage.start, passage.end) for passage in passages])
         return Prepared(
             passages=passages,
             contents=contents,
             hashes=[hashlib.sha256(content.encode()).digest() for content in contents],
             lengths=[int(end - start) for start, end in bounds],
+            language=rules,
+            words=[analyse(content, rules) for content in contents],
         )
 
     return cut() if len(parsed.text) < _LONG_TEXT else await asyncio.to_thread(cut)

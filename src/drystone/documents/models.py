@@ -31,7 +31,7 @@ SCRUB = "documents.scrub"
 
 
 class Collection(Base):
-    """Documents that are searched together: one language, one embedding space."""
+    """Documents that are searched together, in one embedding space."""
 
     __tablename__ = "collections"
     __table_args__ = (
@@ -48,7 +48,7 @@ class Collection(Base):
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     name: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text, server_default="")
-    # A text-search configuration of PostgreSQL: stemming and stop words.
+    # By whose rules words are cut: a key of index.analysis.LANGUAGES, or auto: each document's own.
     language: Mapped[str] = mapped_column(Text, server_default="english")
     space_id: Mapped[int] = mapped_column(ForeignKey("embedding_spaces.id"))
     created_at: Mapped[CreatedAt]
@@ -163,7 +163,7 @@ class Version(Base):
     text_length: Mapped[int | None]
     page_starts: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     title: Mapped[str | None] = mapped_column(Text)
-    # language: the text-search configuration its words were cut with; detected_language: of the text itself, as BCP 47.
+    # language: by whose rules its words were cut; detected_language: of the text itself, as BCP 47.
     language: Mapped[str | None] = mapped_column(Text)
     detected_language: Mapped[str | None] = mapped_column(Text)
     parser_version: Mapped[str | None] = mapped_column(Text)

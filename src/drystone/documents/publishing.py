@@ -19,6 +19,8 @@ from drystone.documents import archives, chunking, embedding, queries
 from drystone.documents.chunking import Chunk
 from drystone.documents.queries import Locked, NewChunk, Pending
 from drystone.index import queries as index
+from drystone.index import vectors
+from drystone.index.analysis import Analysed
 from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
@@ -32,13 +34,15 @@ class Prepared:
     """A version's passages with all that the index wants to know of them, in order.
 
     contents: what is embedded and searched: the passage below its titles. hashes: SHA-256 of contents.
-    lengths: tokens of the model.
+    lengths: tokens of the model. language: by whose rules the words of contents were cut into terms. words: those.
     """
 
     passages: list[Chunk]
     contents: list[str]
     hashes: list[bytes]
     lengths: list[int]
+    language: str
+    words: list[Analysed]
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,14 @@ class Item:
 
 
 async def publish(
-    sessions: Sessions, nudger: Nudger, items: Sequence[Item], vectors: Sequence[np.ndarray]
+    sessions: Sessions, nudger: Nudger, items: Sequence[Item], made: Sequence[np.ndarray]
 ) -> dict[UUID, Exception]:
     """Replace the chunks of each, make it ready and end its job; by job what stood in the way, of those that failed.
 
     LostLease: another attempt has taken over, and nothing was written. Where one fails, the others are done without it.
     """
     failures: dict[UUID, Exception] = {}
-    for round_ in _rounds(list(zip(items, vectors, strict=True))):
+    for round_ in _rounds(list(zip(items, made, strict=True))):
         try:
             failures |= await _publish_together(sessions, nudger, round_)
         except Exception as exc:  # noqa: BLE001  told to whoever ends the jobs
@@ -68,8 +72,8 @@ async def publish(
                 failures[round_[0][0].claim.job_id] = exc
                 continue
             log.warning("documents.published_one_by_one", documents=len(round_), error=repr(exc)[:300])
-            for item, made in round_:
-                failures |= await publish(sessions, nudger, [item], [made])
+            for item, of_item in round_:
+                failures |= await publish(sessions, nudger, [item], [of_item])
     return failures
 
 
@@ -120,9 +124,7 @@ async def _make_room(
     for item, _ in ready:
         pending = item.pending
         if documents[pending.document_id].current_version_id is not None:
-            await index.remove_document(
-                session, pending.document_id, config=pending.config, collection_id=pending.collection_id
-            )
+            await index.remove_documents(session, [pending.document_id])
             await queries.remove_chunks(session, pending.document_id)
             document = await queries.lock_document(session, pending.document_id)
             assert document is not None, "its row is locked"
@@ -142,7 +144,7 @@ async def _write(session: AsyncSession, ready: Sequence[tuple[Item, np.ndarray]]
         )
     for item, _ in ready:
         if len(item.prepared.passages) > embedding.LARGE:
-            await index.forget_embeddings(session, item.pending.space_id, item.prepared.hashes)
+            await vectors.forget(session, item.pending.space_id, item.prepared.hashes)
     await queries.set_ready(session, [_version(item) for item, _ in ready])
     await events.emit_all(session, [_happening(item) for item, _ in ready])
 
@@ -154,9 +156,9 @@ def _chunks(item: Item) -> Iterator[NewChunk]:
 
 
 def _indexed(chunk_id: int, item: Item, number: int, vector: np.ndarray) -> index.IndexedChunk:
-    pending = item.pending
+    pending, prepared = item.pending, item.prepared
     return index.IndexedChunk(
-        chunk_id, pending.collection_id, pending.document_id, pending.config, item.prepared.contents[number], vector
+        chunk_id, pending.collection_id, pending.document_id, prepared.language, prepared.words[number], vector
     )
 
 
@@ -169,7 +171,7 @@ def _version(item: Item) -> dict[str, object]:
         "text_length": len(parsed.text),
         "page_starts": list(parsed.page_starts),
         "title": parsed.title,
-        "language": item.pending.config,
+        "language": item.prepared.language,
         "detected_language": parsed.language,
         "parser_version": parsed.parser,
         "chunker_version": chunking.CHUNKER_VERSION,

@@ -72,17 +72,6 @@ async def count_by_state(session: AsyncSession, collection_ids: Sequence[UUID]) 
     return counts
 
 
-async def known_language(session: AsyncSession, name: str) -> bool:
-    """Whether PostgreSQL has a text-search configuration of this name."""
-    found = await session.scalar(text("select 1 from pg_ts_config where cfgname = :name"), {"name": name})
-    return found is not None
-
-
-async def languages(session: AsyncSession) -> list[str]:
-    """The text-search configurations there are."""
-    return list((await session.scalars(text("select cfgname from pg_ts_config order by cfgname"))).all())
-
-
 async def file_id(
     session: AsyncSession, workspace_id: UUID, *, sha256: bytes, size_bytes: int, media_type: str
 ) -> UUID:
@@ -166,7 +155,7 @@ class Pending:
     sha256: bytes
     size_bytes: int
     media_type: str
-    config: str
+    language: str
     space_id: int
 
 
@@ -428,15 +417,12 @@ async def hidden_documents(session: AsyncSession, collection_id: UUID, *, limit:
     return list(rows.all())
 
 
-async def lock_deleted(session: AsyncSession, document_ids: Sequence[UUID]) -> Sequence[Row[UUID, UUID, str]]:
-    """(id, collection_id, language) of those of these documents that are deleted, their rows locked."""
+async def lock_deleted(session: AsyncSession, document_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these documents that are deleted, their rows locked."""
     query = (
-        select(Document.id, Document.collection_id, Collection.language)
-        .join(Collection, Collection.id == Document.collection_id)
-        .where(Document.id.in_(document_ids), Document.deleted_at.is_not(None))
-        .order_by(Document.id)
+        select(Document.id).where(Document.id.in_(document_ids), Document.deleted_at.is_not(None)).order_by(Document.id)
     )
-    return (await session.execute(query.with_for_update(of=Document))).all()
+    return list((await session.scalars(query.with_for_update())).all())
 
 
 async def purge(session: AsyncSession, document_ids: Sequence[UUID]) -> None:
@@ -517,7 +503,7 @@ select size_bytes from files where id = :file_id
 _PENDING = text("""
 select versions.id as version_id, versions.number as version_number, versions.document_id, versions.batch_id,
        documents.collection_id, documents.workspace_id, documents.title, documents.attributes,
-       files.sha256, files.size_bytes, files.media_type, collections.language as config, collections.space_id
+       files.sha256, files.size_bytes, files.media_type, collections.language, collections.space_id
 from unnest(cast(:ids as uuid[])) as wanted (id)
 join versions on versions.id = wanted.id
 join documents on documents.id = versions.document_id

@@ -1,4 +1,4 @@
-"""Tables of the index. The vector table of each space is made by `index.spaces`, because its dimension is the space's."""
+"""Tables of the index: words in segments, vectors in spaces. The vector table of each space is made by `index.spaces`, because its dimension is the space's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, LargeBinary, SmallInteger, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
+from sqlalchemy import BigInteger, ForeignKey, Identity, Integer, LargeBinary, SmallInteger, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from drystone.core.orm import Base, CreatedAt
@@ -36,60 +36,63 @@ class KeptEmbedding(Base):
     created_at: Mapped[CreatedAt] = mapped_column(index=True)
 
 
-class LexicalRow(Base):
-    """The words of one chunk, for keyword search. length: words counted with repetitions."""
+class LexicalAddition(Base):
+    """The words of passages published together, until they are merged into a segment.
 
-    __tablename__ = "lexical"
-    __table_args__ = (
-        Index("ix_lexical_terms", "terms", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": 1024}),
-        Index("ix_lexical_document_id", "document_id"),
-    )
-
-    chunk_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("chunks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
-    )
-    collection_id: Mapped[UUID]
-    document_id: Mapped[UUID]
-    length: Mapped[int]
-    terms: Mapped[Any] = mapped_column(TSVECTOR)
-
-
-class TermStatistic(Base):
-    """In how many chunks of a collection a term stands. Current once the pending changes are added."""
-
-    __tablename__ = "term_stats"
-
-    collection_id: Mapped[UUID] = mapped_column(primary_key=True)
-    config: Mapped[str] = mapped_column(Text, primary_key=True)
-    term: Mapped[str] = mapped_column(Text, primary_key=True)
-    chunk_count: Mapped[int]
-
-
-class CollectionStatistic(Base):
-    """Chunks and words of a collection. Current once the pending changes are added."""
-
-    __tablename__ = "collection_stats"
-
-    collection_id: Mapped[UUID] = mapped_column(primary_key=True)
-    config: Mapped[str] = mapped_column(Text, primary_key=True)
-    chunk_count: Mapped[int] = mapped_column(BigInteger)
-    word_count: Mapped[int] = mapped_column(BigInteger)
-
-
-class StatisticChange(Base):
-    """What one publication added to, or one removal took from, the statistics.
-
-    One row a document instead of one update a term: writers never meet on the row of a common word.
-    The sweep folds these rows into the two tables above; a search adds those still pending.
+    terms: each once. counts: how many postings each term has; ordinals and frequencies: those postings, one term after the
+    other: which of chunk_ids holds the term, how often. lengths: words of each chunk, with repetitions.
     """
 
-    __tablename__ = "statistic_changes"
-    __table_args__ = (Index("ix_statistic_changes_collection_id", "collection_id"),)
+    __tablename__ = "lexical_additions"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    collection_id: Mapped[UUID]
-    config: Mapped[str] = mapped_column(Text)
-    chunk_count: Mapped[int]
-    word_count: Mapped[int] = mapped_column(BigInteger)
+    collection_id: Mapped[UUID] = mapped_column(index=True)
+    analyser: Mapped[int] = mapped_column(SmallInteger)
+    languages: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    chunk_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    lengths: Mapped[list[int]] = mapped_column(ARRAY(Integer))
     terms: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    term_chunk_counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    counts: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    ordinals: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    frequencies: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+
+
+class LexicalSegment(Base):
+    """Thousands of passages whose postings lie together. Never changed: merged into a larger one, or dropped.
+
+    chunk_ids: ascending; a posting names a chunk by its place here.
+    """
+
+    __tablename__ = "lexical_segments"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    collection_id: Mapped[UUID] = mapped_column(index=True)
+    analyser: Mapped[int] = mapped_column(SmallInteger)
+    languages: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    chunk_count: Mapped[int]
+    chunk_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    lengths: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    created_at: Mapped[CreatedAt]
+
+
+class LexicalPosting(Base):
+    """Where one term stands in a segment. ordinals: uint32, ascending; frequencies: uint16; both little-endian."""
+
+    __tablename__ = "lexical_postings"
+
+    segment_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("lexical_segments.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    term: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    ordinals: Mapped[bytes] = mapped_column(LargeBinary)
+    frequencies: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LexicalRemoval(Base):
+    """Passages taken out of the index, until the segments that hold them are merged without them."""
+
+    __tablename__ = "lexical_removals"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    collection_id: Mapped[UUID] = mapped_column(index=True)
+    chunk_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
@@ -15,84 +15,229 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.documents.filters import Comparison, Compound, condition
-from drystone.index.queries import HalfvecParam
 from drystone.index.spaces import vector_table
+from drystone.index.vectors import HalfvecParam
 
-# Candidates that BM25 scores. Where more chunks match, ts_rank picks them: overlap of the top ten with full BM25 .98.
-POOL = 1000
 # Up to here every vector is compared; above, the graph is walked on until enough rows pass the filter.
 EXACT_UP_TO = 10_000
 
-_NOT_HIDDEN = """document_id <> all (array(
-          select id from documents
-          where collection_id = :collection_id and deleted_at is not null and purged_at is null
-      ))"""
-_ELIGIBLE = """document_id in (
-          select id from documents
-          where collection_id = :collection_id and deleted_at is null and {filter}
-      )"""
 
+@dataclass(frozen=True)
+class Scope:
+    """What a search may find: passages of these collections, of documents that are not deleted and pass the filter.
 
-async def hybrid(
-    session: AsyncSession,
-    *,
-    collection_id: UUID,
-    config: str,
-    space_id: int,
-    query: str,
-    vector: np.ndarray | None,
-    use_lexical: bool,
-    exact: bool,
-    depth: int,
-    top: int,
-    filter_: Comparison | Compound | None = None,
-) -> Sequence[Row[Any]]:
-    """The best `top` chunks, best first. vector: float32 (dim,), length 1; None: keyword search alone.
-
-    depth: how many each side contributes before fusion.
+    hidden: deleted documents whose passages are still there. apart: a document that is not to be found, itself asked about.
     """
-    parameters: dict[str, Any] = {}
-    visible = _ELIGIBLE.format(filter=condition(filter_, parameters)) if filter_ else _NOT_HIDDEN
-    return (
-        await session.execute(
-            _statement(vector_table(space_id), visible),
-            {
-                **parameters,
-                "collection_id": collection_id,
-                "config": config,
-                "query": query,
-                "vector": None if vector is None else HalfVector(vector),
-                "use_lexical": use_lexical,
-                "use_dense": vector is not None,
-                "exact": exact,
-                "depth": depth,
-                "pool": POOL,
-                "top": top,
-            },
-        )
-    ).all()
+
+    collection_ids: Sequence[UUID]
+    filter: Comparison | Compound | None = None
+    hidden: Sequence[UUID] = ()
+    apart: UUID | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every passage there is may be found."""
+        return self.filter is None and not self.hidden and self.apart is None
+
+    def condition(self, parameters: dict[str, Any]) -> str:
+        """SQL over a row `document`; adds its values to `parameters`."""
+        clauses = ["document.deleted_at is null"]
+        if self.filter is not None:
+            clauses.append(condition(self.filter, parameters))
+        if self.apart is not None:
+            parameters["apart"] = self.apart
+            clauses.append("document.id <> cast(:apart as uuid)")
+        return " and ".join(clauses)
 
 
-async def count_searchable(
-    session: AsyncSession, collection_id: UUID, filter_: Comparison | Compound | None, *, up_to: int
-) -> int:
-    """Chunks that a search of this collection may find; counting stops somewhere above `up_to`."""
-    parameters: dict[str, Any] = {}
-    where = condition(filter_, parameters) if filter_ else "true"
+async def hidden(session: AsyncSession, collection_ids: Sequence[UUID]) -> list[UUID]:
+    """Deleted documents whose passages are not yet removed."""
+    return list((await session.scalars(_HIDDEN, {"collection_ids": list(collection_ids)})).all())
+
+
+async def count_searchable(session: AsyncSession, scope: Scope, *, up_to: int) -> int:
+    """Chunks that may be found; counting stops somewhere above `up_to`."""
+    parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids), "up_to": up_to}
+    where = scope.condition(parameters)
     statement = text(f"""
         select coalesce(sum(chunk_count), 0)
         from (
             select version.chunk_count
             from documents as document join versions as version on version.id = document.current_version_id
-            where document.collection_id = :collection_id and document.deleted_at is null and {where}
+            where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
             limit :up_to + 1
         ) as each
     """)
-    return int(await session.scalar(statement, {**parameters, "collection_id": collection_id, "up_to": up_to}) or 0)
+    return int(await session.scalar(statement, parameters) or 0)
+
+
+async def searchable(session: AsyncSession, scope: Scope) -> np.ndarray:
+    """All chunks that may be found: int64, ascending."""
+    parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids)}
+    where = scope.condition(parameters)
+    statement = text(f"""
+        select array(
+            select chunk.id
+            from documents as document join chunks as chunk on chunk.document_id = document.id
+            where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+        )
+    """)
+    return np.sort(np.array(await session.scalar(statement, parameters), np.int64))
+
+
+async def among_searchable(session: AsyncSession, scope: Scope, chunk_ids: np.ndarray) -> np.ndarray:
+    """Those of these chunks that may be found: int64, ascending."""
+    parameters: dict[str, Any] = {"chunk_ids": chunk_ids.tolist()}
+    where = scope.condition(parameters)
+    statement = text(f"""
+        select array(
+            select chunk.id
+            from chunks as chunk join documents as document on document.id = chunk.document_id
+            where chunk.id = any(cast(:chunk_ids as bigint[])) and {where}
+        )
+    """)
+    return np.sort(np.array(await session.scalar(statement, parameters), np.int64))
+
+
+async def nearest(
+    session: AsyncSession, scope: Scope, space_id: int, vector: np.ndarray, *, exact: bool, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(chunk ids, cosines) of the `depth` nearest, nearest first. vector: float32 (dim,), length 1.
+
+    exact: compare every vector in scope; else walk the graph on until enough of what it meets is in scope.
+    """
+    parameters: dict[str, Any] = {
+        "collection_ids": list(scope.collection_ids),
+        "vector": HalfVector(vector),
+        "depth": depth,
+    }
+    visible = "true"
+    if not scope.is_all:
+        where = scope.condition(parameters)
+        visible = (_BY_DOCUMENTS if exact else _BY_DOCUMENT).format(where=where)
+    rows = (await session.execute(_nearest(vector_table(space_id), visible, exact), parameters)).all()
+    return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
+
+
+async def cosines(session: AsyncSession, space_id: int, vector: np.ndarray, chunk_ids: np.ndarray) -> np.ndarray:
+    """float64 (n,): the cosine of each of these chunks with a vector; 0 where it has none."""
+    if not len(chunk_ids):
+        return np.empty(0)
+    rows = await session.execute(
+        _cosines(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist(), "vector": HalfVector(vector)}
+    )
+    found = {row.chunk_id: row.score for row in rows}
+    return np.array([found.get(chunk_id, 0.0) for chunk_id in chunk_ids.tolist()], np.float64)
+
+
+async def mean_vector(session: AsyncSession, space_id: int, document_id: UUID) -> np.ndarray | None:
+    """float32 (dim,), length 1: the direction of all of a document's passages; None where it has none."""
+    found = await session.scalar(
+        text(f"select cast(avg(embedding) as vector) from {vector_table(space_id)} where document_id = :document_id"),
+        {"document_id": document_id},
+    )
+    if found is None:
+        return None
+    mean = np.asarray(found, np.float32)
+    length = float(np.linalg.norm(mean))
+    return mean / length if length > 0 else None
+
+
+async def contents(session: AsyncSession, document_id: UUID) -> list[str]:
+    """What a document's passages are found by, in order: each below its titles."""
+    rows = await session.execute(
+        text("select title_path, text from chunks where document_id = :document_id order by ordinal"),
+        {"document_id": document_id},
+    )
+    return ["\n".join((*row.title_path, row.text)) for row in rows]
+
+
+async def documents_of(session: AsyncSession, chunk_ids: Sequence[int]) -> dict[int, UUID]:
+    """The document of each chunk."""
+    rows = await session.execute(
+        text("select id, document_id from chunks where id = any(cast(:chunk_ids as bigint[]))"),
+        {"chunk_ids": list(chunk_ids)},
+    )
+    return {row.id: row.document_id for row in rows}
+
+
+async def passages(session: AsyncSession, chunk_ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """What a hit shows of each of these chunks."""
+    rows = (await session.execute(_PASSAGES, {"chunk_ids": list(chunk_ids)})).all()
+    return {row.chunk_id: row for row in rows}
+
+
+async def neighbours(session: AsyncSession, chunk_ids: Sequence[int], distance: int) -> dict[int, list[Row[Any]]]:
+    """For each of these chunks those up to so many before and after it in its document, in order, itself left out."""
+    rows = await session.execute(_NEIGHBOURS, {"chunk_ids": list(chunk_ids), "distance": distance})
+    found: dict[int, list[Row[Any]]] = {chunk_id: [] for chunk_id in chunk_ids}
+    for row in rows:
+        found[row.chunk_id].append(row)
+    return found
+
+
+_BY_DOCUMENTS = """document_id in (
+    select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+)"""
+# Asked for each row that the walk meets: a set of all documents in scope would take longer to make than the walk takes.
+_BY_DOCUMENT = "(select {where} from documents as document where document.id = document_id)"
 
 
 @lru_cache(maxsize=256)
-def _statement(table: str, visible: str) -> TextClause:
-    sql = files("drystone.search").joinpath("hybrid.sql").read_text("utf-8")
-    sql = sql.replace(":vectors", table).replace(":visible", visible)
-    return text(sql).bindparams(bindparam("vector", type_=HalfvecParam()))
+def _nearest(table: str, visible: str, exact: bool) -> TextClause:
+    scanned = f"""
+        with scanned as materialized (
+            select chunk_id, embedding from {table}
+            where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+        )
+        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+        from scanned order by score desc, chunk_id limit :depth
+    """
+    walked = f"""
+        with near as materialized (
+            select chunk_id, embedding <#> cast(:vector as halfvec) as distance
+            from {table} where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+            order by embedding <#> cast(:vector as halfvec) limit :depth
+        )
+        select chunk_id, -distance as score from near order by distance, chunk_id
+    """
+    return text(scanned if exact else walked).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@lru_cache
+def _cosines(table: str) -> TextClause:
+    return text(f"""
+        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+        from {table} where chunk_id = any(cast(:chunk_ids as bigint[]))
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+_HIDDEN = text("""
+select id from documents
+where collection_id = any(cast(:collection_ids as uuid[])) and deleted_at is not null and purged_at is null
+""")
+_PASSAGES = text("""
+select chunk.id as chunk_id, chunk.text, chunk.start_offset, chunk.end_offset, chunk.title_path, chunk.ordinal,
+       chunk.page,
+       -- The last character's page: so many start at or before it.
+       case when chunk.page is not null
+           then greatest(chunk.page, width_bucket(cast(chunk.end_offset - 1 as bigint), version.page_starts))
+       end as page_end,
+       document.id as document_id, document.external_id, document.attributes, version.name,
+       coalesce(document.title, version.title, version.name) as title,
+       version.id as version_id, version.number as version_number, version.detected_language, version.language,
+       collection.name as collection
+from chunks as chunk
+join documents as document on document.id = chunk.document_id
+join versions as version on version.id = chunk.version_id
+join collections as collection on collection.id = document.collection_id
+where chunk.id = any(cast(:chunk_ids as bigint[])) and document.deleted_at is null
+""")
+_NEIGHBOURS = text("""
+select chunk.id as chunk_id, near.text, near.start_offset, near.end_offset, near.ordinal - chunk.ordinal as distance
+from chunks as chunk
+join chunks as near on near.version_id = chunk.version_id
+    and near.ordinal between chunk.ordinal - :distance and chunk.ordinal + :distance and near.id <> chunk.id
+where chunk.id = any(cast(:chunk_ids as bigint[]))
+order by chunk.id, near.ordinal
+""")

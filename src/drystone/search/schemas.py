@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,17 +12,48 @@ from drystone.documents.filters import Filter
 Mode = Literal["hybrid", "dense", "lexical"]
 MAX_LIMIT = 100
 MAX_QUERY_CHARACTERS = 4_000
+MAX_QUERIES = 8
+MAX_COLLECTIONS = 32
+MAX_NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
 class Question:
-    """One search. filter: over the documents' attributes."""
+    """One search.
 
-    query: str
-    collection: str
+    queries: one question in one or several wordings. like: a document, whose likes are looked for; then no queries.
+    filter: over the documents' attributes. max_per_document: so many passages of one document at most; None: any.
+    neighbours: how many passages before and after each hit come with it.
+    """
+
+    queries: Sequence[str]
+    collections: Sequence[str]
+    like: UUID | None = None
     mode: Mode = "hybrid"
     limit: int = 10
     filter: Filter | None = None
+    max_per_document: int | None = None
+    neighbours: int = 0
+    highlight: bool = False
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A passage near a hit. distance: in passages, negative before it."""
+
+    distance: int
+    quote: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one word of the question adds to a passage's BM25 score."""
+
+    word: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -29,8 +61,10 @@ class Hit:
     """A passage. `text_of_document[start:end] == quote`, in code points.
 
     page, page_end: the pages of its first and last characters, from 1; None where there are no pages.
-    score: hybrid: the fused sum, comparable within one answer only; dense: cosine; lexical: BM25.
-    The two sides' scores and ranks are None where that side did not find the passage.
+    score: hybrid: the mean of both sides' shares of their best; dense: cosine; lexical: BM25.
+    dense_score, lexical_score: None where that side was not asked, or the passage holds no word of the question.
+    dense_rank, lexical_rank: None where that side did not have it among its best.
+    highlights: where words of the question stand, as start and end in the document's text.
     """
 
     rank: int
@@ -38,6 +72,7 @@ class Hit:
     document_id: UUID
     version_id: UUID
     version: int
+    collection: str
     external_id: str | None
     title: str | None
     name: str | None
@@ -53,6 +88,39 @@ class Hit:
     dense_rank: int | None
     lexical_score: float | None
     lexical_rank: int | None
+    highlights: list[tuple[int, int]] = field(default_factory=list)
+    neighbours: list[Neighbour] = field(default_factory=list)
+    contributions: list[Contribution] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ExplainedWord:
+    """A word of a question as keyword search sees it. passages: that hold it, in all collections searched."""
+
+    word: str
+    terms: list[str]
+    passages: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How an answer came about.
+
+    passages: in the collections searched. searchable: those that the filter leaves, counted up to where it matters.
+    vectors: whether all in scope were compared (`scan`) or the graph was walked (`graph`). best: of each side, that shares
+    are parts of, one a query. stages: milliseconds of each.
+    """
+
+    languages: list[str]
+    words: list[list[ExplainedWord]]
+    passages: int
+    searchable: int
+    vectors: Literal["scan", "graph", "none"]
+    best_dense: list[float]
+    best_lexical: list[float]
+    candidates: int
+    stages: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -67,3 +135,4 @@ class Answer:
     exact: bool
     truncated: bool
     took_ms: float
+    explanation: Explanation | None = None

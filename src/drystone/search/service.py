@@ -1,11 +1,15 @@
-"""Search: embed the question before any SQL, then one statement."""
+"""Search: embed the question before any SQL, ask both sides in one snapshot of the database, fuse, and show."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,98 +18,407 @@ from drystone.adapters.embedding import Embedder
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
 from drystone.documents import collections
+from drystone.documents import service as documents
 from drystone.documents.models import Collection
-from drystone.index import spaces
+from drystone.index import analysis, spaces
+from drystone.index.analysis import Token
+from drystone.index.lexical import Lexicon, Scored, Snapshot
 from drystone.index.spaces import Space
-from drystone.search import queries
-from drystone.search.schemas import MAX_LIMIT, MAX_QUERY_CHARACTERS, Answer, Hit, Question
+from drystone.search import fusion, queries
+from drystone.search.fusion import Side
+from drystone.search.queries import Scope
+from drystone.search.schemas import (
+    MAX_COLLECTIONS,
+    MAX_LIMIT,
+    MAX_NEIGHBOURS,
+    MAX_QUERIES,
+    MAX_QUERY_CHARACTERS,
+    Answer,
+    Contribution,
+    ExplainedWord,
+    Explanation,
+    Hit,
+    Neighbour,
+    Question,
+)
 
 # How many passages each side contributes before fusion. Fewer lose quality, more only cost time.
 DEPTH = 100
+# How many words of a document its likes are looked for by: those that tell it best from others.
+WORDS_OF_A_DOCUMENT, WORDS_WEIGHED = 25, 100
 
 
-async def search(
-    sessions: Sessions, embedder: Embedder, space: Space, principal: Principal, question: Question
-) -> Answer:
+@dataclass(frozen=True)
+class Searcher:
+    """What a search works with; made once a process. sessions: of repeatable read, so that all it reads fits together."""
+
+    sessions: Sessions
+    embedder: Embedder
+    space: Space
+    lexicon: Lexicon
+
+
+async def search(searcher: Searcher, principal: Principal, question: Question) -> Answer:
     """The passages that answer the question best.
 
-    Raises NotFound for an unknown collection, Invalid for an empty or overlong query, Conflict when the collection
-    was embedded with another model than the one that runs.
+    Raises NotFound for an unknown collection or document, Invalid for a question that cannot be asked, Conflict when a
+    collection was embedded with another model than the one that runs.
     """
-    started = time.perf_counter()
     _check(question)
-    vector = None if question.mode == "lexical" else (await embedder.embed([question.query]))[0]
-    async with transaction(sessions) as session:
-        collection = await collections.get(session, principal, question.collection)
-        await _check_space(session, collection, space)
-        searchable = await queries.count_searchable(session, collection.id, question.filter, up_to=queries.EXACT_UP_TO)
-        exact = searchable <= queries.EXACT_UP_TO
-        rows = await queries.hybrid(
-            session,
-            collection_id=collection.id,
-            config=collection.language,
-            space_id=collection.space_id,
-            query=question.query,
-            vector=vector,
-            use_lexical=question.mode != "dense",
-            exact=exact,
-            depth=max(DEPTH, question.limit),
-            top=question.limit,
-            filter_=question.filter,
+    clock = _Stopwatch()
+    with clock.stage("embed"):
+        vectors = await _embed(searcher, question)
+    async with transaction(searcher.sessions) as session:
+        with clock.stage("scope"):
+            found = await _collections(session, principal, question, searcher.space)
+            scope = Scope(
+                [each.id for each in found],
+                question.filter,
+                await queries.hidden(session, [each.id for each in found]),
+                question.like,
+            )
+        search_ = _Search(searcher, session, question, scope, found[0].space_id, clock)
+        if question.like is not None:
+            await documents.get_document(session, principal, question.like)
+            vectors = await search_.vectors_of_document(question.like)
+        answer = await search_.run(vectors)
+    if answer.explanation is not None:
+        answer.explanation.stages.update(clock.stages, total=clock.total_ms)
+    return replace(answer, took_ms=clock.total_ms)
+
+
+@dataclass
+class _Asked:
+    """One wording of a question: what each side was asked and found. ids: best first."""
+
+    vector: np.ndarray | None
+    scored: Scored | None = None
+    lexical_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    dense_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    lexical: Side | None = None
+    dense: Side | None = None
+
+
+@dataclass
+class _Search:
+    """One search on its way through the stages."""
+
+    searcher: Searcher
+    session: AsyncSession
+    question: Question
+    scope: Scope
+    space_id: int
+    clock: _Stopwatch
+
+    async def vectors_of_document(self, document_id: UUID) -> list[np.ndarray | None]:
+        vector = None
+        if self.question.mode != "lexical":
+            vector = await queries.mean_vector(self.session, self.space_id, document_id)
+        return [vector]
+
+    async def run(self, vectors: Sequence[np.ndarray | None]) -> Answer:
+        question, clock = self.question, self.clock
+        with clock.stage("words"):
+            snapshot = await self.searcher.lexicon.open(self.session, self.scope.collection_ids)
+            searchable = await self._count(snapshot)
+            exact = searchable <= queries.EXACT_UP_TO
+            asked = [_Asked(vector) for vector in vectors]
+            if question.mode != "dense":
+                only = None
+                if exact and not self.scope.is_all:
+                    only = await queries.searchable(self.session, self.scope)
+                for each, tokens in zip(asked, await self._tokens(snapshot), strict=True):
+                    each.scored = await snapshot.score(self.session, tokens)
+                    each.lexical_ids = await self._best_by_words(each.scored, only)
+        with clock.stage("vectors"):
+            for each in asked:
+                if each.vector is not None:
+                    each.dense_ids, _ = await queries.nearest(
+                        self.session, self.scope, self.space_id, each.vector, exact=exact, depth=self._depth
+                    )
+        with clock.stage("fuse"):
+            candidates = np.unique(
+                np.concatenate([ids for each in asked for ids in (each.lexical_ids, each.dense_ids)])
+            )
+            for each in asked:
+                await self._weigh(each, candidates)
+            sides = [side for each in asked for side in (each.lexical, each.dense) if side is not None]
+            scores = fusion.fuse(sides) if sides else np.zeros(len(candidates))
+            order = fusion.best_first(scores, candidates)
+        with clock.stage("show"):
+            places = await self._chosen(candidates, order)
+            hits = await self._hits(asked, candidates, scores, places, snapshot)
+        explanation = (
+            self._explanation(asked, snapshot, searchable, len(candidates), exact) if question.explain else None
         )
-    return Answer(
-        hits=_hits(rows),
-        exact=exact,
-        truncated=question.mode != "lexical" and len(rows) < min(question.limit, searchable),
-        took_ms=round((time.perf_counter() - started) * 1000, 2),
-    )
+        truncated = question.mode != "lexical" and len(hits) < min(question.limit, searchable)
+
+        return Answer(hits, exact, truncated, clock.total_ms, explanation)
+
+    @property
+    def _depth(self) -> int:
+        """Deeper where passages may be left out of the answer once they are found."""
+        return max(DEPTH, self.question.limit) * (1 if self.question.max_per_document is None else 4)
+
+    async def _count(self, snapshot: Snapshot) -> int:
+        if self.scope.filter is None:
+            return snapshot.chunk_count
+        return await queries.count_searchable(self.session, self.scope, up_to=queries.EXACT_UP_TO)
+
+    async def _tokens(self, snapshot: Snapshot) -> list[list[Token]]:
+        if self.question.like is None:
+            return [analysis.tokens(query, snapshot.languages) for query in self.question.queries]
+        content = "\n".join(await queries.contents(self.session, self.question.like))
+        said = sorted(analysis.tokens(content, snapshot.languages), key=lambda token: -token.frequency)[:WORDS_WEIGHED]
+        weighed = (await snapshot.score(self.session, said)).weights
+        telling = sorted(weighed, key=lambda weight: -weight.weight)[:WORDS_OF_A_DOCUMENT]
+        return [[weight.token for weight in telling]]
+
+    async def _best_by_words(self, scored: Scored, only: np.ndarray | None) -> np.ndarray:
+        """The best passages in scope. only: all of those, where they are few; else the best are asked about in turn."""
+        if self.scope.is_all or only is not None:
+            return scored.top(self._depth, only=only)[0]
+        kept: list[np.ndarray] = []
+        skip, count = 0, 2 * self._depth
+        while sum(map(len, kept)) < self._depth:
+            ids, _ = scored.top(count, skip=skip)
+            if not len(ids):
+                break
+            there = await queries.among_searchable(self.session, self.scope, ids)
+            kept.append(ids[np.isin(ids, there)])
+            skip, count = skip + count, count * 2
+        return np.concatenate(kept)[: self._depth] if kept else np.empty(0, np.int64)
+
+    async def _weigh(self, asked: _Asked, candidates: np.ndarray) -> None:
+        """The true scores of all candidates, whichever side found them."""
+        if asked.scored is not None:
+            asked.lexical = Side(asked.scored.of(candidates), fusion.ranks_in(candidates, asked.lexical_ids))
+        if asked.vector is not None:
+            cosines = await queries.cosines(self.session, self.space_id, asked.vector, candidates)
+            asked.dense = Side(cosines, fusion.ranks_in(candidates, asked.dense_ids))
+
+    async def _chosen(self, candidates: np.ndarray, order: np.ndarray) -> list[int]:
+        """The places of the hits among the candidates, best first."""
+        most = self.question.max_per_document
+        if most is None:
+            return [int(place) for place in order[: self.question.limit]]
+        documents_of = await queries.documents_of(self.session, candidates.tolist())
+        chosen: list[int] = []
+        taken: dict[UUID, int] = {}
+        for place in order.tolist():
+            document_id = documents_of[int(candidates[place])]
+            if taken.get(document_id, 0) < most:
+                taken[document_id] = taken.get(document_id, 0) + 1
+                chosen.append(place)
+            if len(chosen) == self.question.limit:
+                break
+        return chosen
+
+    async def _hits(
+        self,
+        asked: Sequence[_Asked],
+        candidates: np.ndarray,
+        scores: np.ndarray,
+        places: Sequence[int],
+        snapshot: Snapshot,
+    ) -> list[Hit]:
+        ids = [int(candidates[place]) for place in places]
+        rows = await queries.passages(self.session, ids)
+        near = await queries.neighbours(self.session, ids, self.question.neighbours) if self.question.neighbours else {}
+        terms = self._terms(asked) if self.question.highlight else set()
+        hits: list[Hit] = []
+        for place, chunk_id in zip(places, ids, strict=True):
+            row = rows.get(chunk_id)
+            if row is None:
+                continue
+            hits.append(
+                _hit(
+                    row,
+                    rank=len(hits) + 1,
+                    score=float(scores[place]),
+                    dense=_best_of([each.dense for each in asked], place),
+                    lexical=_best_of([each.lexical for each in asked], place),
+                    highlights=[
+                        (row.start_offset + start, row.start_offset + end)
+                        for start, end in (analysis.spans(row.text, terms, snapshot.languages) if terms else ())
+                    ],
+                    neighbours=[_neighbour(each) for each in near.get(chunk_id, [])],
+                    contributions=_contributions(asked, chunk_id) if self.question.explain else [],
+                )
+            )
+        return hits
+
+    def _terms(self, asked: Sequence[_Asked]) -> set[str]:
+        scored = [each.scored for each in asked if each.scored is not None]
+        return {term for each in scored for weight in each.weights for term in weight.token.terms}
+
+    def _explanation(
+        self, asked: Sequence[_Asked], snapshot: Snapshot, searchable: int, candidates: int, exact: bool
+    ) -> Explanation:
+        return Explanation(
+            languages=list(snapshot.languages),
+            words=[_explained(each.scored) for each in asked],
+            passages=snapshot.chunk_count,
+            searchable=searchable,
+            vectors="none" if self.question.mode == "lexical" else "scan" if exact else "graph",
+            best_dense=[each.dense.best for each in asked if each.dense is not None],
+            best_lexical=[each.lexical.best for each in asked if each.lexical is not None],
+            candidates=candidates,
+            stages=dict(self.clock.stages),
+        )
+
+
+class _Stopwatch:
+    """Milliseconds of each stage."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.stages[name] = round((time.perf_counter() - began) * 1000, 2)
+
+    @property
+    def total_ms(self) -> float:
+        return round((time.perf_counter() - self._began) * 1000, 2)
+
+
+async def _embed(searcher: Searcher, question: Question) -> list[np.ndarray | None]:
+    if question.mode == "lexical" or question.like is not None:
+        return [None] * max(len(question.queries), 1)
+    return list(await searcher.embedder.embed(list(question.queries)))
+
+
+async def _collections(
+    session: AsyncSession, principal: Principal, question: Question, space: Space
+) -> list[Collection]:
+    names = list(dict.fromkeys(question.collections))
+    found = [await collections.get(session, principal, name) for name in names]
+    space_id = await spaces.find(session, space.model, space.dimension)
+    for collection in found:
+        if collection.space_id != space_id:
+            raise Conflict(
+                "search.other_model",
+                f"The collection {collection.name!r} was embedded with another model than {space.model}.",
+                hint="set the EMBEDDING_ variables back, or upload into a new collection",
+            )
+    return found
 
 
 def _check(question: Question) -> None:
-    if not question.query.strip():
+    if question.like is None:
+        _check_queries(question.queries)
+    elif question.queries:
+        raise Invalid(
+            "search.query_and_like",
+            "A search is for a query or for what is like a document, not for both.",
+            pointer="/like",
+        )
+    if not 1 <= len(question.collections) <= MAX_COLLECTIONS:
+        raise Invalid("search.collections", f"Name 1 to {MAX_COLLECTIONS} collections.", pointer="/collections")
+    _check_number("limit", question.limit, 1, MAX_LIMIT)
+    _check_number("neighbours", question.neighbours, 0, MAX_NEIGHBOURS)
+    if question.max_per_document is not None:
+        _check_number("max_per_document", question.max_per_document, 1, MAX_LIMIT)
+
+
+def _check_queries(asked: Sequence[str]) -> None:
+    if not asked or not all(query.strip() for query in asked):
         raise Invalid("search.empty_query", "The query is empty.", hint="ask something", pointer="/query")
-    if len(question.query) > MAX_QUERY_CHARACTERS:
+    if len(asked) > MAX_QUERIES:
+        raise Invalid(
+            "search.too_many_queries",
+            f"Ask in up to {MAX_QUERIES} wordings; these are {len(asked)}.",
+            pointer="/queries",
+        )
+    longest = max(map(len, asked))
+    if longest > MAX_QUERY_CHARACTERS:
         raise Invalid(
             "search.query_too_long",
-            f"A query has up to {MAX_QUERY_CHARACTERS} characters; this one has {len(question.query)}.",
+            f"A query has up to {MAX_QUERY_CHARACTERS} characters; this one has {longest}.",
             pointer="/query",
         )
-    if not 1 <= question.limit <= MAX_LIMIT:
-        raise Invalid("search.limit", f"limit is a number from 1 to {MAX_LIMIT}.", pointer="/limit")
 
 
-async def _check_space(session: AsyncSession, collection: Collection, space: Space) -> None:
-    if collection.space_id != await spaces.find(session, space.model, space.dimension):
-        raise Conflict(
-            "search.other_model",
-            f"The collection {collection.name!r} was embedded with another model than {space.model}.",
-            hint="set the EMBEDDING_ variables back, or upload into a new collection",
-        )
+def _check_number(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise Invalid(f"search.{name}", f"{name} is a number from {least} to {most}.", pointer=f"/{name}")
 
 
-def _hits(rows: Sequence[Row[Any]]) -> list[Hit]:
+def _best_of(sides: Sequence[Side | None], place: int) -> tuple[float, int] | None:
+    """The best score and the best rank (0: none) of a candidate among several wordings; None where none was asked."""
+    asked = [side for side in sides if side is not None]
+    if not asked:
+        return None
+    ranks = [int(side.ranks[place]) for side in asked if side.ranks[place]]
+    return max(float(side.scores[place]) for side in asked), min(ranks, default=0)
+
+
+def _hit(
+    row: Row[Any],
+    *,
+    rank: int,
+    score: float,
+    dense: tuple[float, int] | None,
+    lexical: tuple[float, int] | None,
+    highlights: list[tuple[int, int]],
+    neighbours: list[Neighbour],
+    contributions: list[Contribution],
+) -> Hit:
+    has_words = lexical is not None and lexical[0] > 0
+    return Hit(
+        rank=rank,
+        score=score,
+        document_id=row.document_id,
+        version_id=row.version_id,
+        version=row.version_number,
+        collection=row.collection,
+        external_id=row.external_id,
+        title=row.title,
+        name=row.name,
+        attributes=row.attributes,
+        title_path=row.title_path,
+        quote=row.text,
+        start=row.start_offset,
+        end=row.end_offset,
+        page=row.page,
+        page_end=row.page_end,
+        ordinal=row.ordinal,
+        dense_score=dense[0] if dense else None,
+        dense_rank=(dense[1] or None) if dense else None,
+        lexical_score=lexical[0] if lexical and has_words else None,
+        lexical_rank=(lexical[1] or None) if lexical and has_words else None,
+        highlights=highlights,
+        neighbours=neighbours,
+        contributions=contributions,
+    )
+
+
+def _neighbour(row: Row[Any]) -> Neighbour:
+    return Neighbour(row.distance, row.text, row.start_offset, row.end_offset)
+
+
+def _contributions(asked: Sequence[_Asked], chunk_id: int) -> list[Contribution]:
+    found: Mapping[str, float] = {}
+    for each in asked:
+        if each.scored is not None:
+            scores = each.scored.contributions(chunk_id)
+            found = {
+                **found,
+                **{
+                    w.token.word: s
+                    for w, s in zip(each.scored.weights, scores, strict=True)
+                    if s > found.get(w.token.word, 0)
+                },
+            }
+    return [Contribution(word, score) for word, score in sorted(found.items(), key=lambda pair: -pair[1])]
+
+
+def _explained(scored: Scored | None) -> list[ExplainedWord]:
     return [
-        Hit(
-            rank=rank,
-            score=row.score,
-            document_id=row.document_id,
-            version_id=row.version_id,
-            version=row.version_number,
-            external_id=row.external_id,
-            title=row.title,
-            name=row.name,
-            attributes=row.attributes,
-            title_path=row.title_path,
-            quote=row.text,
-            start=row.start_offset,
-            end=row.end_offset,
-            page=row.page,
-            page_end=row.page_end,
-            ordinal=row.ordinal,
-            dense_score=row.dense_score,
-            dense_rank=row.dense_rank,
-            lexical_score=row.lexical_score,
-            lexical_rank=row.lexical_rank,
-        )
-        for rank, row in enumerate(rows, start=1)
+        ExplainedWord(weight.token.word, sorted(weight.token.terms), weight.chunks, weight.weight)
+        for weight in (scored.weights if scored is not None else ())
     ]

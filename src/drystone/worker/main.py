@@ -1,4 +1,5 @@
-"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep and the webhooks' sender beside it.
+"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep, the merging of the keyword index
+and the webhooks' sender beside it.
 
 What these need is imported when it is first due, not before the pool is spawned: a start waits for the pool.
 """
@@ -47,6 +48,8 @@ def run(settings: Settings) -> int:
     stop = threading.Event()
     sweeping = threading.Thread(target=_sweep, args=(settings, stop), name="sweep", daemon=True)
     sweeping.start()
+    merging = threading.Thread(target=_merge, args=(settings, stop), name="merging", daemon=True)
+    merging.start()
     calling = threading.Thread(target=_call_webhooks, args=(settings, stop), name="webhooks", daemon=True)
     calling.start()
     try:
@@ -69,6 +72,7 @@ def run(settings: Settings) -> int:
         stop.set()
         sweeping.join(timeout=3)
         calling.join(timeout=2)
+        merging.join(timeout=1)
         asyncio.run(_release(settings))
     return 0
 
@@ -78,6 +82,13 @@ def _sweep(settings: Settings, stop: threading.Event) -> None:
         from drystone.worker.sweep import Sweep
 
         Sweep(settings, stop).run()
+
+
+def _merge(settings: Settings, stop: threading.Event) -> None:
+    if not stop.wait(settings.worker.sweep_s):
+        from drystone.worker.merging import Merging
+
+        Merging(settings, stop).run()
 
 
 def _call_webhooks(settings: Settings, stop: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""The sweep, in every worker's main process: gives back what was lost, offers what nobody took, folds statistics.
+"""The sweep, in every worker's main process: gives back what was lost, offers what nobody took.
 
 An advisory lock lets one sweep at a time, however many workers there are. No beat process.
 """
@@ -25,7 +25,6 @@ from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
 from drystone.documents import batches, blobs, deletions, direct, scrub
 from drystone.documents.progress import tell_retrying
-from drystone.index import queries as index
 from drystone.jobs import events, presence, queries
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import QUEUE, Nudger
@@ -86,7 +85,6 @@ class Sweep:
         for job_id in due:
             nudger.nudge(job_id)
         async with transaction(sessions) as session:
-            await index.fold_statistics(session)
             await batches.settle_all(session)
         await self._export_deletions(sessions)
         if time.monotonic() > self._blobs_at:

@@ -1,0 +1,238 @@
+"""What /search takes and gives over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from annotated_types import Len
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from drystone.core.text import Text
+from drystone.documents.filters import Filter
+from drystone.search import schemas
+from drystone.search.schemas import MAX_LIMIT, MAX_NEIGHBOURS, MAX_QUERIES, MAX_QUERY_CHARACTERS, Mode, Question
+
+_Name = Annotated[Text, Len(1, 128)]
+
+
+class Like(BaseModel):
+    """What a search looks for the likes of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    document_id: UUID
+
+
+class SearchRequest(BaseModel):
+    """A question to one or several collections: `query`, or `queries`, or `like`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": "why do thin shells buckle",
+                    "collection": "papers",
+                    "limit": 5,
+                    "filter": {"type": "gte", "key": "year", "value": 1960},
+                }
+            ]
+        },
+    )
+
+    # Bounds of query and numbers are only described here: the service refuses what is beyond with codes of its own.
+    query: Text | None = Field(None, json_schema_extra={"minLength": 1, "maxLength": MAX_QUERY_CHARACTERS})
+    queries: list[Text] | None = Field(
+        None,
+        description=f"One question in up to {MAX_QUERIES} wordings, all of which count.",
+        json_schema_extra={"minItems": 1},
+    )
+    like: Like | None = Field(
+        None, description="Instead of a query: passages of other documents that are like this one."
+    )
+    collection: _Name | None = Field(None, description="`default` when none is named.")
+    collections: list[_Name] | None = Field(None, description="Several collections, searched as one.")
+    mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
+    limit: int = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
+    filter: Filter | None = Field(None, description="Over the documents' attributes.")
+    max_per_document: int | None = Field(
+        None,
+        description="At most so many passages of one document; 1 gives documents, each by its best passage.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT},
+    )
+    neighbours: int = Field(
+        0,
+        description="So many passages before and after each hit come with it.",
+        json_schema_extra={"minimum": 0, "maximum": MAX_NEIGHBOURS},
+    )
+    highlight: bool = Field(False, description="Tell where words of the question stand in each quote.")
+    explain: bool = Field(False, description="Tell why each hit is there, and what each stage took.")
+
+    @model_validator(mode="after")
+    def _is_one_question(self) -> SearchRequest:
+        if sum(given is not None for given in (self.query, self.queries, self.like)) != 1:
+            raise ValueError("give one of query, queries and like")
+        if self.collection is not None and self.collections is not None:
+            raise ValueError("give collection or collections, not both")
+        return self
+
+    def question(self) -> Question:
+        """The question as the room of search takes it."""
+        return Question(
+            queries=[self.query] if self.query is not None else self.queries or [],
+            collections=self.collections if self.collections is not None else [self.collection or "default"],
+            like=self.like.document_id if self.like else None,
+            mode=self.mode,
+            limit=self.limit,
+            filter=self.filter,
+            max_per_document=self.max_per_document,
+            neighbours=self.neighbours,
+            highlight=self.highlight,
+            explain=self.explain,
+        )
+
+
+class Scores(BaseModel):
+    """What each side gave the passage; null where it was not asked, or had nothing to say."""
+
+    dense: float | None = Field(description="Cosine.")
+    lexical: float | None = Field(description="BM25; null where no word of the question stands.")
+
+
+class Ranks(BaseModel):
+    """Where each side ranked the passage, from 1; null where it was not among its best."""
+
+    dense: int | None = Field(description="Among the nearest in meaning.")
+    lexical: int | None = Field(description="Among those that hold the words.")
+
+
+class HitDocument(BaseModel):
+    """The document a passage is from."""
+
+    id: UUID = Field(description="Of the document: `GET /api/v1/documents/{id}`.")
+    version: int = Field(description="Number of the version the passage is from: the one that serves.")
+    collection: str
+    external_id: str | None = Field(description="Your own id for it.")
+    title: str | None = Field(description="As given, else as found in the file, else the file's name.")
+    name: str | None = Field(description="The file name of this version.")
+    attributes: dict[str, Any] = Field(description="As given; what filters ask about.")
+
+
+class Span(BaseModel):
+    """A stretch of the document's text, in code points."""
+
+    start: int
+    end: int
+
+
+class Neighbour(BaseModel):
+    """A passage near a hit, in the same document."""
+
+    distance: int = Field(description="In passages; negative: before the hit.")
+    quote: str
+    start: int
+    end: int
+
+
+class Contribution(BaseModel):
+    """What a word of the question adds to the passage's BM25 score."""
+
+    word: str
+    score: float
+
+
+class Hit(BaseModel):
+    """A passage. The document's text, cut from start to end (code points), is the quote."""
+
+    rank: int = Field(description="From 1, best first.")
+    score: float = Field(
+        description="Higher is better. hybrid: the mean of both scores, each as a share of the best of its side, at most 1, to be compared within one answer only; dense: cosine; lexical: BM25."
+    )
+    document: HitDocument
+    quote: str = Field(description="The passage, as it stands in the document's text.")
+    start: int = Field(description="Where it begins in the text, in code points from 0.")
+    end: int = Field(description="Where it ends: the code point after its last one.")
+    page: int | None = Field(description="Page or slide that it begins on, from 1; null where the format has none.")
+    page_end: int | None = Field(description="Page or slide that its last character is on; null like page.")
+    title_path: list[str] = Field(description="The headings above it, outermost first.")
+    scores: Scores
+    ranks: Ranks
+    highlights: list[Span] | None = Field(description="Where words of the question stand; null unless asked for.")
+    neighbours: list[Neighbour] | None = Field(description="null unless asked for.")
+    words: list[Contribution] | None = Field(description="Each word's part of the BM25 score; null unless explained.")
+
+    @classmethod
+    def of(cls, hit: schemas.Hit, asked: Question) -> Hit:
+        return cls(
+            rank=hit.rank,
+            score=hit.score,
+            document=HitDocument(
+                id=hit.document_id,
+                version=hit.version,
+                collection=hit.collection,
+                external_id=hit.external_id,
+                title=hit.title,
+                name=hit.name,
+                attributes=hit.attributes,
+            ),
+            quote=hit.quote,
+            start=hit.start,
+            end=hit.end,
+            page=hit.page,
+            page_end=hit.page_end,
+            title_path=hit.title_path,
+            scores=Scores(dense=hit.dense_score, lexical=hit.lexical_score),
+            ranks=Ranks(dense=hit.dense_rank, lexical=hit.lexical_rank),
+            highlights=[Span(start=start, end=end) for start, end in hit.highlights] if asked.highlight else None,
+            neighbours=[Neighbour(**vars(each)) for each in hit.neighbours] if asked.neighbours else None,
+            words=[Contribution(**vars(each)) for each in hit.contributions] if asked.explain else None,
+        )
+
+
+class ExplainedWord(BaseModel):
+    """A word of the question as keyword search sees it."""
+
+    word: str
+    terms: list[str] = Field(description="What it stands as in the index: language, colon, stem.")
+    passages: int = Field(description="How many hold it, in all collections searched.")
+    weight: float = Field(description="Inverse document frequency, times how often the question says it.")
+
+
+class Explanation(BaseModel):
+    """How the answer came about."""
+
+    languages: list[str] = Field(description="In which passages, and so the question, were cut into words.")
+    words: list[list[ExplainedWord]] = Field(description="For each query; none where only meaning was asked.")
+    passages: int = Field(description="In the collections searched.")
+    searchable: int = Field(description="Those that the filter leaves; counted up to some number above 10 000.")
+    vectors: str = Field(description="scan: every vector in scope was compared; graph: the graph was walked; none.")
+    best_dense: list[float] = Field(description="The best cosine of each query: what shares are parts of.")
+    best_lexical: list[float] = Field(description="The best BM25 score of each query.")
+    candidates: int = Field(description="Passages that either side found, all of which have both scores.")
+    stages: dict[str, float] = Field(description="Milliseconds.")
+
+
+class SearchResponse(BaseModel):
+    """Passages, best first."""
+
+    hits: list[Hit]
+    exact: bool = Field(description="Every vector was compared; false: the graph was walked.")
+    truncated: bool = Field(description="Fewer hits than asked for, although more passages may match.")
+    took_ms: float
+    explanation: Explanation | None = Field(description="null unless asked for.")
+
+    @classmethod
+    def of(cls, answer: schemas.Answer, asked: Question) -> SearchResponse:
+        told = answer.explanation
+        return cls(
+            hits=[Hit.of(hit, asked) for hit in answer.hits],
+            exact=answer.exact,
+            truncated=answer.truncated,
+            took_ms=answer.took_ms,
+            explanation=None
+            if told is None
+            else Explanation(
+                **vars(told) | {"words": [[ExplainedWord(**vars(word)) for word in each] for each in told.words]}
+            ),
+        )

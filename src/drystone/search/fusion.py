@@ -1,0 +1,48 @@
+"""Two rankings as one. Pure.
+
+Each side's score counts as a share of the best that this side found, so that 1 is "as good as it gets here"; a hit's score
+is the mean of its shares. Every candidate has both its true scores, also where only one side found it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side says of all candidates, for one question. scores: float64 (n,). ranks: int (n,), 0: not found by it."""
+
+    scores: np.ndarray
+    ranks: np.ndarray
+
+    @property
+    def best(self) -> float:
+        """The best score of all; 0 where this side found nothing."""
+        return max(float(self.scores.max(initial=0.0)), 0.0)
+
+    def shares(self) -> np.ndarray:
+        """float64 (n,): the scores as parts of the best; 0 where it found nothing."""
+        return self.scores / self.best if self.best > 0 else np.zeros(len(self.scores))
+
+
+def fuse(sides: Sequence[Side]) -> np.ndarray:
+    """float64 (n,): the mean of all sides' shares; of a single side its scores as they are."""
+    return sides[0].scores if len(sides) == 1 else np.mean([side.shares() for side in sides], axis=0)
+
+
+def ranks_in(candidates: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """int (n,): the place from 1 of each candidate among `found` (ids, best first), 0 where it is not there."""
+    if not len(found):
+        return np.zeros(len(candidates), int)
+    order = np.argsort(found)
+    places = np.minimum(np.searchsorted(found, candidates, sorter=order), len(found) - 1)
+    return np.where(found[order[places]] == candidates, order[places] + 1, 0)
+
+
+def best_first(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Places of all candidates, best first; equal ones by id."""
+    return np.lexsort((candidates, -scores))
