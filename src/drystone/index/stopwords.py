@@ -131,9 +131,5 @@ STOP_WORDS: dict[str, frozenset[str]] = {
             ve bir bu da de için ile o ne gibi daha çok var yok ama mi mı mu mü ya en her ben sen biz siz onlar şu ki olan
             olarak sonra kadar ancak veya hem ise değil
         """,
-        "ukrainian": """
-            і в у на не що з до як та це за від є я ти він вона воно ми ви вони але або чи по для був була було були його її їх
-            який яка яке які при про так же б би
-        """,
     }.items()
 }
