@@ -119,15 +119,14 @@ async def nearest(
     return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
 
 
-async def cosines(session: AsyncSession, space_id: int, vector: np.ndarray, chunk_ids: np.ndarray) -> np.ndarray:
-    """float64 (n,): the cosine of each of these chunks with a vector; 0 where it has none."""
-    if not len(chunk_ids):
-        return np.empty(0)
-    rows = await session.execute(
-        _cosines(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist(), "vector": HalfVector(vector)}
-    )
-    found = {row.chunk_id: row.score for row in rows}
-    return np.array([found.get(chunk_id, 0.0) for chunk_id in chunk_ids.tolist()], np.float64)
+async def vectors_of(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
+    """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
+    found = np.zeros((len(chunk_ids), dimension), np.float32)
+    if len(chunk_ids):
+        rows = await session.execute(_vectors(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})
+        for row in rows:
+            found[row.place - 1] = row.embedding.to_numpy()
+    return found
 
 
 async def mean_vector(session: AsyncSession, space_id: int, document_id: UUID) -> np.ndarray | None:
@@ -205,11 +204,11 @@ def _nearest(table: str, visible: str, exact: bool) -> TextClause:
 
 
 @lru_cache
-def _cosines(table: str) -> TextClause:
+def _vectors(table: str) -> TextClause:
     return text(f"""
-        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
-        from {table} where chunk_id = any(cast(:chunk_ids as bigint[]))
-    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+        select place, embedding
+        from unnest(cast(:chunk_ids as bigint[])) with ordinality as wanted (id, place) join {table} on chunk_id = id
+    """)
 
 
 _HIDDEN = text("""

@@ -140,10 +140,7 @@ class _Search:
             candidates = np.unique(
                 np.concatenate([ids for each in asked for ids in (each.lexical_ids, each.dense_ids)])
             )
-            for each in asked:
-                await self._weigh(each, candidates)
-            sides = [side for each in asked for side in (each.lexical, each.dense) if side is not None]
-            scores = fusion.fuse(sides) if sides else np.zeros(len(candidates))
+            scores = await self._scores(asked, candidates)
             order = fusion.best_first(scores, candidates)
         with clock.stage("show"):
             places = await self._chosen(candidates, order)
@@ -189,13 +186,23 @@ class _Search:
             skip, count = skip + count, count * 2
         return np.concatenate(kept)[: self._depth] if kept else np.empty(0, np.int64)
 
-    async def _weigh(self, asked: _Asked, candidates: np.ndarray) -> None:
-        """The true scores of all candidates, whichever side found them."""
-        if asked.scored is not None:
-            asked.lexical = Side(asked.scored.of(candidates), fusion.ranks_in(candidates, asked.lexical_ids))
-        if asked.vector is not None:
-            cosines = await queries.cosines(self.session, self.space_id, asked.vector, candidates)
-            asked.dense = Side(cosines, fusion.ranks_in(candidates, asked.dense_ids))
+    async def _scores(self, asked: Sequence[_Asked], candidates: np.ndarray) -> np.ndarray:
+        """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it."""
+        vectors = None
+        if any(each.vector is not None for each in asked):
+            dimension = self.searcher.embedder.dimension
+            vectors = await queries.vectors_of(self.session, self.space_id, candidates, dimension)
+        for each in asked:
+            if each.scored is not None:
+                each.lexical = Side(each.scored.of(candidates), fusion.ranks_in(candidates, each.lexical_ids))
+            if each.vector is not None and vectors is not None:
+                cosines = (vectors @ each.vector).astype(np.float64)
+                each.dense = Side(cosines, fusion.ranks_in(candidates, each.dense_ids))
+        sides = [side for each in asked for side in (each.lexical, each.dense) if side is not None]
+        if not sides:
+            return np.zeros(len(candidates))
+        scores = fusion.fuse(sides)
+        return fusion.smooth(scores, vectors) if self.question.mode == "hybrid" and vectors is not None else scores
 
     async def _chosen(self, candidates: np.ndarray, order: np.ndarray) -> list[int]:
         """The places of the hits among the candidates, best first."""
