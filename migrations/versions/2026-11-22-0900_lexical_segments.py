@@ -121,7 +121,7 @@ def _add(connection: sa.Connection, rows: list[sa.Row]) -> None:
     lists: dict[str, list[tuple[int, int]]] = {}
     lengths = []
     for ordinal, row in enumerate(rows):
-        found = analyse("\n".join((*row.title_path, row.text)), language)
+        found = analyse(row.text, language, titles=row.title_path)
         lengths.append(found.length)
         for term, frequency in found.counts.items():
             lists.setdefault(term, []).append((ordinal, min(frequency, 65_535)))

@@ -56,7 +56,7 @@ def _random_bodies(count: int, seed: int) -> dict[str, str]:
 
 
 def _bm25(bodies: dict[str, str], query: str) -> dict[str, float]:
-    """Brute force, from the formula: Robertson and Zaragoza 2009, k1 = 1.2, b = 0.5, idf = ln(1 + (N-n+.5)/(n+.5))."""
+    """Brute force, from the formula: Robertson and Zaragoza 2009, k1 = 1.2, b = 0.6, idf = ln(1 + (N-n+.5)/(n+.5))."""
     counts = {key: Counter(body.split()) for key, body in bodies.items()}
     mean = sum(sum(c.values()) for c in counts.values()) / len(counts)
     scores: dict[str, float] = {}
@@ -65,7 +65,7 @@ def _bm25(bodies: dict[str, str], query: str) -> dict[str, float]:
         idf = math.log(1 + (len(counts) - having + 0.5) / (having + 0.5))
         for key, c in counts.items():
             if c[term]:
-                norm = 1.2 * (0.5 + 0.5 * sum(c.values()) / mean)
+                norm = 1.2 * (0.4 + 0.6 * sum(c.values()) / mean)
                 scores[key] = scores.get(key, 0) + query_frequency * idf * c[term] * 2.2 / (c[term] + norm)
     return scores
 
@@ -111,9 +111,9 @@ async def test_hybrid_scores_come_from_the_true_scores_of_both_sides(
     sides = {mode: await _hits(client, collection, query, mode=mode, limit=100) for mode in ("dense", "lexical")}
     keys = sorted(bodies)
     shares = np.zeros(len(keys))
-    for hits in sides.values():
-        for hit in hits:
-            shares[keys.index(hit["document"]["external_id"])] += hit["score"] / hits[0]["score"] / 2
+    for mode, weight in (("dense", 0.55), ("lexical", 0.45)):
+        for hit in sides[mode]:
+            shares[keys.index(hit["document"]["external_id"])] += weight * hit["score"] / sides[mode][0]["score"]
     vectors = (await resources.embedder.embed([bodies[key] for key in keys])).astype(np.float16).astype(np.float32)
     expected = dict(zip(keys, fusion.smooth(shares, vectors).tolist(), strict=True))
 

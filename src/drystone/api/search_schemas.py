@@ -147,7 +147,7 @@ class Hit(BaseModel):
 
     rank: int = Field(description="From 1, best first.")
     score: float = Field(
-        description="Higher is better. hybrid: the mean of both scores, each as a share of the best of its side, at most 1, to be compared within one answer only; dense: cosine; lexical: BM25."
+        description="Higher is better. hybrid: both scores, each as a share of the best of its side, weighed and smoothed over like passages; at most 1, to be compared within one answer only; dense: cosine; lexical: BM25."
     )
     document: HitDocument
     quote: str = Field(description="The passage, as it stands in the document's text.")

@@ -147,7 +147,7 @@ async def chunk(embedder: Embedder, parsed: Parsed, title: str | None, language:
             hashes=[hashlib.sha256(content.encode()).digest() for content in contents],
             lengths=[int(end - start) for start, end in bounds],
             language=rules,
-            words=[analyse(content, rules) for content in contents],
+            words=[analyse(passage.text, rules, titles=passage.title_path) for passage in passages],
         )
 
     return cut() if len(parsed.text) < _LONG_TEXT else await asyncio.to_thread(cut)

@@ -29,6 +29,8 @@ from drystone.index.stopwords import STOP_WORDS
 ANALYSER_VERSION = 1
 # A longer "word" is no word that anybody asks for: a key, a picture in base64. Its beginning is kept.
 MAX_WORD_CHARS = 64
+# A word of a title counts as so many of the passage.
+TITLE_WEIGHT = 2
 
 # Language -> its code in BCP 47; each has a stemmer of the same name. "simple": no stemming, no stop words.
 LANGUAGES = {
@@ -109,12 +111,16 @@ def language_of(code: str | None) -> str | None:
     return _BY_CODE.get("no" if code in ("nb", "nn") else code or "")
 
 
-def analyse(text: str, language: str) -> Analysed:
-    """The terms of a passage. language: a key of LANGUAGES."""
+def analyse(text: str, language: str, *, titles: Sequence[str] = ()) -> Analysed:
+    """The terms of a passage. titles: what it stands below; their words count twice. language: a key of LANGUAGES."""
     forms = _analyser(language).forms
+    said = Counter(words(text))
+    for title in titles:
+        for word in words(title):
+            said[word] += TITLE_WEIGHT
     counts: Counter[str] = Counter()
     length = 0
-    for word, times in Counter(words(text)).items():
+    for word, times in said.items():
         if terms := forms(word):
             length += times if word.isascii() or not _is_single_sign(word) else 0
             for term in terms:

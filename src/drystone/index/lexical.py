@@ -4,7 +4,7 @@ Segments and additions never change once they are written, so a process keeps wh
 bytes; which of them count, and which passages were removed, is read anew in the transaction of each search. Scores are
 added up in arrays, a place for each passage.
 
-BM25: Robertson and Zaragoza 2009, k1 = 1.2, b = 0.5, idf = ln(1 + (N - n + 0.5) / (n + 0.5)), times how often the
+BM25: Robertson and Zaragoza 2009, k1 = 1.2, b = 0.6, idf = ln(1 + (N - n + 0.5) / (n + 0.5)), times how often the
 question says the word. N, n and lengths are those of the passages that are there, over all collections searched.
 """
 
@@ -25,7 +25,7 @@ from drystone.index.additions import Postings
 from drystone.index.analysis import Token
 
 # Passages are cut to much the same length, so a longer one is seldom long for nothing: B below the usual 0.75.
-K1, B = 1.2, 0.5
+K1, B = 1.2, 0.6
 
 
 @dataclass(frozen=True)

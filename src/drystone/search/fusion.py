@@ -1,7 +1,7 @@
 """Two rankings as one. Pure.
 
 Each side's score counts as a share of the best that this side found, so that 1 is "as good as it gets here"; a passage
-gets the mean of its shares. Every candidate has both its true scores, also where only one side found it. Then passages
+gets the weighted mean of its shares. Every candidate has both its true scores, also where only one side found it. Then passages
 that are like each other move towards each other: one whose neighbours in meaning are good answers gains, one that is good
 among strangers loses (the cluster hypothesis: van Rijsbergen 1979, chapter 3; score regularisation: Diaz 2005).
 """
@@ -13,15 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LEXICAL_WEIGHT, DENSE_WEIGHT = 0.45, 0.55
 NEIGHBOURS, NEIGHBOUR_WEIGHT = 5, 0.4
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one side says of all candidates, for one question. scores: float64 (n,). ranks: int (n,), 0: not found by it."""
+    """What one side says of all candidates, for one question. scores: float64 (n,). ranks: int (n,), 0: not found by it.
+
+    weight: of this side beside the others.
+    """
 
     scores: np.ndarray
     ranks: np.ndarray
+    weight: float = 1.0
 
     @property
     def best(self) -> float:
@@ -34,8 +39,10 @@ class Side:
 
 
 def fuse(sides: Sequence[Side]) -> np.ndarray:
-    """float64 (n,): the mean of all sides' shares; of a single side its scores as they are."""
-    return sides[0].scores if len(sides) == 1 else np.mean([side.shares() for side in sides], axis=0)
+    """float64 (n,): the weighted mean of all sides' shares; of a single side its scores as they are."""
+    if len(sides) == 1:
+        return sides[0].scores
+    return np.average([side.shares() for side in sides], axis=0, weights=[side.weight for side in sides])
 
 
 def smooth(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:

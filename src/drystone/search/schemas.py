@@ -61,7 +61,7 @@ class Hit:
     """A passage. `text_of_document[start:end] == quote`, in code points.
 
     page, page_end: the pages of its first and last characters, from 1; None where there are no pages.
-    score: hybrid: the mean of both sides' shares of their best; dense: cosine; lexical: BM25.
+    score: hybrid: both sides' shares of their best, weighed and smoothed; dense: cosine; lexical: BM25.
     dense_score, lexical_score: None where that side was not asked, or the passage holds no word of the question.
     dense_rank, lexical_rank: None where that side did not have it among its best.
     highlights: where words of the question stand, as start and end in the document's text.

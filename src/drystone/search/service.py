@@ -194,10 +194,12 @@ class _Search:
             vectors = await queries.vectors_of(self.session, self.space_id, candidates, dimension)
         for each in asked:
             if each.scored is not None:
-                each.lexical = Side(each.scored.of(candidates), fusion.ranks_in(candidates, each.lexical_ids))
+                each.lexical = Side(
+                    each.scored.of(candidates), fusion.ranks_in(candidates, each.lexical_ids), fusion.LEXICAL_WEIGHT
+                )
             if each.vector is not None and vectors is not None:
                 cosines = (vectors @ each.vector).astype(np.float64)
-                each.dense = Side(cosines, fusion.ranks_in(candidates, each.dense_ids))
+                each.dense = Side(cosines, fusion.ranks_in(candidates, each.dense_ids), fusion.DENSE_WEIGHT)
         sides = [side for each in asked for side in (each.lexical, each.dense) if side is not None]
         if not sides:
             return np.zeros(len(candidates))

@@ -127,3 +127,9 @@ def test_a_code_names_its_language() -> None:
         None,
         None,
     ]
+
+
+def test_the_words_of_titles_count_twice() -> None:
+    found = analysis.analyse("stone wall", "english", titles=["Walls", "Of moss"])
+
+    assert found == analysis.Analysed({"en:stone": 1, "en:wall": 3, "en:moss": 2}, 6)

@@ -19,6 +19,14 @@ def test_a_score_is_the_mean_of_both_shares_of_the_best() -> None:
     assert fused.tolist() == pytest.approx([(1 + 0.5) / 2, (0.5 + 1) / 2, 0.5])
 
 
+def test_sides_may_weigh_differently() -> None:
+    fused = fusion.fuse(
+        [Side(np.array([1.0, 0.0]), np.zeros(2, int), 0.45), Side(np.array([0.0, 1.0]), np.zeros(2, int), 0.55)]
+    )
+
+    assert fused.tolist() == pytest.approx([0.45, 0.55])
+
+
 def test_one_side_alone_keeps_its_scores() -> None:
     assert fusion.fuse([_side(8, 4, 0)]).tolist() == [8, 4, 0]
 
