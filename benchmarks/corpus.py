@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from drystone.adapters.embedding import model
+from drystone.evaluation import judgements
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,8 @@ def load(folder: Path) -> Corpus:
         title, text = row.get("title", "").strip(), row["text"].strip()
         if text or title:
             documents.append(Document(row["_id"], title, text or title))
-    relevant: dict[str, dict[str, int]] = {}
-    for line in (folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        query_id, document_id, grade = line.split("\t")
-        relevant.setdefault(query_id, {})[document_id] = int(grade)
-    queries = {row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl")}
+    queries = judgements.read_queries(folder / "queries.jsonl")
+    relevant = judgements.read_judgements(folder / "qrels" / "test.tsv")
     return Corpus(folder.name, documents, queries, relevant)
 
 

@@ -11,10 +11,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import corpus, measures, report, stacks
+from benchmarks import corpus, report, stacks
 from benchmarks.client import Api, ingest
 from benchmarks.corpus import Corpus
 from benchmarks.report import say
+from drystone.evaluation import measures
 
 MODES = ("hybrid", "dense", "lexical")
 LIMIT = 100  # passages asked for; a document counts by its best

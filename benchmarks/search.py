@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import corpus, measures, report, stacks
+from benchmarks import corpus, report, stacks
 from benchmarks.client import Api, ingest
 from benchmarks.corpus import Corpus, Writer
 from benchmarks.report import say
 from drystone.core.settings import Settings
+from drystone.evaluation.measures import percentile
 
 MODES = ("hybrid", "dense", "lexical")
 COLLECTION = "bench-search"
@@ -48,9 +49,9 @@ async def _latency(api: Api, queries: list[str], mode: str) -> dict[str, float]:
         inside.append(answer["took_ms"])
     outside, inside = outside[WARM_UP:], inside[WARM_UP:]
     return {
-        "p50_ms": round(measures.percentile(outside, 50), 2),
-        "p95_ms": round(measures.percentile(outside, 95), 2),
-        "server_p50_ms": round(measures.percentile(inside, 50), 2),
+        "p50_ms": round(percentile(outside, 50), 2),
+        "p95_ms": round(percentile(outside, 95), 2),
+        "server_p50_ms": round(percentile(inside, 50), 2),
     }
 
 
@@ -68,8 +69,8 @@ async def _throughput(api: Api, queries: list[str]) -> dict[str, float]:
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return {
         "searches_per_s": round(len(queries) / (time.perf_counter() - began), 1),
-        "p50_ms": round(measures.percentile(took_ms, 50), 2),
-        "p95_ms": round(measures.percentile(took_ms, 95), 2),
+        "p50_ms": round(percentile(took_ms, 50), 2),
+        "p95_ms": round(percentile(took_ms, 95), 2),
     }
 
 

@@ -21,9 +21,9 @@ from typing import Any
 from benchmarks import memory, report, stacks
 from benchmarks.client import Api
 from benchmarks.corpus import Document, Writer
-from benchmarks.plot import Line, line_chart
 from benchmarks.report import say
 from drystone.core.settings import Settings
+from drystone.evaluation.charts import Line, line_chart
 
 COLLECTION = "bench-soak"
 EVERY_S = 5.0

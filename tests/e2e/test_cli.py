@@ -372,6 +372,121 @@ def test_an_interrupted_add_says_how_much_was_sent(running: dict[str, str], tmp_
     assert "Traceback" not in seen
 
 
+@pytest.fixture(scope="module")
+def judged(running: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A collection of four documents, and files of queries and judgements that fit it but for a few."""
+    folder, collection = tmp_path_factory.mktemp("judged"), "judged"
+    texts = {
+        "walls": "A dry stone wall stands without mortar, by the weight of its stones.",
+        "bridges": "A suspension bridge hangs from cables of steel.",
+        "kites": "A kite flies because the wind lifts it.",
+    }
+    for name, text in texts.items():
+        _json(
+            running, "add", "-", "-c", collection, "--external-id", name, "--title", name.title(), given=text.encode()
+        )
+    unnamed = _json(running, "add", "-", "-c", collection, given=b"Bees make honey in summer.")["files"][0]
+    (folder / "queries.tsv").write_text(
+        "id\ttext\n1\twhich wall needs no mortar\n2\twhat lifts it in the wind\n3\twho makes honey\n"
+        "4\tnobody judged this\n"
+    )
+    (folder / "qrels.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n1\twalls\t2\n1\tcastles\t1\n2\tkites\t1\n"
+        f"3\t{unnamed['document_id']}\t1\n5\twalls\t1\n"
+    )
+    files = ("--queries", str(folder / "queries.tsv"), "--qrels", str(folder / "qrels.tsv"))
+    return {"args": ("eval", collection, *files), "folder": folder}
+
+
+def test_an_evaluation_measures_what_was_judged_and_tells_what_was_not(
+    running: dict[str, str], judged: dict[str, Any]
+) -> None:
+    found = _json(running, *judged["args"])
+
+    (run,) = found["runs"]
+    assert (found["queries"], run["name"], run["settings"]["mode"]) == (3, "hybrid", "hybrid")
+    # Of the two documents that answer query 1 one is there: 2 / (2 + 1 / log2(3)), and 1 for the others.
+    assert run["measures"]["ndcg@10"]["value"] == pytest.approx((0.7602 + 2) / 3, abs=1e-4)
+    assert run["measures"]["recall@100"]["value"] == pytest.approx(2.5 / 3)
+    assert run["measures"]["mrr@10"]["value"] == 1
+    assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p95"]
+    assert {gap["code"]: gap["examples"] for gap in found["gaps"]} == {
+        "queries.missing": ["5"],
+        "queries.unjudged": ["4"],
+        "documents.missing": ["castles"],
+    }
+    assert found["by_query"][0]["text"] == "which wall needs no mortar"
+
+
+def test_settings_and_earlier_runs_are_compared_and_the_report_is_written(
+    running: dict[str, str], judged: dict[str, Any], tmp_path: Path
+) -> None:
+    before, report = tmp_path / "before.jsonl", tmp_path / "report"
+    saved = _run(running, *judged["args"], "--save-run", str(before), "--trec", str(tmp_path / "run.trec"))
+    options = ("--against", 'mode=lexical,filter={"type":"eq","key":"none","value":1}', "--against-run", str(before))
+    found = _json(
+        running, *judged["args"], *options, "--against-run", str(tmp_path / "run.trec"), "--report", str(report)
+    )
+
+    assert saved.returncode == 0, saved.stderr
+    filtered, same, trec = found["comparisons"]
+    gained = filtered["measures"]["mrr@10"]
+    assert (gained["value"], gained["low"], gained["high"], gained["better"]) == (1, 1, 1, 3)
+    assert gained["p_value"] == pytest.approx(2 / 8, abs=0.02)  # of the signs of three queries, all alike
+    assert [each["measures"]["ndcg@10"]["equal"] for each in (same, trec)] == [3, 3]
+    assert [run["name"] for run in found["runs"]][2:] == ["before.jsonl", "run.trec"]
+    assert {path.suffix for path in report.iterdir()} == {".html", ".svg", ".json", ".jsonl"}
+
+
+def test_an_evaluation_is_lines_for_programs_and_a_table_with_progress_on_a_terminal(
+    running: dict[str, str], judged: dict[str, Any]
+) -> None:
+    piped = _run(running, *judged["args"], "--against", "mode=lexical")
+    for columns in (80, 120):
+        seen = _COLOUR.sub("", _on_terminal(running, *judged["args"], "--against", "mode=dense", columns=columns))
+
+        assert "hybrid − dense" in seen
+        assert "asked" in seen
+        assert max(len(re.sub(r"\x1b\[[?\d]*[A-Za-z]", "", line)) for line in seen.splitlines()) <= columns, seen
+    lines = [line.split("\t") for line in piped.stdout.decode().splitlines()]
+    assert [line[:3] for line in lines][:2] == [["measure", "hybrid", "ndcg@10"], ["measure", "hybrid", "recall@100"]]
+    assert ["difference", "hybrid", "lexical", "mrr@10"] in [line[:4] for line in lines]
+    assert "━".encode() not in piped.stderr
+    assert b"relevant documents that are not in judged and count as not found: 1 (castles)" in piped.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "qrels", "code", "said"),
+    [
+        ((), "1 0 walls 1\n1 0 walls\n", 2, "qrels:2: 3 columns stand here"),
+        ((), "1\twalls\t1\n", 2, "qrels:1: The line begins neither"),
+        ((), "1 0 castles 1\n", 2, "Its documents go by ids such as walls, bridges, kites."),
+        ((), "9 0 walls 1\n", 2, "No query of"),
+        (("--against", "lexical"), "1 0 walls 1\n", 2, "is not KEY=VALUE"),
+        (("--against", "colour=red"), "1 0 walls 1\n", 2, "/colour"),
+        (("--against", "collection=none"), "1 0 walls 1\n", 4, "none"),
+        (("--save-run", "/no/such/folder/run"), "1 0 walls 1\n", 4, "There is no folder /no/such/folder"),
+        (("--report", __file__), "1 0 walls 1\n", 2, "is no folder"),
+        (("--against-run", "/no/run"), "1 0 walls 1\n", 4, "Cannot read /no/run"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_says_why_and_prints_nothing(
+    running: dict[str, str],
+    judged: dict[str, Any],
+    tmp_path: Path,
+    options: tuple[str, ...],
+    qrels: str,
+    code: int,
+    said: str,
+) -> None:
+    (tmp_path / "qrels").write_text(qrels)
+
+    done = _run(running, *judged["args"], "--qrels", str(tmp_path / "qrels"), *options)
+
+    assert (done.returncode, done.stdout) == (code, b""), done.stderr
+    assert said in done.stderr.decode()
+
+
 @pytest.mark.parametrize(
     ("change", "args", "code", "said"),
     [
@@ -397,7 +512,7 @@ def test_each_kind_of_error_has_its_exit_code_and_a_sentence(
 
 
 def test_help_does_not_load_what_it_does_not_need(running: dict[str, str]) -> None:
-    loaded = "import sys, drystone.cli.main; print([m for m in ('httpx', 'sqlalchemy', 'onnxruntime', 'celery') if m in sys.modules])"
+    loaded = "import sys, drystone.cli.main; print([m for m in ('httpx', 'numpy', 'sqlalchemy', 'onnxruntime', 'celery') if m in sys.modules])"
 
     done = subprocess.run((sys.executable, "-c", loaded), env=running, capture_output=True, text=True, check=False)
 

@@ -165,6 +165,9 @@ class Client:
         """All that the key may see, with counts."""
         return cast(list[Collection], self._get("/collections")["items"])
 
+    def collection(self, name: str) -> Collection:
+        return cast(Collection, self._get(f"/collections/{name}"))
+
     def text(self, document_id: str) -> str:
         """The extracted text that quotes and offsets refer to."""
         return self._patiently(lambda: self._http.get(f"/documents/{document_id}/text")).content.decode()
@@ -182,7 +185,7 @@ class Client:
 
     def pending_count(self, collection: str) -> int:
         """How many documents of a collection are still being worked on."""
-        return int(self._get(f"/collections/{collection}")["documents"]["pending"])
+        return int(self.collection(collection)["documents"]["pending"])
 
     def search(self, body: Mapping[str, Any]) -> Answer:
         """body: as the API takes it (query, collection, mode, limit, filter)."""

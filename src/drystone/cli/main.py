@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from drystone import __version__
-from drystone.cli import data, database, deletions, doctor, environment, export, jobs, snapshot, stack, upkeep, verify
+from drystone.cli import (
+    data,
+    database,
+    deletions,
+    doctor,
+    environment,
+    evaluating,
+    export,
+    jobs,
+    snapshot,
+    stack,
+    upkeep,
+    verify,
+)
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 
 # As docs/guides/documents.md tells them.
@@ -38,6 +51,7 @@ app.command("doctor", rich_help_panel=_STACK)(doctor.doctor)
 app.command("add", rich_help_panel=_DATA)(data.add)
 app.command("sync", rich_help_panel=_DATA)(upkeep.sync)
 app.command("search", rich_help_panel=_DATA)(data.search)
+app.command("eval", rich_help_panel=_DATA)(evaluating.evaluate)
 app.command("collections", rich_help_panel=_DATA)(data.collections)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
