@@ -57,7 +57,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ADDITION_ROWS", 6),
         ("FACTOR", 3),
         ("REMOVAL_ROWS", 3),
-        ("_ROWS_AT_ONCE", 7),
+        ("_TERMS_AT_ONCE", 7),
     ):
         monkeypatch.setattr(merging, name, value)
     monkeypatch.setattr(
@@ -288,7 +288,8 @@ async def test_the_statements_of_a_search_walk_indexes(owner: Sessions, sessions
         await session.execute(text("set local enable_seqscan = off"))
         for statement, parameters, expected in (
             (lexical._LOAD_POSTINGS, {"segments": [1], "terms": ["en:stone"]}, "pk_lexical_postings"),
-            (merging._NEXT_POSTINGS, {"id": 1, "last": "en:s", "limit": 10}, "pk_lexical_postings"),
+            (merging._NEXT_TERMS, {"ids": [1], "last": "en:s", "limit": 10}, "pk_lexical_postings"),
+            (merging._POSTINGS_BETWEEN, {"id": 1, "last": "en:s", "until": "en:t"}, "pk_lexical_postings"),
             (lexical._STATE, {"collection_ids": [collection]}, "ix_lexical_segments_collection_id"),
         ):
             plan = "\n".join(await session.scalars(text("explain " + statement.text), parameters))

@@ -8,11 +8,10 @@ from itertools import groupby
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.index.analysis import ANALYSER_VERSION, Analysed
-from drystone.index.models import LexicalAddition
 
 # As frequencies are stored; a word said oftener in one passage counts as so often.
 MAX_FREQUENCY = np.iinfo(np.uint16).max
@@ -61,7 +60,7 @@ async def add(session: AsyncSession, words: Sequence[Words]) -> None:
 async def write(session: AsyncSession, blocks: Iterable[Block]) -> None:
     """Insert a row for each block."""
     if rows := [_row(block) for block in blocks]:
-        await session.execute(insert(LexicalAddition), rows)
+        await session.execute(_ADD, rows)
 
 
 def invert(collection_id: UUID, words: Sequence[Words]) -> Block:
@@ -97,3 +96,10 @@ def _row(block: Block) -> dict[str, object]:
         "ordinals": [ordinal for each in lists for ordinal in each.ordinals.tolist()],
         "frequencies": [frequency for each in lists for frequency in each.frequencies.tolist()],
     }
+
+
+_ADD = text("""
+insert into lexical_additions
+    (collection_id, analyser, languages, chunk_ids, lengths, terms, counts, ordinals, frequencies)
+values (:collection_id, :analyser, :languages, :chunk_ids, :lengths, :terms, :counts, :ordinals, :frequencies)
+""")

@@ -6,8 +6,7 @@ what was removed. Postings pass through in the order of their terms, so that mem
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -24,13 +23,14 @@ from drystone.index.lexical import is_in
 
 # Additions become a segment when they hold so many passages; so many rows of fewer are put together as one row.
 SEGMENT_CHUNKS, ADDITION_ROWS = 2_000, 64
+MOST_AT_ONCE = 8_000
 # So many segments of one order of magnitude become one, up to a size that is merged in seconds.
 FACTOR, LARGEST_CHUNKS = 8, 250_000
 # A segment is written anew without what was removed when that is more than this part of it.
 MOST_REMOVED = 0.25
 # Removals are put together, and forgotten where nothing holds their passages any more, when there are so many rows.
 REMOVAL_ROWS = 32
-_ROWS_AT_ONCE = 5_000
+_TERMS_AT_ONCE = 5_000
 _LIMITS = {
     "rows": ADDITION_ROWS,
     "chunks": SEGMENT_CHUNKS,
@@ -62,7 +62,7 @@ def plan(segments: Sequence[Size], recent: Sequence[Size]) -> Plan | None:
     """The next merge of a collection, None when there is nothing to do. Smallest first: many small ones cost most."""
     waiting = sum(each.chunks for each in recent)
     if waiting >= SEGMENT_CHUNKS:
-        return Plan(additions=[each.id for each in recent])
+        return Plan(additions=_first(recent))
     if len(recent) >= ADDITION_ROWS:
         return Plan(additions=[each.id for each in recent], to_segment=False)
     tiers: dict[int, list[Size]] = {}
@@ -74,6 +74,18 @@ def plan(segments: Sequence[Size], recent: Sequence[Size]) -> Plan | None:
         if len(alike) >= FACTOR and (chosen := _that_fit(alike)):
             return Plan(segments=[each.id for each in chosen])
     return None
+
+
+def _first(recent: Sequence[Size]) -> list[int]:
+    """The oldest that make a segment, up to a few times its least size: what waits may be much, memory is not."""
+    chosen: list[int] = []
+    held = 0
+    for each in recent:
+        if chosen and held + each.chunks > MOST_AT_ONCE:
+            break
+        chosen.append(each.id)
+        held += each.chunks
+    return chosen
 
 
 def _tier(chunks: int) -> int:
@@ -135,11 +147,13 @@ class _State:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """One of several that become one. places: its passages' places in the new one, -1 for those removed."""
+class _Postings:
+    """Terms with their postings, one after the other. counts: how many each term has; ordinals, frequencies: those."""
 
-    places: np.ndarray
-    postings: AsyncIterator[tuple[str, Postings]]
+    terms: Sequence[str]
+    counts: np.ndarray
+    ordinals: np.ndarray
+    frequencies: np.ndarray
 
 
 async def _state(session: AsyncSession, collection_id: UUID) -> _State:
@@ -192,18 +206,8 @@ async def _to_segment(
             "lengths": lengths.tolist(),
         },
     )
-    sources = [
-        _Source(place, _of_addition(head) if head.kind == "addition" else _of_segment(reader, head.id))
-        for head, place in zip(heads, places, strict=True)
-    ]
-    rows: list[tuple[int, str, bytes, bytes]] = []
-    async for term, postings in merged(sources):
-        rows.append((segment_id, term, postings.ordinals.tobytes(), postings.frequencies.tobytes()))
-        if len(rows) >= _ROWS_AT_ONCE:
-            await _copy(writer, rows)
-            rows = []
-            await asyncio.sleep(0)
-    await _copy(writer, rows)
+    async for part in _read(reader, heads, places):
+        await _copy(writer, [(segment_id, term, *_bytes(postings)) for term, postings in part.items()])
 
 
 async def _to_addition(
@@ -212,10 +216,9 @@ async def _to_addition(
     heads = await _heads(reader, chosen)
     chunk_ids, lengths, places = _laid_out(heads, removed)
     await _drop(writer, chosen)
-    sources = [_Source(place, _of_addition(head)) for head, place in zip(heads, places, strict=True)]
     if len(chunk_ids):
         languages = frozenset(language for head in heads for language in head.languages)
-        postings = {term: each async for term, each in merged(sources)}
+        postings = together([_moved(_of_addition(head), place) for head, place in zip(heads, places, strict=True)])
         await additions.write(writer, [Block(collection_id, languages, chunk_ids, lengths, postings)])
 
 
@@ -231,60 +234,79 @@ def _laid_out(heads: Sequence[Any], removed: np.ndarray) -> tuple[np.ndarray, np
     return all_ids[order], lengths[order], np.split(place, ends[:-1])
 
 
-async def merged(sources: Sequence[_Source]) -> AsyncIterator[tuple[str, Postings]]:
-    """Every term of all sources in order, with its postings at their new places; without those left empty."""
-    heads = {number: await anext(source.postings, None) for number, source in enumerate(sources)}
-    waiting = {number: head for number, head in heads.items() if head is not None}
-    while waiting:
-        term = min(head[0] for head in waiting.values())
-        lists = []
-        for number in [number for number, head in waiting.items() if head[0] == term]:
-            lists.append(_moved(waiting[number][1], sources[number].places))
-            following = await anext(sources[number].postings, None)
-            if following is None:
-                del waiting[number]
-            else:
-                waiting[number] = following
-        ordinals = np.concatenate([each.ordinals for each in lists])
-        if len(ordinals):
-            order = np.argsort(ordinals)
-            frequencies = np.concatenate([each.frequencies for each in lists])
-            yield term, Postings(ordinals[order], frequencies[order])
+async def _read(
+    session: AsyncSession, heads: Sequence[Any], places: Sequence[np.ndarray]
+) -> AsyncIterator[dict[str, Postings]]:
+    """The postings of several at their new places, some thousands of terms at a time, in the order of terms."""
+    if all(head.kind == "addition" for head in heads):
+        yield together([_moved(_of_addition(head), place) for head, place in zip(heads, places, strict=True)])
+        return
+    last = ""
+    while True:
+        ids = [head.id for head in heads]
+        rows = (await session.execute(_NEXT_TERMS, {"ids": ids, "last": last, "limit": _TERMS_AT_ONCE})).scalars().all()
+        if not rows:
+            return
+        parts = []
+        for segment_id, place in zip(ids, places, strict=True):
+            found = await session.execute(_POSTINGS_BETWEEN, {"id": segment_id, "last": last, "until": rows[-1]})
+            parts.append(_moved(_of_segment(found.all()), place))
+        yield together(parts)
+        last = rows[-1]
 
 
-def _moved(postings: Postings, places: np.ndarray) -> Postings:
-    there = places[postings.ordinals]
+def together(parts: Sequence[_Postings]) -> dict[str, Postings]:
+    """All postings by term, those of a term ascending; without terms that have none."""
+    names = sorted({term for part in parts for term in part.terms})
+    number = {term: at for at, term in enumerate(names)}
+    terms = np.concatenate(
+        [np.repeat(np.array([number[term] for term in part.terms], np.int64), part.counts) for part in parts]
+    )
+    ordinals = np.concatenate([part.ordinals for part in parts])
+    order = np.lexsort((ordinals, terms))
+    ordinals, terms = ordinals[order].astype(np.uint32), terms[order]
+    frequencies = np.concatenate([part.frequencies for part in parts])[order]
+    begins = np.flatnonzero(np.diff(terms, prepend=-1))
+    ends = [*begins[1:].tolist(), len(terms)]
+    return {
+        names[terms[begin]]: Postings(ordinals[begin:end], frequencies[begin:end])
+        for begin, end in zip(begins.tolist(), ends, strict=True)
+    }
+
+
+def _moved(part: _Postings, places: np.ndarray) -> _Postings:
+    """The same at their places in the merged one, without those of removed passages."""
+    there = places[part.ordinals]
     kept = there >= 0
-    return Postings(there[kept].astype(np.uint32), postings.frequencies[kept])
+    owners = np.repeat(np.arange(len(part.terms)), part.counts)[kept]
+    return _Postings(part.terms, np.bincount(owners, minlength=len(part.terms)), there[kept], part.frequencies[kept])
+
+
+def _of_addition(row: Any) -> _Postings:
+    return _Postings(
+        row.terms,
+        np.array(row.counts, np.int64),
+        np.array(row.ordinals, np.int64),
+        np.array(row.frequencies, np.uint16),
+    )
+
+
+def _of_segment(rows: Sequence[Any]) -> _Postings:
+    return _Postings(
+        [row.term for row in rows],
+        np.array([len(row.frequencies) // 2 for row in rows], np.int64),
+        np.frombuffer(b"".join(row.ordinals for row in rows), np.uint32).astype(np.int64),
+        np.frombuffer(b"".join(row.frequencies for row in rows), np.uint16),
+    )
+
+
+def _bytes(postings: Postings) -> tuple[bytes, bytes]:
+    return postings.ordinals.tobytes(), postings.frequencies.tobytes()
 
 
 async def _heads(session: AsyncSession, chosen: Plan) -> list[Any]:
     rows = await session.execute(_HEADS, {"segments": list(chosen.segments), "additions": list(chosen.additions)})
     return list(rows.all())
-
-
-async def _of_addition(row: Any) -> AsyncIterator[tuple[str, Postings]]:
-    for term, postings in _postings_of(row):
-        yield term, postings
-
-
-def _postings_of(row: Any) -> Iterator[tuple[str, Postings]]:
-    ordinals, frequencies = np.array(row.ordinals, np.uint32), np.array(row.frequencies, np.uint16)
-    ends = np.cumsum(row.counts).tolist()
-    for place in sorted(range(len(row.terms)), key=row.terms.__getitem__):
-        part = slice(ends[place] - row.counts[place], ends[place])
-        yield row.terms[place], Postings(ordinals[part], frequencies[part])
-
-
-async def _of_segment(session: AsyncSession, segment_id: int) -> AsyncIterator[tuple[str, Postings]]:
-    last = ""
-    while True:
-        rows = (await session.execute(_NEXT_POSTINGS, {"id": segment_id, "last": last, "limit": _ROWS_AT_ONCE})).all()
-        for row in rows:
-            yield row.term, Postings(np.frombuffer(row.ordinals, np.uint32), np.frombuffer(row.frequencies, np.uint16))
-        if len(rows) < _ROWS_AT_ONCE:
-            return
-        last = rows[-1].term
 
 
 async def _drop(session: AsyncSession, chosen: Plan) -> None:
@@ -331,9 +353,21 @@ union all
 select 'addition', id, languages, chunk_ids, lengths, terms, counts, ordinals, frequencies
 from lexical_additions where id = any(cast(:additions as bigint[]))
 """)
-_NEXT_POSTINGS = text("""
+_NEXT_TERMS = text("""
+select term from (
+    select distinct term from (
+        select found.term
+        from unnest(cast(:ids as bigint[])) as wanted (id)
+        cross join lateral (
+            select term from lexical_postings where segment_id = wanted.id and term > :last order by term limit :limit
+        ) as found
+    ) as each
+) as together
+order by term limit :limit
+""")
+_POSTINGS_BETWEEN = text("""
 select term, ordinals, frequencies from lexical_postings
-where segment_id = :id and term > :last order by term limit :limit
+where segment_id = :id and term > :last and term <= :until
 """)
 _ADD_SEGMENT = text("""
 insert into lexical_segments (collection_id, analyser, languages, chunk_count, chunk_ids, lengths)
