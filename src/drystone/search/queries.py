@@ -137,7 +137,7 @@ async def mean_vector(session: AsyncSession, space_id: int, document_id: UUID) -
     )
     if found is None:
         return None
-    mean = np.asarray(found, np.float32)
+    mean = np.asarray(found.to_numpy(), np.float32)
     length = float(np.linalg.norm(mean))
     return mean / length if length > 0 else None
 
