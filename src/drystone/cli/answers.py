@@ -175,6 +175,7 @@ class Hit(TypedDict):
     title_path: list[str]
     scores: dict[str, float | None]
     ranks: dict[str, int | None]
+    words: list[dict[str, Any]] | None
 
 
 class Answer(TypedDict):
@@ -184,3 +185,4 @@ class Answer(TypedDict):
     exact: bool
     truncated: bool
     took_ms: float
+    explanation: dict[str, Any] | None
