@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 import warnings
 
 from celery.exceptions import SecurityWarning
@@ -21,6 +22,8 @@ from drystone.jobs.broker import QUEUE, make_celery
 
 # honcho kills five seconds after asking: what is not done by then is given back.
 SOFT_SHUTDOWN_S = 3.0
+# How long what runs beside the pool may take to end, all together; it ends with the process in any case.
+_JOIN_S = 1.5
 
 
 def run(settings: Settings) -> int:
@@ -46,12 +49,12 @@ def run(settings: Settings) -> int:
     app.set_default()
     asyncio.run(_forget_the_dead(settings))
     stop = threading.Event()
-    sweeping = threading.Thread(target=_sweep, args=(settings, stop), name="sweep", daemon=True)
-    sweeping.start()
-    merging = threading.Thread(target=_merge, args=(settings, stop), name="merging", daemon=True)
-    merging.start()
-    calling = threading.Thread(target=_call_webhooks, args=(settings, stop), name="webhooks", daemon=True)
-    calling.start()
+    beside = [
+        threading.Thread(target=target, args=(settings, stop), name=name, daemon=True)
+        for name, target in (("sweep", _sweep), ("merging", _merge), ("webhooks", _call_webhooks))
+    ]
+    for thread in beside:
+        thread.start()
     try:
         app.worker_main(
             [
@@ -70,9 +73,9 @@ def run(settings: Settings) -> int:
         return exc.code if isinstance(exc.code, int) else 0
     finally:
         stop.set()
-        sweeping.join(timeout=3)
-        calling.join(timeout=2)
-        merging.join(timeout=1)
+        deadline = time.monotonic() + _JOIN_S
+        for thread in beside:
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
         asyncio.run(_release(settings))
     return 0
 
