@@ -129,6 +129,12 @@ def search(
     filter_: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help="A filter over the documents' attributes.")
     ] = None,
+    rerank: Annotated[
+        bool | None,
+        typer.Option(
+            "--rerank/--no-rerank", help="Demand the reranker, or do without; else it is asked if there is one."
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show long passages whole, not only their best part.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -147,7 +153,13 @@ def search(
     from drystone.cli.client import open_client
 
     question = " ".join(query)
-    body: dict[str, Any] = {"query": question, "collection": collection, "mode": mode, "limit": limit}
+    body: dict[str, Any] = {
+        "query": question,
+        "collection": collection,
+        "mode": mode,
+        "limit": limit,
+        "rerank": rerank,
+    }
     if filter_ is not None:
         body["filter"] = _json_object(filter_)
     with open_client() as client:
@@ -161,6 +173,8 @@ def search(
         terminal.say(f"no hits in {collection}" + (f" ({pending} documents are still pending)" if pending else ""))
     elif answer["truncated"]:
         terminal.say("fewer passages than asked for, although more may match")
+    for warning in answer["warnings"]:
+        terminal.say(f"not reranked: {warning['detail']}" + (f" ({warning['hint']})" if warning["hint"] else ""))
 
 
 @documents.command("list")

@@ -22,7 +22,14 @@ def _shown(capsys: pytest.CaptureFixture[str], **hit: Any) -> list[str]:
         "page_end": None,
         "title_path": ["Walls"],
     } | hit
-    answer: Answer = {"hits": [whole], "exact": True, "truncated": False, "took_ms": 1.0}  # type: ignore[list-item]  # a part
+    answer: Answer = {
+        "hits": [whole],  # type: ignore[list-item]  # a part
+        "exact": True,
+        "truncated": False,
+        "reranked": False,
+        "warnings": [],
+        "took_ms": 1.0,
+    }
     passages.show(answer, "wall", full=True)
     return capsys.readouterr().out.splitlines()
 
