@@ -27,7 +27,7 @@ def passages(documents: list[Document], model_dir: Path) -> list[str]:
         found: list[str] = []
         for document in documents:
             parsed = read_text.read(document.text.encode(), len(document.text) * 4)
-            found += (await ingest.chunk(embedder, parsed, document.title)).contents
+            found += (await ingest.chunk(embedder, parsed, document.title, "simple")).contents
         return found
 
     return asyncio.run(cut())

@@ -96,7 +96,10 @@ class Api:
         return list(found["items"])
 
     async def search(self, collection: str, query: str, mode: str, limit: int) -> dict[str, Any]:
-        body = {"query": query, "collection": collection, "mode": mode, "limit": limit}
+        return await self.ask(query=query, collection=collection, mode=mode, limit=limit)
+
+    async def ask(self, **body: Any) -> dict[str, Any]:
+        """Search with any fields of a request."""
         return await self._answer("POST", "/search", json=body)
 
     async def _answer(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:

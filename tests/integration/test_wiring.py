@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -58,6 +59,7 @@ def _with_fakes(app: FastAPI, folder: Path) -> Resources:
         embedder=FakeEmbedder(),
         nudger=opened.nudger,
         space=opened.space,
+        searcher=replace(opened.searcher, embedder=FakeEmbedder()),
         admission=opened.admission,
         incoming=opened.incoming,
     )

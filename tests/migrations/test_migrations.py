@@ -144,3 +144,62 @@ def test_revisions_are_one_line_and_say_what_they_lock() -> None:
     for script in scripts:
         assert "Locks:" in (script.module.__doc__ or ""), script.revision
         assert "Back:" in (script.module.__doc__ or ""), script.revision
+
+
+_PASSAGES = """
+with home as (
+    insert into collections (id, workspace_id, name, language, space_id)
+    select gen_random_uuid(), w.id, 'old', 'german', s.id from workspaces w, embedding_spaces s returning id, workspace_id
+), file as (
+    insert into files (id, workspace_id, sha256, size_bytes, media_type)
+    select gen_random_uuid(), workspace_id, '\\x00', 1, 'text/plain' from home returning id
+), document as (
+    insert into documents (id, workspace_id, collection_id, sha256, created_by, state)
+    select gen_random_uuid(), workspace_id, id, '\\x00', 'test', 'ready' from home returning id, collection_id, workspace_id
+), version as (
+    insert into versions (id, workspace_id, document_id, number, file_id, state)
+    select gen_random_uuid(), workspace_id, document.id, 1, file.id, 'ready' from document, file returning id
+)
+insert into chunks (collection_id, document_id, version_id, ordinal, start_offset, end_offset, title_path, content_hash, length, text)
+select collection_id, document.id, version.id, n, 0, 0, '{Die Mauern}', '\\x00', 1, 'Haus ' || n || ' der Straße'
+from document, version, generate_series(1, 1200) as n
+"""
+_WORDS_BEFORE = """
+insert into lexical (chunk_id, collection_id, document_id, length, terms)
+select id, collection_id, document_id, 3, to_tsvector('german', text) from chunks
+"""
+
+
+async def test_what_was_searchable_before_segments_is_so_after_them_and_back_again(empty: Settings) -> None:
+    await schema.migrate(empty, ROOT)
+    engine = make_engine(empty.database.migration_url.get_secret_value(), pool_size=1)
+    sessions = make_sessions(engine)
+    await _run(empty, (command.downgrade, "0006_ingestion"))
+    async with transaction(sessions) as session:
+        await session.execute(text(_PASSAGES))
+        await session.execute(text(_WORDS_BEFORE))
+
+    await _run(empty, (command.upgrade, "0007_lexical_segments"))
+    async with transaction(sessions) as session:
+        indexed = (await session.scalars(text("select chunk_id from lexical_chunks order by 1"))).all()
+        chunks = (await session.scalars(text("select id from chunks order by 1"))).all()
+        first = (
+            await session.execute(text("select languages, terms, lengths from lexical_additions order by id"))
+        ).first()
+    assert indexed == chunks
+    assert first is not None
+    assert first.languages == ["german"]
+    assert {"de:haus", "de:strass", "de:mau", "de:1"} <= set(first.terms)
+    assert set(first.lengths) == {5}  # the title's word twice
+
+    await _run(empty, (command.downgrade, "0006_ingestion"))
+    async with transaction(sessions) as session:
+        assert (
+            await session.scalar(
+                text("select count(*) from lexical where terms @@ to_tsquery('german', 'mauer & haus')")
+            )
+            == 1200
+        )
+        statistic = "select chunk_count from term_stats where term = 'haus' and config = 'german'"
+        assert await session.scalar(text(statistic)) == 1200
+    await engine.dispose()

@@ -175,6 +175,7 @@ class Hit(TypedDict):
     title_path: list[str]
     scores: dict[str, float | None]
     ranks: dict[str, int | None]
+    words: list[dict[str, Any]] | None
 
 
 class Notice(TypedDict):
@@ -194,3 +195,4 @@ class Answer(TypedDict):
     reranked: bool
     warnings: list[Notice]
     took_ms: float
+    explanation: dict[str, Any] | None

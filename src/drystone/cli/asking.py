@@ -15,7 +15,7 @@ from drystone.core.errors import Invalid
 from drystone.evaluation.judgements import Queries
 from drystone.evaluation.runs import Ranking
 
-PASSAGES = 100  # the most that one search gives
+DOCUMENTS = 100  # the most that one search gives
 # Of so many documents the quote is kept, to show what was found.
 _QUOTES = 3
 _EXAMPLES = 3
@@ -123,7 +123,7 @@ def _falling(scores: list[float]) -> list[float]:
 
 def _search(client: Client, settings: Mapping[str, Any], query_id: str, text: str) -> Answer:
     try:
-        return client.search({**settings, "query": text, "limit": PASSAGES})
+        return client.search({"max_per_document": 1, **settings, "query": text, "limit": DOCUMENTS})
     except Invalid as exc:
         if not exc.code.startswith("search.query"):
             raise

@@ -120,7 +120,9 @@ def add(
 
 def search(
     query: Annotated[list[str], typer.Argument(metavar="QUERY…", help="A question or words; no quotes are needed.")],
-    collection: Annotated[str, typer.Option("--collection", "-c", help="Where to look.")] = DEFAULT_COLLECTION,
+    collection: Annotated[
+        list[str] | None, typer.Option("--collection", "-c", help="Where to look; several are searched as one.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="How many passages.")] = 5,
     mode: Annotated[
         Mode,
@@ -129,6 +131,12 @@ def search(
     filter_: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help="A filter over the documents' attributes.")
     ] = None,
+    per_document: Annotated[
+        int | None, typer.Option("--per-document", min=1, max=100, help="At most so many passages of one document.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell why each hit is there, and what took how long.")
+    ] = False,
     rerank: Annotated[
         bool | None,
         typer.Option(
@@ -147,30 +155,33 @@ def search(
     drystone search why do thin shells buckle
     drystone search buckling -c papers -n 10 --mode lexical
     drystone search shells --filter '{"type":"gte","key":"year","value":1960}'
+    drystone search shells -c papers -c notes --per-document 1 --explain
     drystone search shells --json | jq '.hits[].quote'
     """
     from drystone.cli import passages, terminal
     from drystone.cli.client import open_client
 
-    question = " ".join(query)
-    body: dict[str, Any] = {
-        "query": question,
-        "collection": collection,
-        "mode": mode,
-        "limit": limit,
-        "rerank": rerank,
-    }
+    question, collections = " ".join(query), collection or [DEFAULT_COLLECTION]
+    body: dict[str, Any] = {"query": question, "collections": collections, "mode": mode, "limit": limit}
+    if per_document is not None:
+        body["max_per_document"] = per_document
+    if explain:
+        body["explain"] = True
+    if rerank is not None:
+        body["rerank"] = rerank
     if filter_ is not None:
         body["filter"] = _json_object(filter_)
     with open_client() as client:
         answer = client.search(body)
-        pending = 0 if answer["hits"] or as_json else client.pending_count(collection)
+        pending = 0 if answer["hits"] or as_json else sum(map(client.pending_count, collections))
     if as_json:
         terminal.print_json(answer)
         return
     passages.show(answer, question, full=full)
     if not answer["hits"]:
-        terminal.say(f"no hits in {collection}" + (f" ({pending} documents are still pending)" if pending else ""))
+        terminal.say(
+            f"no hits in {', '.join(collections)}" + (f" ({pending} documents are still pending)" if pending else "")
+        )
     elif answer["truncated"]:
         terminal.say("fewer passages than asked for, although more may match")
     for warning in answer["warnings"]:

@@ -72,8 +72,8 @@ def evaluate(
 ) -> None:
     """Measure search on judged queries: nDCG@10, Recall@100 and MRR@10 with 95 % intervals, and latency.
 
-    Judgements name documents by external id, or by id. Each query asks for 100 passages, and a document counts at the
-    place of its best one: 100 passages may be of fewer than 100 documents.
+    Judgements name documents by external id, or by id. Each query asks for 100 documents, each at the place of its
+    best passage.
 
     SETTINGS are fields of the search request, KEY=VALUE[,KEY=VALUE…], such as mode, filter or collection; JSON values
     count as JSON.
@@ -84,7 +84,7 @@ def evaluate(
     drystone eval papers --queries q.tsv --qrels qrels.tsv --against-run before.jsonl --json
     """
     from drystone.cli import scoreboard, terminal
-    from drystone.cli.asking import PASSAGES
+    from drystone.cli.asking import DOCUMENTS
     from drystone.cli.client import open_client
     from drystone.evaluation import report as reports
     from drystone.evaluation import runs, settings
@@ -106,7 +106,7 @@ def evaluate(
         terminal.print_json(results.as_json(found))
     else:
         scoreboard.show(found)
-    for note in scoreboard.notes(found, PASSAGES):
+    for note in scoreboard.notes(found, DOCUMENTS):
         terminal.say(note)
     if report is not None:
         terminal.say(f"written: {reports.write(found, report)}")
@@ -236,7 +236,7 @@ def _ask_all(
     with _progress(len(task.queries) * len(task.searches)) as advance:
         for search in task.searches:
             rankings = asking.ask(client, search, task.queries, concurrency=concurrency, titles=titles, advance=advance)
-            origin = Origin(made_at, version, asking.PASSAGES, dict(search))
+            origin = Origin(made_at, version, asking.DOCUMENTS, dict(search))
             found.append(Run(settings.name(search, collection=task.collections[0]), origin, rankings))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drystone.cli import highlighting, terminal
 from drystone.cli.answers import Answer, Hit
@@ -25,6 +25,9 @@ def show(answer: Answer, query: str, *, full: bool) -> None:
         if number:
             console.print()
         _show_hit(console, hit, words, full=full or not terminal.is_terminal())
+    if told := answer["explanation"]:
+        console.print()
+        _show_explanation(console, told)
 
 
 def _show_hit(console: Console, hit: Hit, words: list[str], *, full: bool) -> None:
@@ -32,6 +35,8 @@ def _show_hit(console: Console, hit: Hit, words: list[str], *, full: bool) -> No
 
     width = min(console.width, _LONGEST_LINE) if terminal.is_terminal() else console.width
     parts = [_heading(hit), *([place] if (place := _place(hit)) else []), _quote(hit["quote"], words, full=full)]
+    if hit["words"] is not None:
+        parts.append(_reasons(hit, hit["words"]))
     for part in (*parts, _source(hit)):
         if terminal.is_terminal():
             indent = 0 if part is parts[0] else _INDENT
@@ -82,6 +87,34 @@ def _source(hit: Hit) -> Text:
     from rich.text import Text
 
     return Text(f"{hit['start']}–{hit['end']} of {hit['document']['id']}", "dim")
+
+
+def _reasons(hit: Hit, said: list[dict[str, Any]]) -> Text:
+    """Both sides' scores and ranks, and what each word adds."""
+    from rich.text import Text
+
+    sides = []
+    if hit["scores"]["lexical"] is not None:
+        words = ", ".join(f"{terminal.clean(each['word'])} {each['score']:.2f}" for each in said)
+        sides.append(f"words {hit['scores']['lexical']:.2f}{_rank(hit['ranks']['lexical'])}: {words}")
+    if hit["scores"]["dense"] is not None:
+        sides.append(f"meaning {hit['scores']['dense']:.3f}{_rank(hit['ranks']['dense'])}")
+    return Text(" · ".join(sides), "green")
+
+
+def _rank(rank: int | None) -> str:
+    return f" (rank {rank})" if rank is not None else ""
+
+
+def _show_explanation(console: Console, told: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    for words in told["words"]:
+        for word in words:
+            said = f"{terminal.clean(word['word'])}: in {word['passages']} of {told['passages']} passages, weight {word['weight']:.2f}"
+            console.print(Text(said, "dim"))
+    stages = ", ".join(f"{name} {took_ms:g}" for name, took_ms in told["stages"].items())
+    console.print(Text(f"vectors: {told['vectors']}; {told['candidates']} candidates; ms: {stages}", "dim"))
 
 
 def _joined(text: str) -> str:

@@ -50,12 +50,12 @@ def show(evaluation: Evaluation) -> None:
                 console.print(_changed(title, evaluation, comparison, changed))
 
 
-def notes(evaluation: Evaluation, passages: int) -> list[str]:
+def notes(evaluation: Evaluation, documents: int) -> list[str]:
     """What to know when reading the numbers."""
     said = [str(gap) for gap in evaluation.gaps]
-    if evaluation.ours.documents < passages and evaluation.documents >= passages:
+    if evaluation.ours.documents < documents <= evaluation.documents:
         said.append(
-            f"{passages} passages a query were of {evaluation.ours.documents:.1f} documents in the mean: "
+            f"a query was answered with {evaluation.ours.documents:.1f} documents in the mean, not {documents}: "
             "Recall@100 looks at no more than these"
         )
     if len(evaluation.queries) < _FEW:

@@ -246,8 +246,8 @@ def _quote(ranking: Ranking, document: str) -> str:
 
 def _method(evaluation: Evaluation) -> str:
     said = [
-        "Each query asks for 100 passages; a document counts at the place of its best one. 100 passages may belong to fewer "
-        "documents, and Recall@100 is that of those.",
+        "Each query asks for 100 documents, each at the place of its best passage. Where fewer were found, Recall@100 is that of "
+        "those.",
         "nDCG@10 takes grades as they are, discounted by log2(rank + 1), as trec_eval does. MRR@10 is the mean of 1 / rank of "
         "the first relevant document, 0 beyond the tenth.",
         f"Intervals hold 95 % of the means of {evaluation.resamples} bootstrap resamples over queries (seed {evaluation.seed}); "

@@ -122,10 +122,11 @@ async def nearest(
 async def vectors_of(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
     """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
     found = np.zeros((len(chunk_ids), dimension), np.float32)
-    if len(chunk_ids):
-        rows = await session.execute(_vectors(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})
-        for row in rows:
-            found[row.place - 1] = row.embedding.to_numpy()
+    rows = (await session.execute(_vectors(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
+    if rows:
+        # As PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian.
+        raw = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2")).reshape(len(rows), -1)
+        found[[row.place - 1 for row in rows]] = raw[:, 2:]
     return found
 
 
@@ -137,7 +138,7 @@ async def mean_vector(session: AsyncSession, space_id: int, document_id: UUID) -
     )
     if found is None:
         return None
-    mean = np.asarray(found, np.float32)
+    mean = np.asarray(found.to_numpy(), np.float32)
     length = float(np.linalg.norm(mean))
     return mean / length if length > 0 else None
 
@@ -215,7 +216,7 @@ def _nearest(table: str, visible: str, exact: bool) -> TextClause:
 @lru_cache
 def _vectors(table: str) -> TextClause:
     return text(f"""
-        select place, embedding
+        select place, halfvec_send(embedding) as raw
         from unnest(cast(:chunk_ids as bigint[])) with ordinality as wanted (id, place) join {table} on chunk_id = id
     """)
 

@@ -225,7 +225,7 @@ class _Search:
     @property
     def _depth(self) -> int:
         """Deeper where passages may be left out of the answer once they are found."""
-        return max(DEPTH, self.question.limit) * (1 if self.question.max_per_document is None else 4)
+        return max(DEPTH, self.question.limit) * (1 if self.question.max_per_document is None else 2)
 
     async def _count(self, snapshot: Snapshot) -> int:
         if self.scope.filter is None:

@@ -21,7 +21,9 @@ def _shown(capsys: pytest.CaptureFixture[str], **hit: Any) -> list[str]:
         "page": None,
         "page_end": None,
         "title_path": ["Walls"],
+        "words": None,
     } | hit
+    told = whole.pop("told", None)
     answer: Answer = {
         "hits": [whole],  # type: ignore[list-item]  # a part
         "exact": True,
@@ -29,6 +31,7 @@ def _shown(capsys: pytest.CaptureFixture[str], **hit: Any) -> list[str]:
         "reranked": False,
         "warnings": [],
         "took_ms": 1.0,
+        "explanation": told,  # type: ignore[typeddict-item]  # a part
     }
     passages.show(answer, "wall", full=True)
     return capsys.readouterr().out.splitlines()
@@ -52,3 +55,25 @@ def test_the_title_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\n".join(plain).count("Walls") == 1
     assert "\n".join(below).count("Walls") == 1
     assert below[1].strip() == "Moss"
+
+
+def test_reasons_are_shown_where_they_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = _shown(
+        capsys,
+        words=[{"word": "wall", "score": 2.25}, {"word": "stands", "score": 1.0}],
+        scores={"lexical": 3.25, "dense": 0.5},
+        ranks={"lexical": 1, "dense": None},
+        told={
+            "words": [[{"word": "wall", "passages": 3, "weight": 1.5}]],
+            "passages": 9,
+            "vectors": "scan",
+            "candidates": 5,
+            "stages": {"embed": 1.5, "total": 4},
+        },
+    )
+
+    assert "   words 3.25 (rank 1): wall 2.25, stands 1.00 · meaning 0.500" in shown
+    assert shown[-2:] == [
+        "wall: in 3 of 9 passages, weight 1.50",
+        "vectors: scan; 5 candidates; ms: embed 1.5, total 4",
+    ]
