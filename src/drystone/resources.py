@@ -13,6 +13,7 @@ from drystone import tables
 from drystone.adapters.embedding import Embedder, open_embedder
 from drystone.adapters.incoming import Incoming
 from drystone.adapters.objects import Objects
+from drystone.adapters.reranking import open_reranker
 from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.settings import Settings
 from drystone.documents.admission import Admission
@@ -59,6 +60,7 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
         parameters=_SEARCH_PARAMETERS,
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
+    reranker = open_reranker(settings.rerank)
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
@@ -73,11 +75,20 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
             embedder=embedder,
             nudger=nudger,
             space=space,
-            searcher=Searcher(readers, embedder, space, Lexicon(cache_bytes=settings.search.cache_mb << 20)),
+            searcher=Searcher(
+                readers,
+                embedder,
+                space,
+                Lexicon(cache_bytes=settings.search.cache_mb << 20),
+                reranker=reranker,
+                rerank_depth=settings.rerank.depth,
+            ),
             admission=Admission(settings.receiving, settings.general.data_dir, sessions),
             incoming=Incoming(objects, settings.s3),
         )
     finally:
         nudger.close()
+        if reranker is not None:
+            await reranker.aclose()
         await embedder.aclose()
         await engine.dispose()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.endpoint import Answer, Endpoint, Request, Script
 
 from drystone.adapters.embedding.openai import OpenAIEmbedder
 from drystone.core.errors import Invalid, Unavailable
@@ -20,83 +18,8 @@ from drystone.core.errors import Invalid, Unavailable
 KEY = "sk-a-key-that-must-not-be-told"
 
 
-@dataclass
-class Request:
-    line: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-
-    @property
-    def texts(self) -> list[str]:
-        return list(self.body["input"])
-
-
-@dataclass
-class Answer:
-    """What the server says: a status, headers and a body, or a way of failing."""
-
-    body: bytes = b""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    fault: str = ""  # "hang up", "silence", "trickle"
-
-
-Script = Callable[[Request], Answer]
-
-
-class Endpoint:
-    """A server that answers each request by the next script; the last one stays."""
-
-    def __init__(self, *scripts: Script) -> None:
-        self.url = ""
-        self.requests: list[Request] = []
-        self._scripts = list(scripts)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Endpoint]:
-        talks: set[asyncio.Task[Any]] = set()
-
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task
-            talks.add(task)
-            try:
-                await self._talk(reader, writer)
-            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                pass
-            finally:
-                writer.close()
-
-        server = await asyncio.start_server(talk, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in talks:
-                task.cancel()
-            await asyncio.gather(*talks, return_exceptions=True)
-            await server.wait_closed()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-        body = json.loads(await reader.readexactly(int(headers["content-length"])))
-        request = Request(head[0], headers, body)
-        self.requests.append(request)
-        answer = (self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0])(request)
-        if answer.fault == "hang up":
-            return
-        if answer.fault == "silence":
-            await asyncio.Event().wait()
-        lines = [f"HTTP/1.1 {answer.status} Said", f"Content-Length: {len(answer.body)}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode())
-        for byte in answer.body if answer.fault == "trickle" else b"":
-            writer.write(bytes([byte]))
-            await asyncio.sleep(0.02)
-        writer.write(answer.body)
-        await writer.drain()
+def texts_of(request: Request) -> list[str]:
+    return list(request.body["input"])
 
 
 def vector_of(text: str, dimension: int = 4) -> list[float]:
@@ -107,7 +30,7 @@ def vector_of(text: str, dimension: int = 4) -> list[float]:
 def items(request: Request, dimension: int = 4) -> list[dict[str, Any]]:
     return [
         {"object": "embedding", "index": index, "embedding": vector_of(text, dimension)}
-        for index, text in enumerate(request.texts)
+        for index, text in enumerate(texts_of(request))
     ]
 
 
@@ -196,7 +119,7 @@ async def test_texts_go_in_batches_and_come_back_in_order() -> None:
     rows = await ask(endpoint, texts, batch_size=3)
 
     assert_rows(rows, texts)
-    assert [len(request.texts) for request in endpoint.requests] == [3, 3, 1]
+    assert [len(texts_of(request)) for request in endpoint.requests] == [3, 3, 1]
 
 
 async def test_no_texts_ask_nobody() -> None:

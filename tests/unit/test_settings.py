@@ -156,3 +156,11 @@ def test_what_only_fault_tests_may_set_is_refused_elsewhere(complete: dict[str, 
 
     with pytest.raises(SettingsError, match=name):
         parse(complete | {"ENVIRONMENT": "production", name: value})
+
+
+@pytest.mark.parametrize("key", ["rk-1234\nsecond-line", "rk-ünicode", "rk-\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_told(complete: dict[str, str], key: str) -> None:
+    with pytest.raises(SettingsError, match="RERANK_API_KEY: holds characters") as refused:
+        parse(complete | {"RERANK_API_KEY": key})
+
+    assert key not in str(refused.value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +13,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def retry_after_s(header: str) -> float | None:
+    """Seconds to wait that a Retry-After header names, 0 to 3600; None where it names none.
+
+    Source: RFC 9110, section 10.2.3: a number of seconds, or a date.
+    """
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(0.0, seconds), 3600.0) if seconds == seconds else None  # NaN parses as a float

@@ -68,6 +68,10 @@ class SearchRequest(BaseModel):
     )
     highlight: bool = Field(False, description="Tell where words of the question stand in each quote.")
     explain: bool = Field(False, description="Tell why each hit is there, and what each stage took.")
+    rerank: bool | None = Field(
+        None,
+        description="null: by the reranker, where one is configured and answers; true: or not at all (422, 503); false: never.",
+    )
 
     @model_validator(mode="after")
     def _is_one_question(self) -> SearchRequest:
@@ -90,14 +94,18 @@ class SearchRequest(BaseModel):
             neighbours=self.neighbours,
             highlight=self.highlight,
             explain=self.explain,
+            rerank=self.rerank,
         )
 
 
 class Scores(BaseModel):
-    """What each side gave the passage; null where it was not asked, or had nothing to say."""
+    """What each gave the passage; null where it was not asked, or had nothing to say."""
 
     dense: float | None = Field(description="Cosine.")
     lexical: float | None = Field(description="BM25; null where no word of the question stands.")
+    rerank: float | None = Field(
+        description="The reranker's, on its own scale; null where it did not read the passage."
+    )
 
 
 class Ranks(BaseModel):
@@ -147,7 +155,7 @@ class Hit(BaseModel):
 
     rank: int = Field(description="From 1, best first.")
     score: float = Field(
-        description="Higher is better. hybrid: both scores, each as a share of the best of its side, weighed and smoothed over like passages; at most 1, to be compared within one answer only; dense: cosine; lexical: BM25."
+        description="Higher is better. Reranked hits come first and have the reranker's; the others: hybrid: both scores, each as a share of the best of its side, weighed and smoothed over like passages; at most 1, to be compared within one answer only; dense: cosine; lexical: BM25."
     )
     document: HitDocument
     quote: str = Field(description="The passage, as it stands in the document's text.")
@@ -182,7 +190,7 @@ class Hit(BaseModel):
             page=hit.page,
             page_end=hit.page_end,
             title_path=hit.title_path,
-            scores=Scores(dense=hit.dense_score, lexical=hit.lexical_score),
+            scores=Scores(dense=hit.dense_score, lexical=hit.lexical_score, rerank=hit.rerank_score),
             ranks=Ranks(dense=hit.dense_rank, lexical=hit.lexical_rank),
             highlights=[Span(start=start, end=end) for start, end in hit.highlights] if asked.highlight else None,
             neighbours=[Neighbour(**vars(each)) for each in hit.neighbours] if asked.neighbours else None,
@@ -210,7 +218,16 @@ class Explanation(BaseModel):
     best_dense: list[float] = Field(description="The best cosine of each query: what shares are parts of.")
     best_lexical: list[float] = Field(description="The best BM25 score of each query.")
     candidates: int = Field(description="Passages that either side found, all of which have both scores.")
+    reranked_passages: int = Field(description="Those that the reranker put in order; 0: it was not asked, or away.")
     stages: dict[str, float] = Field(description="Milliseconds.")
+
+
+class Notice(BaseModel):
+    """Why the answer is not all that it could have been."""
+
+    code: str = Field(examples=["rerank.unavailable"])
+    detail: str = Field(description="What happened, in a sentence.")
+    hint: str | None = Field(description="What to do about it.")
 
 
 class SearchResponse(BaseModel):
@@ -219,6 +236,8 @@ class SearchResponse(BaseModel):
     hits: list[Hit]
     exact: bool = Field(description="Every vector was compared; false: the graph was walked.")
     truncated: bool = Field(description="Fewer hits than asked for, although more passages may match.")
+    reranked: bool = Field(description="A reranker was asked and answered.")
+    warnings: list[Notice] = Field(description="What went wrong and was done without: the reranker. Mostly empty.")
     took_ms: float
     explanation: Explanation | None = Field(description="null unless asked for.")
 
@@ -229,6 +248,8 @@ class SearchResponse(BaseModel):
             hits=[Hit.of(hit, asked) for hit in answer.hits],
             exact=answer.exact,
             truncated=answer.truncated,
+            reranked=answer.reranked,
+            warnings=[Notice(code=each.code, detail=each.message, hint=each.hint) for each in answer.warnings],
             took_ms=answer.took_ms,
             explanation=None
             if told is None

@@ -178,11 +178,21 @@ class Hit(TypedDict):
     words: list[dict[str, Any]] | None
 
 
+class Notice(TypedDict):
+    """Why an answer is not all that it could have been."""
+
+    code: str
+    detail: str
+    hint: str | None
+
+
 class Answer(TypedDict):
     """Passages, best first."""
 
     hits: list[Hit]
     exact: bool
     truncated: bool
+    reranked: bool
+    warnings: list[Notice]
     took_ms: float
     explanation: dict[str, Any] | None

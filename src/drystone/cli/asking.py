@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from drystone.cli.answers import Answer, Document, Hit, HitDocument
@@ -105,10 +106,19 @@ def ranking_of(answer: Answer, took_ms: float) -> Ranking:
         best.setdefault(name_of(hit["document"]), hit)
     return Ranking(
         documents=[*best],
-        scores=[hit["score"] for hit in best.values()],
+        scores=_falling([hit["score"] for hit in best.values()]),
         took_ms=round(took_ms, 3),
         quotes={name: hit["quote"] for name, hit in list(best.items())[:_QUOTES]},
     )
+
+
+def _falling(scores: list[float]) -> list[float]:
+    """The scores where they never rise; else, as where reranked passages stand before others, how many places are left.
+
+    Programs that read TREC's runs go by the score, not by the place.
+    """
+    rises = any(after > before for before, after in pairwise(scores))
+    return [float(len(scores) - place) for place in range(len(scores))] if rises else scores
 
 
 def _search(client: Client, settings: Mapping[str, Any], query_id: str, text: str) -> Answer:

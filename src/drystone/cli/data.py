@@ -137,6 +137,12 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Tell why each hit is there, and what took how long.")
     ] = False,
+    rerank: Annotated[
+        bool | None,
+        typer.Option(
+            "--rerank/--no-rerank", help="Demand the reranker, or do without; else it is asked if there is one."
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show long passages whole, not only their best part.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -161,6 +167,8 @@ def search(
         body["max_per_document"] = per_document
     if explain:
         body["explain"] = True
+    if rerank is not None:
+        body["rerank"] = rerank
     if filter_ is not None:
         body["filter"] = _json_object(filter_)
     with open_client() as client:
@@ -176,6 +184,8 @@ def search(
         )
     elif answer["truncated"]:
         terminal.say("fewer passages than asked for, although more may match")
+    for warning in answer["warnings"]:
+        terminal.say(f"not reranked: {warning['detail']}" + (f" ({warning['hint']})" if warning["hint"] else ""))
 
 
 @documents.command("list")

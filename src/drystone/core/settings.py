@@ -352,6 +352,38 @@ class EmbeddingSettings(_Group):
     )
 
 
+def _header_value(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("holds characters that a header cannot carry; a key has letters, digits and signs of ASCII")
+    return value
+
+
+class RerankSettings(_Group):
+    url: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
+        "",
+        alias="RERANK_URL",
+        description="A server that reranks, such as http://127.0.0.1:8080; /rerank is added where it is missing. Empty: none.",
+    )
+    format: Literal["cohere", "tei"] = Field(
+        "cohere",
+        alias="RERANK_FORMAT",
+        description="cohere (as do Jina, vLLM and most others), or tei (text-embeddings-inference).",
+    )
+    model: str = Field("", alias="RERANK_MODEL", description="For cohere: the model's name.")
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
+        SecretStr(""), alias="RERANK_API_KEY", description="The bearer key, if the server wants one."
+    )
+    timeout_s: Annotated[float, Ge(0.1)] = Field(
+        5.0,
+        alias="RERANK_TIMEOUT_S",
+        description="Seconds a search waits for the reranker in all; then it answers without.",
+    )
+    depth: Annotated[int, Ge(1), Le(1000)] = Field(
+        50, alias="RERANK_DEPTH", description="How many of the best passages are reranked; the others stay behind them."
+    )
+
+
 class ParsingSettings(_Group):
     memory_bytes: Annotated[int, Ge(64 * 1024 * 1024)] = Field(
         1_073_741_824, alias="PARSE_MEMORY_BYTES", description="Address space of a parser process, in bytes."
@@ -401,6 +433,7 @@ class Settings(BaseSettings):
     search: SearchSettings
     webhooks: WebhookSettings
     embedding: EmbeddingSettings
+    rerank: RerankSettings
     parsing: ParsingSettings
     stack: StackSettings
 

@@ -72,3 +72,12 @@ def ranks_in(candidates: np.ndarray, found: np.ndarray) -> np.ndarray:
 def best_first(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Places of all candidates, best first; equal ones by id."""
     return np.lexsort((candidates, -scores))
+
+
+def reorder(order: np.ndarray, places: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The same places with `places` first, best score first and equal ones as they stood; the others behind, as they stood.
+
+    places: int (m,), the first m of `order` or part of them. scores: float64 (m,), theirs.
+    """
+    first = places[np.argsort(-scores, kind="stable")]
+    return np.concatenate([first, order[~np.isin(order, first)]])

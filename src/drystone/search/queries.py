@@ -152,6 +152,15 @@ async def contents(session: AsyncSession, document_id: UUID) -> list[str]:
     return ["\n".join((*row.title_path, row.text)) for row in rows]
 
 
+async def contents_of(session: AsyncSession, chunk_ids: Sequence[int]) -> dict[int, str]:
+    """What each of these passages is found by: its titles and below them its text."""
+    rows = await session.execute(
+        text("select id, title_path, text from chunks where id = any(cast(:chunk_ids as bigint[]))"),
+        {"chunk_ids": list(chunk_ids)},
+    )
+    return {row.id: "\n".join((*row.title_path, row.text)) for row in rows}
+
+
 async def documents_of(session: AsyncSession, chunk_ids: Sequence[int]) -> dict[int, UUID]:
     """The document of each chunk."""
     rows = await session.execute(

@@ -23,7 +23,8 @@ class Question:
 
     queries: one question in one or several wordings. like: a document, whose likes are looked for; then no queries.
     filter: over the documents' attributes. max_per_document: so many passages of one document at most; None: any.
-    neighbours: how many passages before and after each hit come with it.
+    neighbours: how many passages before and after each hit come with it. rerank: None: where a reranker is configured and
+    answers; True: or not at all; False: never.
     """
 
     queries: Sequence[str]
@@ -36,6 +37,7 @@ class Question:
     neighbours: int = 0
     highlight: bool = False
     explain: bool = False
+    rerank: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Hit:
     """A passage. `text_of_document[start:end] == quote`, in code points.
 
     page, page_end: the pages of its first and last characters, from 1; None where there are no pages.
-    score: hybrid: both sides' shares of their best, weighed and smoothed; dense: cosine; lexical: BM25.
+    score: the reranker's where it has one; else hybrid: both sides' shares of their best, weighed and smoothed; dense:
+    cosine; lexical: BM25.
+    rerank_score: None where the passage was not among those reranked.
     dense_score, lexical_score: None where that side was not asked, or the passage holds no word of the question.
     dense_rank, lexical_rank: None where that side did not have it among its best.
     highlights: where words of the question stand, as start and end in the document's text.
@@ -88,6 +92,7 @@ class Hit:
     dense_rank: int | None
     lexical_score: float | None
     lexical_rank: int | None
+    rerank_score: float | None = None
     highlights: list[tuple[int, int]] = field(default_factory=list)
     neighbours: list[Neighbour] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)
@@ -109,7 +114,7 @@ class Explanation:
 
     passages: in the collections searched. searchable: those that the filter leaves, counted up to where it matters.
     vectors: whether all in scope were compared (`scan`) or the graph was walked (`graph`). best: of each side, that shares
-    are parts of, one a query. stages: milliseconds of each.
+    are parts of, one a query. reranked_passages: that the reranker put in order. stages: milliseconds of each.
     """
 
     languages: list[str]
@@ -120,7 +125,17 @@ class Explanation:
     best_dense: list[float]
     best_lexical: list[float]
     candidates: int
+    reranked_passages: int
     stages: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Why an answer is not all that it could have been: code, sentence and hint of an error."""
+
+    code: str
+    message: str
+    hint: str | None
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,7 @@ class Answer:
     """Hits, best first.
 
     exact: every vector was compared; otherwise the graph was walked. truncated: fewer hits than asked for, although
-    more passages may match.
+    more passages may match. reranked: the reranker was asked and answered.
     """
 
     hits: list[Hit]
@@ -136,3 +151,5 @@ class Answer:
     truncated: bool
     took_ms: float
     explanation: Explanation | None = None
+    reranked: bool = False
+    warnings: list[Notice] = field(default_factory=list)

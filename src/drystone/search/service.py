@@ -1,4 +1,7 @@
-"""Search: embed the question before any SQL, ask both sides in one snapshot of the database, fuse, and show."""
+"""Search: embed the question before any SQL, ask both sides in one snapshot of the database, fuse, and show.
+
+Where a reranker is asked, that snapshot is closed before and what is shown is read from a new one: no transaction waits.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
 from drystone.adapters.embedding import Embedder
+from drystone.adapters.reranking import Reranker
 from drystone.core.db import Sessions, transaction
-from drystone.core.errors import Conflict, Invalid
+from drystone.core.errors import Conflict, Invalid, Unavailable
+from drystone.core.logging import get_logger
 from drystone.documents import collections
 from drystone.documents import service as documents
 from drystone.documents.models import Collection
@@ -39,8 +44,11 @@ from drystone.search.schemas import (
     Explanation,
     Hit,
     Neighbour,
+    Notice,
     Question,
 )
+
+log = get_logger(__name__)
 
 # How many passages each side contributes before fusion. Fewer lose quality, more only cost time.
 DEPTH = 100
@@ -50,21 +58,27 @@ WORDS_OF_A_DOCUMENT, WORDS_WEIGHED = 25, 100
 
 @dataclass(frozen=True)
 class Searcher:
-    """What a search works with; made once a process. sessions: of repeatable read, so that all it reads fits together."""
+    """What a search works with; made once a process.
+
+    sessions: of repeatable read, so that all it reads fits together. rerank_depth: how many passages are reranked.
+    """
 
     sessions: Sessions
     embedder: Embedder
     space: Space
     lexicon: Lexicon
+    reranker: Reranker | None = None
+    rerank_depth: int = 50
 
 
 async def search(searcher: Searcher, principal: Principal, question: Question) -> Answer:
     """The passages that answer the question best.
 
     Raises NotFound for an unknown collection or document, Invalid for a question that cannot be asked, Conflict when a
-    collection was embedded with another model than the one that runs.
+    collection was embedded with another model than the one that runs, Unavailable when reranking is demanded and fails.
     """
     _check(question)
+    reranker = _reranker(searcher, question)
     clock = _Stopwatch()
     with clock.stage("embed"):
         vectors = await _embed(searcher, question)
@@ -81,7 +95,15 @@ async def search(searcher: Searcher, principal: Principal, question: Question) -
         if question.like is not None:
             await documents.get_document(session, principal, question.like)
             vectors = await search_.vectors_of_document(question.like)
-        answer = await search_.run(vectors)
+        ranked = await search_.find(vectors)
+        if reranker is None:
+            answer = await search_.show(ranked)
+        else:
+            contents = await search_.best_contents(ranked)
+    if reranker is not None:
+        ranked = await _rerank(reranker, question, ranked, contents, clock)
+        async with transaction(searcher.sessions) as session:
+            answer = await replace(search_, session=session).show_later(ranked)
     if answer.explanation is not None:
         answer.explanation.stages.update(clock.stages, total=clock.total_ms)
     return replace(answer, took_ms=clock.total_ms)
@@ -97,6 +119,33 @@ class _Asked:
     dense_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     lexical: Side | None = None
     dense: Side | None = None
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """What a search found. candidates: int64 (n,), chunk ids. scores: float64 (n,). order: places of all, best first.
+
+    rerank: float64 (n,), NaN for those not reranked; None: none was. warnings: why, if one should have been.
+    """
+
+    asked: Sequence[_Asked]
+    snapshot: Snapshot
+    searchable: int
+    exact: bool
+    candidates: np.ndarray
+    scores: np.ndarray
+    order: np.ndarray
+    rerank: np.ndarray | None = None
+    warnings: Sequence[Notice] = ()
+
+    def reranked(self, places: np.ndarray, scores: np.ndarray) -> _Ranked:
+        """With the reranker's scores of these candidates."""
+        rerank = np.full(len(self.candidates), np.nan)
+        rerank[places] = scores
+        return replace(self, rerank=rerank, order=fusion.reorder(self.order, places, scores))
+
+    def rerank_score(self, place: int) -> float | None:
+        return None if self.rerank is None or np.isnan(self.rerank[place]) else float(self.rerank[place])
 
 
 @dataclass
@@ -116,7 +165,8 @@ class _Search:
             vector = await queries.mean_vector(self.session, self.space_id, document_id)
         return [vector]
 
-    async def run(self, vectors: Sequence[np.ndarray | None]) -> Answer:
+    async def find(self, vectors: Sequence[np.ndarray | None]) -> _Ranked:
+        """What both sides find, fused."""
         question, clock = self.question, self.clock
         with clock.stage("words"):
             snapshot = await self.searcher.lexicon.open(self.session, self.scope.collection_ids)
@@ -142,15 +192,35 @@ class _Search:
             )
             scores = await self._scores(asked, candidates)
             order = fusion.best_first(scores, candidates)
-        with clock.stage("show"):
-            places = await self._chosen(candidates, order)
-            hits = await self._hits(asked, candidates, scores, places, snapshot)
-        explanation = (
-            self._explanation(asked, snapshot, searchable, len(candidates), exact) if question.explain else None
-        )
-        truncated = question.mode != "lexical" and len(hits) < min(question.limit, searchable)
+        return _Ranked(asked, snapshot, searchable, exact, candidates, scores, order)
 
-        return Answer(hits, exact, truncated, clock.total_ms, explanation)
+    async def best_contents(self, ranked: _Ranked) -> dict[int, str]:
+        """What the reranker is to read: place of a candidate -> its titles and text, best first."""
+        with self.clock.stage("contents"):
+            places = ranked.order[: self.searcher.rerank_depth].tolist()
+            found = await queries.contents_of(self.session, ranked.candidates[places].tolist())
+        ids = {place: int(ranked.candidates[place]) for place in places}
+        return {place: found[chunk_id] for place, chunk_id in ids.items() if chunk_id in found}
+
+    async def show_later(self, ranked: _Ranked) -> Answer:
+        """The answer from another transaction than found it: what may no longer be found by now is left out."""
+        there = await queries.among_searchable(self.session, self.scope, ranked.candidates)
+        order = ranked.order[np.isin(ranked.candidates[ranked.order], there)]
+        return await self.show(replace(ranked, order=order))
+
+    async def show(self, ranked: _Ranked) -> Answer:
+        with self.clock.stage("show"):
+            hits = await self._hits(ranked, await self._chosen(ranked.candidates, ranked.order))
+        question = self.question
+        return Answer(
+            hits,
+            exact=ranked.exact,
+            truncated=question.mode != "lexical" and len(hits) < min(question.limit, ranked.searchable),
+            took_ms=self.clock.total_ms,
+            explanation=self._explanation(ranked) if question.explain else None,
+            reranked=ranked.rerank is not None,
+            warnings=list(ranked.warnings),
+        )
 
     @property
     def _depth(self) -> int:
@@ -223,15 +293,9 @@ class _Search:
                 break
         return chosen
 
-    async def _hits(
-        self,
-        asked: Sequence[_Asked],
-        candidates: np.ndarray,
-        scores: np.ndarray,
-        places: Sequence[int],
-        snapshot: Snapshot,
-    ) -> list[Hit]:
-        ids = [int(candidates[place]) for place in places]
+    async def _hits(self, ranked: _Ranked, places: Sequence[int]) -> list[Hit]:
+        asked, languages = ranked.asked, ranked.snapshot.languages
+        ids = [int(ranked.candidates[place]) for place in places]
         rows = await queries.passages(self.session, ids)
         near = await queries.neighbours(self.session, ids, self.question.neighbours) if self.question.neighbours else {}
         terms = self._terms(asked) if self.question.highlight else set()
@@ -244,12 +308,13 @@ class _Search:
                 _hit(
                     row,
                     rank=len(hits) + 1,
-                    score=float(scores[place]),
+                    score=float(ranked.scores[place]),
+                    rerank=ranked.rerank_score(place),
                     dense=_best_of([each.dense for each in asked], place),
                     lexical=_best_of([each.lexical for each in asked], place),
                     highlights=[
                         (row.start_offset + start, row.start_offset + end)
-                        for start, end in (analysis.spans(row.text, terms, snapshot.languages) if terms else ())
+                        for start, end in (analysis.spans(row.text, terms, languages) if terms else ())
                     ],
                     neighbours=[_neighbour(each) for each in near.get(chunk_id, [])],
                     contributions=_contributions(asked, chunk_id) if self.question.explain else [],
@@ -261,18 +326,18 @@ class _Search:
         scored = [each.scored for each in asked if each.scored is not None]
         return {term for each in scored for weight in each.weights for term in weight.token.terms}
 
-    def _explanation(
-        self, asked: Sequence[_Asked], snapshot: Snapshot, searchable: int, candidates: int, exact: bool
-    ) -> Explanation:
+    def _explanation(self, ranked: _Ranked) -> Explanation:
+        asked = ranked.asked
         return Explanation(
-            languages=list(snapshot.languages),
+            languages=list(ranked.snapshot.languages),
             words=[_explained(each.scored) for each in asked],
-            passages=snapshot.chunk_count,
-            searchable=searchable,
-            vectors="none" if self.question.mode == "lexical" else "scan" if exact else "graph",
+            passages=ranked.snapshot.chunk_count,
+            searchable=ranked.searchable,
+            vectors="none" if self.question.mode == "lexical" else "scan" if ranked.exact else "graph",
             best_dense=[each.dense.best for each in asked if each.dense is not None],
             best_lexical=[each.lexical.best for each in asked if each.lexical is not None],
-            candidates=candidates,
+            candidates=len(ranked.candidates),
+            reranked_passages=0 if ranked.rerank is None else int(np.isfinite(ranked.rerank).sum()),
             stages=dict(self.clock.stages),
         )
 
@@ -299,6 +364,45 @@ async def _embed(searcher: Searcher, question: Question) -> list[np.ndarray | No
     if question.mode == "lexical" or question.like is not None:
         return [None] * max(len(question.queries), 1)
     return list(await searcher.embedder.embed(list(question.queries)))
+
+
+def _reranker(searcher: Searcher, question: Question) -> Reranker | None:
+    """Whom to ask, if anybody. Raises Invalid when reranking is demanded and there is nobody, or no query, to ask."""
+    if question.rerank and question.like is not None:
+        raise Invalid(
+            "search.rerank_and_like",
+            "A search for what is like a document has no query to rerank by.",
+            hint="leave rerank out",
+            pointer="/rerank",
+        )
+    if question.rerank and searcher.reranker is None:
+        raise Invalid(
+            "search.no_reranker",
+            "There is no reranker here.",
+            hint="leave rerank out; whoever runs the server may set RERANK_URL",
+            pointer="/rerank",
+        )
+    return searcher.reranker if question.rerank is not False and question.like is None else None
+
+
+async def _rerank(
+    reranker: Reranker, question: Question, ranked: _Ranked, contents: Mapping[int, str], clock: _Stopwatch
+) -> _Ranked:
+    """Put in order by the reranker, or as before with a warning why. contents: by place.
+
+    Raises Unavailable instead when reranking is demanded.
+    """
+    if not contents:
+        return ranked
+    with clock.stage("rerank"):
+        try:
+            scores = await reranker.score(question.queries[0], list(contents.values()))
+        except Unavailable as exc:
+            if question.rerank:
+                raise
+            log.warning("search.not_reranked", code=exc.code)
+            return replace(ranked, warnings=[Notice(exc.code, exc.message, exc.hint)])
+    return ranked.reranked(np.array(list(contents), np.int64), scores)
 
 
 async def _collections(
@@ -371,6 +475,7 @@ def _hit(
     *,
     rank: int,
     score: float,
+    rerank: float | None,
     dense: tuple[float, int] | None,
     lexical: tuple[float, int] | None,
     highlights: list[tuple[int, int]],
@@ -380,7 +485,7 @@ def _hit(
     has_words = lexical is not None and lexical[0] > 0
     return Hit(
         rank=rank,
-        score=score,
+        score=score if rerank is None else rerank,
         document_id=row.document_id,
         version_id=row.version_id,
         version=row.version_number,
@@ -400,6 +505,7 @@ def _hit(
         dense_rank=(dense[1] or None) if dense else None,
         lexical_score=lexical[0] if lexical and has_words else None,
         lexical_rank=(lexical[1] or None) if lexical and has_words else None,
+        rerank_score=rerank,
         highlights=highlights,
         neighbours=neighbours,
         contributions=contributions,

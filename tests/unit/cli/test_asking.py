@@ -32,3 +32,12 @@ def test_quotes_are_kept_of_the_first_few_only() -> None:
     answer = _answer(*((f"id-{number}", None, 9.0 - number) for number in range(9)))
 
     assert list(asking.ranking_of(answer, 1.0).quotes) == ["id-0", "id-1", "id-2"]
+
+
+def test_scores_that_would_turn_the_order_round_become_places() -> None:
+    reranked = _answer(("a", None, 0.2), ("b", None, 0.01), ("c", None, 0.9), ("d", None, 0.8))
+
+    ranking = asking.ranking_of(reranked, 1.0)
+
+    assert ranking.documents == ["a", "b", "c", "d"]
+    assert ranking.scores == [4.0, 3.0, 2.0, 1.0]

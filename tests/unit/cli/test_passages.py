@@ -24,7 +24,15 @@ def _shown(capsys: pytest.CaptureFixture[str], **hit: Any) -> list[str]:
         "words": None,
     } | hit
     told = whole.pop("told", None)
-    answer: Answer = {"hits": [whole], "exact": True, "truncated": False, "took_ms": 1.0, "explanation": told}  # type: ignore[list-item, typeddict-item]  # a part
+    answer: Answer = {
+        "hits": [whole],  # type: ignore[list-item]  # a part
+        "exact": True,
+        "truncated": False,
+        "reranked": False,
+        "warnings": [],
+        "took_ms": 1.0,
+        "explanation": told,  # type: ignore[typeddict-item]  # a part
+    }
     passages.show(answer, "wall", full=True)
     return capsys.readouterr().out.splitlines()
 

@@ -67,3 +67,12 @@ def test_ranks_and_order() -> None:
     assert fusion.ranks_in(candidates, np.array([9, 3])).tolist() == [2, 0, 0, 1]
     assert fusion.ranks_in(candidates, np.array([], np.int64)).tolist() == [0, 0, 0, 0]
     assert fusion.best_first(np.array([1.0, 2.0, 2.0, 0.0]), candidates).tolist() == [1, 2, 0, 3]
+
+
+def test_what_was_reranked_comes_first_by_its_scores_and_the_others_keep_their_order() -> None:
+    order = np.array([4, 2, 0, 1, 3])
+
+    found = fusion.reorder(order, np.array([4, 2, 0]), np.array([0.25, 0.75, 0.75]))
+
+    assert found.tolist() == [2, 0, 4, 1, 3]
+    assert fusion.reorder(order, np.empty(0, np.int64), np.empty(0)).tolist() == order.tolist()

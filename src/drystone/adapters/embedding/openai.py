@@ -7,8 +7,6 @@ import base64
 import binascii
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +16,7 @@ import numpy as np
 
 from drystone.adapters.embedding import model
 from drystone.adapters.embedding.tokens import check_unicode, estimated_token_starts, open_tokenizer, token_starts
-from drystone.adapters.network import is_loopback
+from drystone.adapters.network import is_loopback, retry_after_s
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 
@@ -118,7 +116,11 @@ class OpenAIEmbedder:
                 hint="check EMBEDDING_API_KEY",
                 status=status,
             )
-        wait = {} if (seconds := _retry_after_s(response)) is None else {"retry_after_s": seconds}
+        wait = (
+            {}
+            if (seconds := retry_after_s(response.headers.get("Retry-After", ""))) is None
+            else {"retry_after_s": seconds}
+        )
         code, what = (
             ("embedding.busy", "is busy or broken")
             if status in _PASSING_STATUS
@@ -152,19 +154,6 @@ def _pause_s(tries: int) -> float:
     """Seconds to wait after so many tries: half fixed, half random, so that clients do not return in step."""
     whole: float = 0.25 * 4 ** (tries - 1)
     return whole / 2 + random.uniform(0, whole / 2)  # noqa: S311  spreads load, guards nothing
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    said = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            at = parsedate_to_datetime(said)
-        except ValueError:
-            return None
-        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(0.0, seconds), 3600.0) if seconds == seconds else None  # NaN parses as a float
 
 
 def _read_answer(content: bytes, count: int, dimension: int) -> np.ndarray:
