@@ -6,6 +6,8 @@ Back: the downgrade makes the vectors and counts again from the passages.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -116,7 +118,7 @@ def _analyse_what_is_there() -> None:
             _add(connection, [row for row in rows if row.collection_id == collection_id])
 
 
-def _add(connection: sa.Connection, rows: list[sa.Row]) -> None:
+def _add(connection: sa.Connection, rows: list[sa.Row[Any]]) -> None:
     language = rows[0].language if rows[0].language in LANGUAGES else "simple"
     lists: dict[str, list[tuple[int, int]]] = {}
     lengths = []
@@ -167,8 +169,8 @@ def downgrade() -> None:
         postgresql_using="gin",
         postgresql_with={"gin_pending_list_limit": 1024},
     )
-    for table, columns in _STATISTICS.items():
-        op.create_table(table, *columns())
+    for table, columns in _statistics().items():
+        op.create_table(table, *columns)
     op.create_index("ix_statistic_changes_collection_id", "statistic_changes", ["collection_id"], unique=False)
     op.execute(_FILL_LEXICAL)
     op.execute(_FILL_TERMS)
@@ -177,32 +179,35 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-_STATISTICS = {
-    "term_stats": lambda: (
-        sa.Column("collection_id", sa.Uuid(), nullable=False),
-        sa.Column("config", sa.Text(), nullable=False),
-        sa.Column("term", sa.Text(), nullable=False),
-        sa.Column("chunk_count", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("collection_id", "config", "term", name="pk_term_stats"),
-    ),
-    "collection_stats": lambda: (
-        sa.Column("collection_id", sa.Uuid(), nullable=False),
-        sa.Column("config", sa.Text(), nullable=False),
-        sa.Column("chunk_count", sa.BigInteger(), nullable=False),
-        sa.Column("word_count", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("collection_id", "config", name="pk_collection_stats"),
-    ),
-    "statistic_changes": lambda: (
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("collection_id", sa.Uuid(), nullable=False),
-        sa.Column("config", sa.Text(), nullable=False),
-        sa.Column("chunk_count", sa.Integer(), nullable=False),
-        sa.Column("word_count", sa.BigInteger(), nullable=False),
-        sa.Column("terms", postgresql.ARRAY(sa.Text()), nullable=False),
-        sa.Column("term_chunk_counts", postgresql.ARRAY(sa.BigInteger()), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_statistic_changes"),
-    ),
-}
+def _statistics() -> dict[str, tuple[sa.schema.SchemaItem, ...]]:
+    return {
+        "term_stats": (
+            sa.Column("collection_id", sa.Uuid(), nullable=False),
+            sa.Column("config", sa.Text(), nullable=False),
+            sa.Column("term", sa.Text(), nullable=False),
+            sa.Column("chunk_count", sa.Integer(), nullable=False),
+            sa.PrimaryKeyConstraint("collection_id", "config", "term", name="pk_term_stats"),
+        ),
+        "collection_stats": (
+            sa.Column("collection_id", sa.Uuid(), nullable=False),
+            sa.Column("config", sa.Text(), nullable=False),
+            sa.Column("chunk_count", sa.BigInteger(), nullable=False),
+            sa.Column("word_count", sa.BigInteger(), nullable=False),
+            sa.PrimaryKeyConstraint("collection_id", "config", name="pk_collection_stats"),
+        ),
+        "statistic_changes": (
+            sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+            sa.Column("collection_id", sa.Uuid(), nullable=False),
+            sa.Column("config", sa.Text(), nullable=False),
+            sa.Column("chunk_count", sa.Integer(), nullable=False),
+            sa.Column("word_count", sa.BigInteger(), nullable=False),
+            sa.Column("terms", postgresql.ARRAY(sa.Text()), nullable=False),
+            sa.Column("term_chunk_counts", postgresql.ARRAY(sa.BigInteger()), nullable=False),
+            sa.PrimaryKeyConstraint("id", name="pk_statistic_changes"),
+        ),
+    }
+
+
 _FILL_LEXICAL = """
 insert into lexical (chunk_id, collection_id, document_id, length, terms)
 select id, collection_id, document_id,

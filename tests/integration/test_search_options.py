@@ -175,10 +175,10 @@ async def test_an_explanation_adds_up(client: httpx.AsyncClient, work: Work, col
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ({}, "request.invalid"),
-        ({"query": "a", "queries": ["b"]}, "request.invalid"),
-        ({"query": "a", "like": {"document_id": "00000000-0000-4000-8000-000000000000"}}, "request.invalid"),
-        ({"query": "a", "collection": "x", "collections": ["y"]}, "request.invalid"),
+        ({}, "search.one_question"),
+        ({"query": "a", "queries": ["b"]}, "search.one_question"),
+        ({"query": "a", "like": {"document_id": "00000000-0000-4000-8000-000000000000"}}, "search.one_question"),
+        ({"query": "a", "collection": "x", "collections": ["y"]}, "search.collections"),
         ({"queries": []}, "search.empty_query"),
         ({"queries": ["a", "  "]}, "search.empty_query"),
         ({"queries": ["a"] * 9}, "search.too_many_queries"),

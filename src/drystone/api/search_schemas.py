@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from drystone.core.errors import Invalid
 from drystone.core.text import Text
 from drystone.documents.filters import Filter
 from drystone.search import schemas
@@ -56,10 +57,8 @@ class SearchRequest(BaseModel):
     mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
     limit: int = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
     filter: Filter | None = Field(None, description="Over the documents' attributes.")
-    max_per_document: int | None = Field(
-        None,
-        description="At most so many passages of one document; 1 gives documents, each by its best passage.",
-        json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT},
+    max_per_document: Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})] | None = Field(
+        None, description="At most so many passages of one document; 1 gives documents, each by its best passage."
     )
     neighbours: int = Field(
         0,
@@ -73,16 +72,17 @@ class SearchRequest(BaseModel):
         description="null: by the reranker, where one is configured and answers; true: or not at all (422, 503); false: never.",
     )
 
-    @model_validator(mode="after")
-    def _is_one_question(self) -> SearchRequest:
-        if sum(given is not None for given in (self.query, self.queries, self.like)) != 1:
-            raise ValueError("give one of query, queries and like")
-        if self.collection is not None and self.collections is not None:
-            raise ValueError("give collection or collections, not both")
-        return self
-
     def question(self) -> Question:
-        """The question as the room of search takes it."""
+        """The question as the room of search takes it. Raises Invalid unless it is one question to one place."""
+        if sum(given is not None for given in (self.query, self.queries, self.like)) != 1:
+            raise Invalid(
+                "search.one_question",
+                "A search has one of query, queries and like.",
+                hint='send {"query": "…"}',
+                pointer="/query",
+            )
+        if self.collection is not None and self.collections is not None:
+            raise Invalid("search.collections", "Name collection or collections, not both.", pointer="/collections")
         return Question(
             queries=[self.query] if self.query is not None else self.queries or [],
             collections=self.collections if self.collections is not None else [self.collection or "default"],
@@ -120,7 +120,7 @@ class HitDocument(BaseModel):
 
     id: UUID = Field(description="Of the document: `GET /api/v1/documents/{id}`.")
     version: int = Field(description="Number of the version the passage is from: the one that serves.")
-    collection: str
+    collection: str = Field(description="Name of the collection it is in.")
     external_id: str | None = Field(description="Your own id for it.")
     title: str | None = Field(description="As given, else as found in the file, else the file's name.")
     name: str | None = Field(description="The file name of this version.")
