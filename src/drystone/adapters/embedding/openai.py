@@ -114,7 +114,7 @@ class OpenAIEmbedder:
                 "embedding.denied",
                 f"The embedding endpoint {self._endpoint} refuses the key (HTTP {status}).",
                 hint="check EMBEDDING_API_KEY",
-                status=status,
+                endpoint_status=status,
             )
         wait = (
             {}
@@ -131,7 +131,7 @@ class OpenAIEmbedder:
             code,
             f"The embedding endpoint {self._endpoint} {what} (HTTP {status}){': ' + said if said else ''}.",
             hint=None if status in _PASSING_STATUS else "check EMBEDDING_URL and EMBEDDING_MODEL",
-            status=status,
+            endpoint_status=status,
             **wait,
         )
 
@@ -141,8 +141,8 @@ class OpenAIEmbedder:
             message = response.json()["error"]["message"]
         except (ValueError, KeyError, TypeError):
             return ""
-        text = " ".join(str(message).split())[:200].rstrip(".")
-        return text.replace(self._api_key, "***") if self._api_key else text
+        text = " ".join(str(message).split())
+        return (text.replace(self._api_key, "***") if self._api_key else text)[:200].rstrip(".")
 
 
 _MAX_TRIES = 4
