@@ -11,14 +11,14 @@ question says the word. N, n and lengths are those of the passages that are ther
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 from cachetools import LRUCache
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.index.additions import Postings
@@ -142,18 +142,16 @@ class Lexicon:
     """Reads the words of collections, and keeps what it has read. One a process; for the event loop's thread only."""
 
     def __init__(self, *, cache_bytes: int) -> None:
-        self._segments: LRUCache[int, _Block] = LRUCache(cache_bytes, _Block.size)
-        self._additions: LRUCache[int, _Block] = LRUCache(cache_bytes, _Block.size)
-        self._postings: LRUCache[tuple[int, str], Postings] = LRUCache(cache_bytes, _size)
-        self._removals: LRUCache[int, np.ndarray] = LRUCache(cache_bytes, lambda ids: ids.nbytes + 100)
+        # By table and id; postings by segment and term. One for all: what is asked for most stays, of whatever kind.
+        self._cache: _Cache = LRUCache(cache_bytes, _size)
         self._live: dict[int, tuple[list[int], np.ndarray | None]] = {}
 
     async def open(self, session: AsyncSession, collection_ids: Sequence[UUID]) -> Snapshot:
         """The words of these collections as the transaction sees them: repeatable read, or what is read may not fit."""
         row = (await session.execute(_STATE, {"collection_ids": list(collection_ids)})).one()
-        segments = await _load(session, self._segments, row.segments, _LOAD_SEGMENTS, _segment)
-        additions = await _load(session, self._additions, row.additions, _LOAD_ADDITIONS, _addition)
-        removals = await _load(session, self._removals, row.removals, _LOAD_REMOVALS, _removal)
+        segments = await _load(session, self._cache, "segment", row.segments)
+        additions = await _load(session, self._cache, "addition", row.additions)
+        removals = await _load(session, self._cache, "removal", row.removals)
         recent = _together(list(additions.values()))
         removed = np.sort(_joined(list(removals.values()), np.int64))
         live = {number: self._live_of(number, block, row.removals, removed) for number, block in segments.items()}
@@ -165,7 +163,7 @@ class Lexicon:
                 recent.chunk_ids, recent.lengths, _live(recent, removed), {}, order=np.argsort(recent.chunk_ids)
             ),
             additions=list(additions.values()),
-            cache=self._postings,
+            cache=self._cache,
         )
 
     def _live_of(self, number: int, block: _Block, removals: list[int], removed: np.ndarray) -> np.ndarray | None:
@@ -173,7 +171,7 @@ class Lexicon:
         known = self._live.get(number)
         if known is None or known[0] != removals:
             known = self._live[number] = (removals, _live(block, removed))
-            for old in [each for each in self._live if each not in self._segments]:
+            for old in [each for each in self._live if ("segment", each) not in self._cache]:
                 del self._live[old]
         return known[1]
 
@@ -186,7 +184,7 @@ class Snapshot:
     segments: Mapping[int, Part]
     recent: Part
     additions: Sequence[_Block]
-    cache: LRUCache[tuple[int, str], Postings]
+    cache: _Cache
 
     @property
     def chunk_count(self) -> int:
@@ -240,25 +238,20 @@ class _Block:
     ordinals: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
     frequencies: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint16))
 
-    def size(self) -> int:
-        """Bytes, roughly."""
-        arrays = (self.chunk_ids, self.lengths, self.ordinals, self.frequencies)
-        return 500 + 150 * len(self.terms) + sum(each.nbytes for each in arrays)
 
-
+_Cache = LRUCache[tuple[str | int, int | str], Any]
 _NONE = Postings(np.empty(0, np.uint32), np.empty(0, np.uint16))
 
 
-async def _load(
-    session: AsyncSession, cache: LRUCache[int, Any], ids: Sequence[int], statement: Any, decode: Any
-) -> dict[int, Any]:
+async def _load(session: AsyncSession, cache: _Cache, kind: str, ids: Sequence[int]) -> dict[int, Any]:
     """Rows by id: those kept already, the others read and kept."""
-    found = {each: known for each in ids if (known := cache.get(each)) is not None}
+    found = {each: known for each in ids if (known := cache.get((kind, each))) is not None}
     if missing := [each for each in ids if each not in found]:
+        statement, decode = _LOADED[kind]
         read = {row.id: decode(row) for row in await session.execute(statement, {"ids": missing})}
         for number, each in read.items():
-            if cache.getsizeof(each) <= cache.maxsize:
-                cache[number] = each
+            if _size(each) <= cache.maxsize:
+                cache[kind, number] = each
         found |= read
     return {each: found[each] for each in ids}
 
@@ -349,8 +342,14 @@ def _joined(arrays: Sequence[np.ndarray], kind: type[np.generic]) -> np.ndarray:
     return np.concatenate(arrays) if arrays else np.empty(0, kind)
 
 
-def _size(postings: Postings) -> int:
-    return 300 + postings.ordinals.nbytes + postings.frequencies.nbytes
+def _size(kept: _Block | Postings | np.ndarray) -> int:
+    """Bytes that something takes in memory, roughly."""
+    if isinstance(kept, np.ndarray):
+        return 200 + kept.nbytes
+    if isinstance(kept, Postings):
+        return 400 + kept.ordinals.nbytes + kept.frequencies.nbytes
+    arrays = (kept.chunk_ids, kept.lengths, kept.ordinals, kept.frequencies)
+    return 500 + 150 * len(kept.terms) + sum(each.nbytes for each in arrays)
 
 
 _STATE = text("""
@@ -371,3 +370,8 @@ select segment_id, term, ordinals, frequencies
 from unnest(cast(:segments as bigint[]), cast(:terms as text[])) as wanted (number, word)
 join lexical_postings on segment_id = number and term = word collate "C"
 """)
+_LOADED: dict[str, tuple[TextClause, Callable[[Any], Any]]] = {
+    "segment": (_LOAD_SEGMENTS, _segment),
+    "addition": (_LOAD_ADDITIONS, _addition),
+    "removal": (_LOAD_REMOVALS, _removal),
+}
