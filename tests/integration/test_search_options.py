@@ -215,6 +215,7 @@ async def test_a_filter_keeps_the_limit_whichever_way_is_gone(
     assert all(name.startswith("1970") for name in _names(found))
     assert (found["exact"], found["truncated"]) == (exact_up_to > 0, False)
     assert len(whole["hits"]) == 29
+    assert whole["truncated"] is False
     assert gone["external_id"] not in _names(whole)
 
 

@@ -155,7 +155,7 @@ class Hit(BaseModel):
 
     rank: int = Field(description="From 1, best first.")
     score: float = Field(
-        description="Higher is better. Reranked hits come first and have the reranker's; the others: hybrid: both scores, each as a share of the best of its side, weighed and smoothed over like passages; at most 1, to be compared within one answer only; dense: cosine; lexical: BM25."
+        description="Higher is better. Reranked hits come first and have the reranker's; the others: hybrid: both scores, each as a share of the best of its side, weighed and smoothed over like passages; at most 1, to be compared within one answer only; dense: cosine; lexical: BM25; of several queries shares in every mode."
     )
     document: HitDocument
     quote: str = Field(description="The passage, as it stands in the document's text.")

@@ -228,7 +228,7 @@ class _Search:
         return max(DEPTH, self.question.limit) * (1 if self.question.max_per_document is None else 2)
 
     async def _count(self, snapshot: Snapshot) -> int:
-        if self.scope.filter is None:
+        if self.scope.is_all:
             return snapshot.chunk_count
         return await queries.count_searchable(self.session, self.scope, up_to=queries.EXACT_UP_TO)
 
