@@ -157,8 +157,31 @@ def load(passages: int) -> Loaded:
     if missing := sum(not path.exists() for path in paths):
         raise _too_few(f"no vectors of {missing * _PART} passages", passages)
     vectors = np.concatenate([np.load(path) for path in paths])[: len(found)]
-    questions: list[str] = json.loads((_made() / "questions.json").read_text(encoding="utf-8"))
-    return Loaded(documents, found, vectors, questions)
+    return Loaded(documents, found, vectors, questions())
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a passage is found by its words from."""
+
+    title_path: tuple[str, ...]
+    text: str
+
+
+def texts(passages: int) -> Iterator[Text]:
+    """The words of the first so many passages, without vectors. Raises SystemExit where there are fewer."""
+    found = (
+        Text(tuple(kept["title_path"]), row["text"][kept["start"] : kept["end"]])
+        for row in _documents(passages)
+        for kept in row["passages"]
+    )
+    return itertools.islice(found, passages)
+
+
+def questions() -> list[str]:
+    """Questions from the same field, none of them a passage's own heading."""
+    found: list[str] = json.loads((_made() / "questions.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _passage(document: int, kept: dict[str, Any]) -> Passage:
