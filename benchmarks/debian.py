@@ -49,7 +49,7 @@ from drystone.documents.chunking import CHUNKER_VERSION
 from drystone.documents.models import Collection
 from drystone.documents.queries import NewChunk, Pending
 from drystone.index import queries as index
-from drystone.index.analysis import analyse
+from drystone.index.analysis import Analysed, analyse
 from drystone.index.spaces import Space
 
 # Names of Debian 12. One that a release does not have is left out, with a word.
@@ -235,13 +235,13 @@ def _batches(loaded: Loaded) -> Iterator[list[_Whole]]:
 
 async def _write(sessions: Sessions, principal: Principal, home: Collection, batch: Sequence[_Whole]) -> None:
     """One transaction: rows of files, documents and versions, and then what publishing writes."""
-    words = await asyncio.to_thread(lambda: [analyse(each.content, LANGUAGE) for _, of, _ in batch for each in of])
     pending = [_pending(home, document) for document, _, _ in batch]
     chunks = [
         _chunk(version, document, each)
         for version, (document, passages, _) in zip(pending, batch, strict=True)
         for each in passages
     ]
+    words = await asyncio.to_thread(lambda: [_words(each.passage) for each in chunks])
     rows = [_row(version, document) for version, (document, _, _) in zip(pending, batch, strict=True)]
     common = {"workspace_id": home.workspace_id, "collection_id": home.id, "created_by": principal.actor}
     async with transaction(sessions) as session:
@@ -281,6 +281,10 @@ def _chunk(version: Pending, document: Document, each: Passage) -> NewChunk:
     quote = document.text[each.start : each.end]
     passage = chunking.Chunk(each.ordinal, each.start, each.end, each.page, each.title_path, quote)
     return NewChunk(version, passage, each.content_hash, each.length)
+
+
+def _words(passage: chunking.Chunk) -> Analysed:
+    return analyse(passage.text, LANGUAGE, titles=passage.title_path)
 
 
 def _row(version: Pending, document: Document) -> dict[str, object]:
