@@ -1,6 +1,6 @@
 """Keep the words of passages as postings in segments, in the place of text-search vectors and counts of terms.
 
-Locks: only tables it creates or drops. What is there is analysed anew: about 3 000 passages a second.
+Locks: only tables it creates or drops. Every passage that is there is analysed anew, so the time grows with them.
 Back: the downgrade makes the vectors and counts again from the passages.
 """
 
