@@ -20,6 +20,7 @@ from drystone.documents.admission import Admission
 from drystone.index import spaces
 from drystone.index.lexical import Lexicon
 from drystone.index.spaces import Space
+from drystone.index.vectors import PgGraph
 from drystone.jobs.broker import Nudger
 from drystone.search.service import Searcher
 
@@ -80,6 +81,7 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
                 embedder,
                 space,
                 Lexicon(cache_bytes=settings.search.cache_mb << 20),
+                PgGraph(),
                 reranker=reranker,
                 rerank_depth=settings.rerank.depth,
             ),

@@ -1,4 +1,4 @@
-"""Vectors of passages: written, reused, and those nearest to a question's.
+"""Vectors of passages in PostgreSQL: written, reused, read, and those nearest to a question's.
 
 Vectors are passed in pgvector's binary form (halfvec), so the driver neither prints nor parses numbers.
 """
@@ -6,8 +6,8 @@ Vectors are passed in pgvector's binary form (halfvec), so the driver neither pr
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -27,6 +27,78 @@ class HalfvecParam(UserDefinedType[HalfVector]):
 
     def get_col_spec(self, **_: object) -> str:
         return "halfvec"
+
+
+class Within(Protocol):
+    """What may be found: passages of these collections, and of those the ones whose documents pass a condition."""
+
+    @property
+    def collection_ids(self) -> Sequence[UUID]: ...
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every passage of the collections may be found."""
+
+    def condition(self, parameters: dict[str, Any]) -> str:
+        """SQL over a row `document`; adds its values to `parameters`."""
+
+
+class Graph(Protocol):
+    """Finds the nearest among many vectors without looking at each: the one thing that another store can do in our place.
+
+    The vectors themselves are always in PostgreSQL, written with the passages they belong to.
+    """
+
+    async def walk(
+        self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(chunk ids int64, cosines float64) of about the `depth` nearest that may be found, nearest first.
+
+        vector: float32 (dim,), length 1.
+        """
+
+
+class PgGraph:
+    """pgvector's HNSW graph, part of the space's own table; walked on until enough of what it meets may be found."""
+
+    async def walk(
+        self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth)
+
+
+async def scan(
+    session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(chunk ids int64, cosines float64) of the `depth` nearest, nearest first: each that may be found is compared.
+
+    vector: float32 (dim,), length 1.
+    """
+    return await _nearest(session, _scan, _BY_DOCUMENTS, space_id, within, vector, depth)
+
+
+async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
+    """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
+    found = np.zeros((len(chunk_ids), dimension), np.float32)
+    rows = (await session.execute(_of_chunks(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
+    if rows:
+        # As PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian.
+        raw = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2")).reshape(len(rows), -1)
+        found[[row.place - 1 for row in rows]] = raw[:, 2:]
+    return found
+
+
+async def mean(session: AsyncSession, space_id: int, document_id: UUID) -> np.ndarray | None:
+    """float32 (dim,), length 1: the direction of all of a document's passages; None where it has none."""
+    found = await session.scalar(
+        text(f"select cast(avg(embedding) as vector) from {vector_table(space_id)} where document_id = :document_id"),
+        {"document_id": document_id},
+    )
+    if found is None:
+        return None
+    direction = np.asarray(found.to_numpy(), np.float32)
+    length = float(np.linalg.norm(direction))
+    return direction / length if length > 0 else None
 
 
 async def add(session: AsyncSession, space_id: int, places: dict[str, Any], vectors: Sequence[np.ndarray]) -> None:
@@ -78,8 +150,66 @@ async def forget(session: AsyncSession, space_id: int, hashes: Sequence[bytes]) 
     )
 
 
+async def _nearest(
+    session: AsyncSession,
+    statement: Callable[[str, str], TextClause],
+    visible: str,
+    space_id: int,
+    within: Within,
+    vector: np.ndarray,
+    depth: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    parameters: dict[str, Any] = {
+        "collection_ids": list(within.collection_ids),
+        "vector": HalfVector(vector),
+        "depth": depth,
+    }
+    where = "true" if within.is_all else visible.format(where=within.condition(parameters))
+    rows = (await session.execute(statement(vector_table(space_id), where), parameters)).all()
+    return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
+
+
 def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
     return {bytes(row.content_hash): row.embedding.to_numpy().astype(np.float32) for row in rows}
+
+
+_BY_DOCUMENTS = """document_id in (
+    select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+)"""
+# Asked for each row that the walk meets: a set of all documents in scope would take longer to make than the walk takes.
+_BY_DOCUMENT = "(select {where} from documents as document where document.id = document_id)"
+
+
+@functools.lru_cache(maxsize=256)
+def _scan(table: str, visible: str) -> TextClause:
+    return text(f"""
+        with scanned as materialized (
+            select chunk_id, embedding from {table}
+            where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+        )
+        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+        from scanned order by score desc, chunk_id limit :depth
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.lru_cache(maxsize=256)
+def _walk(table: str, visible: str) -> TextClause:
+    return text(f"""
+        with near as materialized (
+            select chunk_id, embedding <#> cast(:vector as halfvec) as distance
+            from {table} where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+            order by embedding <#> cast(:vector as halfvec) limit :depth
+        )
+        select chunk_id, -distance as score from near order by distance, chunk_id
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.cache
+def _of_chunks(table: str) -> TextClause:
+    return text(f"""
+        select place, halfvec_send(embedding) as raw
+        from unnest(cast(:chunk_ids as bigint[])) with ordinality as wanted (id, place) join {table} on chunk_id = id
+    """)
 
 
 @functools.cache

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from pgvector import HalfVector
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.documents.filters import Comparison, Compound, condition
-from drystone.index.spaces import vector_table
-from drystone.index.vectors import HalfvecParam
 
 # Up to here every vector is compared; above, the graph is walked on until enough rows pass the filter.
 EXACT_UP_TO = 10_000
@@ -99,50 +95,6 @@ async def among_searchable(session: AsyncSession, scope: Scope, chunk_ids: np.nd
     return np.sort(np.array(await session.scalar(statement, parameters), np.int64))
 
 
-async def nearest(
-    session: AsyncSession, scope: Scope, space_id: int, vector: np.ndarray, *, exact: bool, depth: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(chunk ids, cosines) of the `depth` nearest, nearest first. vector: float32 (dim,), length 1.
-
-    exact: compare every vector in scope; else walk the graph on until enough of what it meets is in scope.
-    """
-    parameters: dict[str, Any] = {
-        "collection_ids": list(scope.collection_ids),
-        "vector": HalfVector(vector),
-        "depth": depth,
-    }
-    visible = "true"
-    if not scope.is_all:
-        where = scope.condition(parameters)
-        visible = (_BY_DOCUMENTS if exact else _BY_DOCUMENT).format(where=where)
-    rows = (await session.execute(_nearest(vector_table(space_id), visible, exact), parameters)).all()
-    return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
-
-
-async def vectors_of(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
-    """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
-    found = np.zeros((len(chunk_ids), dimension), np.float32)
-    rows = (await session.execute(_vectors(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
-    if rows:
-        # As PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian.
-        raw = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2")).reshape(len(rows), -1)
-        found[[row.place - 1 for row in rows]] = raw[:, 2:]
-    return found
-
-
-async def mean_vector(session: AsyncSession, space_id: int, document_id: UUID) -> np.ndarray | None:
-    """float32 (dim,), length 1: the direction of all of a document's passages; None where it has none."""
-    found = await session.scalar(
-        text(f"select cast(avg(embedding) as vector) from {vector_table(space_id)} where document_id = :document_id"),
-        {"document_id": document_id},
-    )
-    if found is None:
-        return None
-    mean = np.asarray(found.to_numpy(), np.float32)
-    length = float(np.linalg.norm(mean))
-    return mean / length if length > 0 else None
-
-
 async def contents(session: AsyncSession, document_id: UUID) -> list[str]:
     """What a document's passages are found by, in order: each below its titles."""
     rows = await session.execute(
@@ -183,42 +135,6 @@ async def neighbours(session: AsyncSession, chunk_ids: Sequence[int], distance: 
     for row in rows:
         found[row.chunk_id].append(row)
     return found
-
-
-_BY_DOCUMENTS = """document_id in (
-    select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
-)"""
-# Asked for each row that the walk meets: a set of all documents in scope would take longer to make than the walk takes.
-_BY_DOCUMENT = "(select {where} from documents as document where document.id = document_id)"
-
-
-@lru_cache(maxsize=256)
-def _nearest(table: str, visible: str, exact: bool) -> TextClause:
-    scanned = f"""
-        with scanned as materialized (
-            select chunk_id, embedding from {table}
-            where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
-        )
-        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
-        from scanned order by score desc, chunk_id limit :depth
-    """
-    walked = f"""
-        with near as materialized (
-            select chunk_id, embedding <#> cast(:vector as halfvec) as distance
-            from {table} where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
-            order by embedding <#> cast(:vector as halfvec) limit :depth
-        )
-        select chunk_id, -distance as score from near order by distance, chunk_id
-    """
-    return text(scanned if exact else walked).bindparams(bindparam("vector", type_=HalfvecParam()))
-
-
-@lru_cache
-def _vectors(table: str) -> TextClause:
-    return text(f"""
-        select place, halfvec_send(embedding) as raw
-        from unnest(cast(:chunk_ids as bigint[])) with ordinality as wanted (id, place) join {table} on chunk_id = id
-    """)
 
 
 _HIDDEN = text("""

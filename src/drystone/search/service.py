@@ -25,10 +25,11 @@ from drystone.core.logging import get_logger
 from drystone.documents import collections
 from drystone.documents import service as documents
 from drystone.documents.models import Collection
-from drystone.index import analysis, spaces
+from drystone.index import analysis, spaces, vectors
 from drystone.index.analysis import Token
 from drystone.index.lexical import Lexicon, Scored, Snapshot
 from drystone.index.spaces import Space
+from drystone.index.vectors import Graph
 from drystone.search import fusion, queries
 from drystone.search.fusion import Side
 from drystone.search.queries import Scope
@@ -67,6 +68,7 @@ class Searcher:
     embedder: Embedder
     space: Space
     lexicon: Lexicon
+    graph: Graph
     reranker: Reranker | None = None
     rerank_depth: int = 50
 
@@ -81,7 +83,7 @@ async def search(searcher: Searcher, principal: Principal, question: Question) -
     reranker = _reranker(searcher, question)
     clock = _Stopwatch()
     with clock.stage("embed"):
-        vectors = await _embed(searcher, question)
+        asked = await _embed(searcher, question)
     async with transaction(searcher.sessions) as session:
         with clock.stage("scope"):
             found = await _collections(session, principal, question, searcher.space)
@@ -94,8 +96,8 @@ async def search(searcher: Searcher, principal: Principal, question: Question) -
         search_ = _Search(searcher, session, question, scope, found[0].space_id, clock)
         if question.like is not None:
             await documents.get_document(session, principal, question.like)
-            vectors = await search_.vectors_of_document(question.like)
-        ranked = await search_.find(vectors)
+            asked = await search_.vectors_of_document(question.like)
+        ranked = await search_.find(asked)
         if reranker is None:
             answer = await search_.show(ranked)
         else:
@@ -162,17 +164,17 @@ class _Search:
     async def vectors_of_document(self, document_id: UUID) -> list[np.ndarray | None]:
         vector = None
         if self.question.mode != "lexical":
-            vector = await queries.mean_vector(self.session, self.space_id, document_id)
+            vector = await vectors.mean(self.session, self.space_id, document_id)
         return [vector]
 
-    async def find(self, vectors: Sequence[np.ndarray | None]) -> _Ranked:
-        """What both sides find, fused."""
+    async def find(self, questions: Sequence[np.ndarray | None]) -> _Ranked:
+        """What both sides find, fused. questions: the vector of each wording."""
         question, clock = self.question, self.clock
         with clock.stage("words"):
             snapshot = await self.searcher.lexicon.open(self.session, self.scope.collection_ids)
             searchable = await self._count(snapshot)
             exact = searchable <= queries.EXACT_UP_TO
-            asked = [_Asked(vector) for vector in vectors]
+            asked = [_Asked(vector) for vector in questions]
             if question.mode != "dense":
                 only = None
                 if exact and not self.scope.is_all:
@@ -183,8 +185,9 @@ class _Search:
         with clock.stage("vectors"):
             for each in asked:
                 if each.vector is not None:
-                    each.dense_ids, _ = await queries.nearest(
-                        self.session, self.scope, self.space_id, each.vector, exact=exact, depth=self._depth
+                    find = vectors.scan if exact else self.searcher.graph.walk
+                    each.dense_ids, _ = await find(
+                        self.session, self.space_id, self.scope, each.vector, depth=self._depth
                     )
         with clock.stage("fuse"):
             candidates = np.unique(
@@ -258,23 +261,23 @@ class _Search:
 
     async def _scores(self, asked: Sequence[_Asked], candidates: np.ndarray) -> np.ndarray:
         """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it."""
-        vectors = None
+        rows = None
         if any(each.vector is not None for each in asked):
             dimension = self.searcher.embedder.dimension
-            vectors = await queries.vectors_of(self.session, self.space_id, candidates, dimension)
+            rows = await vectors.of_chunks(self.session, self.space_id, candidates, dimension)
         for each in asked:
             if each.scored is not None:
                 each.lexical = Side(
                     each.scored.of(candidates), fusion.ranks_in(candidates, each.lexical_ids), fusion.LEXICAL_WEIGHT
                 )
-            if each.vector is not None and vectors is not None:
-                cosines = (vectors @ each.vector).astype(np.float64)
+            if each.vector is not None and rows is not None:
+                cosines = (rows @ each.vector).astype(np.float64)
                 each.dense = Side(cosines, fusion.ranks_in(candidates, each.dense_ids), fusion.DENSE_WEIGHT)
         sides = [side for each in asked for side in (each.lexical, each.dense) if side is not None]
         if not sides:
             return np.zeros(len(candidates))
         scores = fusion.fuse(sides)
-        return fusion.smooth(scores, vectors) if self.question.mode == "hybrid" and vectors is not None else scores
+        return fusion.smooth(scores, rows) if self.question.mode == "hybrid" and rows is not None else scores
 
     async def _chosen(self, candidates: np.ndarray, order: np.ndarray) -> list[int]:
         """The places of the hits among the candidates, best first."""
