@@ -36,6 +36,15 @@ def vector_table(space_id: int) -> str:
     return f"vectors_{int(space_id)}"
 
 
+def graph_statement(space_id: int) -> str:
+    """SQL that builds the graph over a space's vectors where there is none."""
+    table = vector_table(space_id)
+    return (
+        f"create index if not exists ix_{table}_embedding on {table} using hnsw (embedding halfvec_ip_ops)"
+        f" with (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
+    )
+
+
 async def ensure(session: AsyncSession, model: str, dimension: int) -> int:
     """The id of the space of this model, made with its table where it does not exist. Needs the owner role."""
     await session.execute(insert(EmbeddingSpace).values(model=model, dimension=dimension).on_conflict_do_nothing())
@@ -50,11 +59,7 @@ async def ensure(session: AsyncSession, model: str, dimension: int) -> int:
             embedding halfvec({int(dimension)}) not null
         )""")
     )
-    await session.execute(
-        text(f"""
-        create index if not exists ix_{table}_embedding on {table}
-        using hnsw (embedding halfvec_ip_ops) with (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})""")
-    )
+    await session.execute(text(graph_statement(space_id)))
     await session.execute(text(f"create index if not exists ix_{table}_collection_id on {table} (collection_id)"))
     await session.execute(text(f"create index if not exists ix_{table}_document_id on {table} (document_id)"))
     return space_id

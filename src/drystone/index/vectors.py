@@ -192,12 +192,14 @@ def _scan(table: str, visible: str) -> TextClause:
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
 
 
+# A case, for which there is no other index to choose: a table just filled is counted by nobody yet, and PostgreSQL would
+# rather read all of a collection and sort it.
 @functools.lru_cache(maxsize=256)
 def _walk(table: str, visible: str) -> TextClause:
     return text(f"""
         with near as materialized (
             select chunk_id, embedding <#> cast(:vector as halfvec) as distance
-            from {table} where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+            from {table} where case when collection_id = any(cast(:collection_ids as uuid[])) then {visible} end
             order by embedding <#> cast(:vector as halfvec) limit :depth
         )
         select chunk_id, -distance as score from near order by distance, chunk_id
