@@ -135,9 +135,10 @@ async def _into(lines: list[Line], measured: Any) -> None:
 
 
 async def _ready_per_s(api: Api, meanwhile: Any) -> float:
-    began, before = time.perf_counter(), (await api.collection(BESIDE))["chunks"]
+    before: int = (await api.collection(BESIDE))["chunks"]
+    began = time.perf_counter()
     await meanwhile
-    after = (await api.collection(BESIDE))["chunks"]
+    after: int = (await api.collection(BESIDE))["chunks"]
     return round((after - before) / (time.perf_counter() - began), 1)
 
 
