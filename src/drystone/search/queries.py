@@ -14,7 +14,7 @@ from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.documents.filters import Comparison, Compound, condition
+from drystone.documents.filters import Comparison, Compound, condition, narrowing
 from drystone.index.spaces import vector_table
 from drystone.index.vectors import HalfvecParam
 
@@ -39,11 +39,15 @@ class Scope:
         """Whether every passage there is may be found."""
         return self.filter is None and not self.hidden and self.apart is None
 
-    def condition(self, parameters: dict[str, Any]) -> str:
-        """SQL over a row `document`; adds its values to `parameters`."""
+    def condition(self, parameters: dict[str, Any], *, narrowed: bool = False) -> str:
+        """SQL over a row `document`; adds its values to `parameters`.
+
+        narrowed: for a statement that looks for all such documents, not at one, and has the parameter `collection_ids`.
+        """
         clauses = ["document.deleted_at is null"]
         if self.filter is not None:
             clauses.append(condition(self.filter, parameters))
+            clauses += narrowing(self.filter, parameters) if narrowed else []
         if self.apart is not None:
             parameters["apart"] = self.apart
             clauses.append("document.id <> cast(:apart as uuid)")
@@ -57,24 +61,17 @@ async def hidden(session: AsyncSession, collection_ids: Sequence[UUID]) -> list[
 
 async def count_searchable(session: AsyncSession, scope: Scope, *, up_to: int) -> int:
     """Chunks that may be found; counting stops somewhere above `up_to`."""
+    if scope.filter is not None:
+        await session.execute(_PLANNED_FOR_VALUES)
     parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids), "up_to": up_to}
-    where = scope.condition(parameters)
-    statement = text(f"""
-        select coalesce(sum(chunk_count), 0)
-        from (
-            select version.chunk_count
-            from documents as document join versions as version on version.id = document.current_version_id
-            where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
-            limit :up_to + 1
-        ) as each
-    """)
-    return int(await session.scalar(statement, parameters) or 0)
+    where = scope.condition(parameters, narrowed=True)
+    return int(await session.scalar(text(COUNT.format(where=where)), parameters) or 0)
 
 
 async def searchable(session: AsyncSession, scope: Scope) -> np.ndarray:
     """All chunks that may be found: int64, ascending."""
     parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids)}
-    where = scope.condition(parameters)
+    where = scope.condition(parameters, narrowed=True)
     statement = text(f"""
         select array(
             select chunk.id
@@ -113,7 +110,7 @@ async def nearest(
     }
     visible = "true"
     if not scope.is_all:
-        where = scope.condition(parameters)
+        where = scope.condition(parameters, narrowed=exact)
         visible = (_BY_DOCUMENTS if exact else _BY_DOCUMENT).format(where=where)
     rows = (await session.execute(_nearest(vector_table(space_id), visible, exact), parameters)).all()
     return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
@@ -221,6 +218,17 @@ def _vectors(table: str) -> TextClause:
     """)
 
 
+COUNT = """
+select coalesce(sum(chunk_count), 0)
+from (
+    select version.chunk_count
+    from documents as document join versions as version on version.id = document.current_version_id
+    where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+    limit :up_to + 1
+) as each
+"""
+# One plan for all values of a filter would be right for none: a year may be that of a thousandth or of half of all.
+_PLANNED_FOR_VALUES = text("set local plan_cache_mode = force_custom_plan")
 _HIDDEN = text("""
 select id from documents
 where collection_id = any(cast(:collection_ids as uuid[])) and deleted_at is not null and purged_at is null
