@@ -47,7 +47,7 @@ class All:
     collection_ids: Sequence[UUID]
     is_all: bool = True
 
-    def condition(self, parameters: dict[str, Any]) -> str:
+    def condition(self, parameters: dict[str, Any], *, narrowed: bool = False) -> str:
         return "true"
 
 

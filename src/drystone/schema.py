@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # The newest revision in migrations/; said here so that web and worker need no Alembic to know it.
-HEAD = "0007_lexical_segments"
+HEAD = "0008_document_attributes"
 
 
 def config(root: Path, app_role: str) -> Config:

@@ -39,8 +39,11 @@ class Within(Protocol):
     def is_all(self) -> bool:
         """Whether every passage of the collections may be found."""
 
-    def condition(self, parameters: dict[str, Any]) -> str:
-        """SQL over a row `document`; adds its values to `parameters`."""
+    def condition(self, parameters: dict[str, Any], *, narrowed: bool = False) -> str:
+        """SQL over a row `document`; adds its values to `parameters`.
+
+        narrowed: for a statement that looks for all such documents, not at one, and has the parameter `collection_ids`.
+        """
 
 
 class Graph(Protocol):
@@ -164,7 +167,9 @@ async def _nearest(
         "vector": HalfVector(vector),
         "depth": depth,
     }
-    where = "true" if within.is_all else visible.format(where=within.condition(parameters))
+    where = "true"
+    if not within.is_all:
+        where = visible.format(where=within.condition(parameters, narrowed=visible is _BY_DOCUMENTS))
     rows = (await session.execute(statement(vector_table(space_id), where), parameters)).all()
     return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
 
