@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
+from drystone.index import changes
 from drystone.index.spaces import vector_table
 
 
@@ -64,7 +65,7 @@ class PgGraph:
     async def walk(
         self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth)
+        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth=depth)
 
 
 async def scan(
@@ -74,7 +75,25 @@ async def scan(
 
     vector: float32 (dim,), length 1.
     """
-    return await _nearest(session, _scan, _BY_DOCUMENTS, space_id, within, vector, depth)
+    return await _nearest(session, _scan, _BY_DOCUMENTS, space_id, within, vector, depth=depth)
+
+
+async def compare(
+    session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, chunk_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(chunk ids int64, cosines float64) of those of these chunks that are there and may be found, nearest first.
+
+    vector: float32 (dim,), length 1.
+    """
+    return await _nearest(session, _compare, _BY_DOCUMENT, space_id, within, vector, chunk_ids=chunk_ids.tolist())
+
+
+async def stored(
+    session: AsyncSession, space_id: int, chunk_ids: Sequence[int], dimension: int
+) -> tuple[list[int], list[UUID], np.ndarray]:
+    """(ids, ids of their collections, vectors float32 (n, dim)) of those of these chunks that are there, by id."""
+    rows = (await session.execute(_stored(vector_table(space_id)), {"chunk_ids": list(chunk_ids)})).all()
+    return [row.chunk_id for row in rows], [row.collection_id for row in rows], _floats(rows, dimension)
 
 
 async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
@@ -82,9 +101,7 @@ async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray,
     found = np.zeros((len(chunk_ids), dimension), np.float32)
     rows = (await session.execute(_of_chunks(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
     if rows:
-        # As PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian.
-        raw = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2")).reshape(len(rows), -1)
-        found[[row.place - 1 for row in rows]] = raw[:, 2:]
+        found[[row.place - 1 for row in rows]] = _floats(rows, dimension)
     return found
 
 
@@ -104,6 +121,7 @@ async def mean(session: AsyncSession, space_id: int, document_id: UUID) -> np.nd
 async def add(session: AsyncSession, space_id: int, places: dict[str, Any], vectors: Sequence[np.ndarray]) -> None:
     """Write vectors of one space. places: ids, collection_ids and document_ids of their chunks, in the same order."""
     await session.execute(_add(space_id), places | {"vectors": [HalfVector(vector) for vector in vectors]})
+    await changes.note_added(session, space_id, places["ids"])
 
 
 async def of_documents(
@@ -157,16 +175,22 @@ async def _nearest(
     space_id: int,
     within: Within,
     vector: np.ndarray,
-    depth: int,
+    **more: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     parameters: dict[str, Any] = {
         "collection_ids": list(within.collection_ids),
         "vector": HalfVector(vector),
-        "depth": depth,
+        **more,
     }
     where = "true" if within.is_all else visible.format(where=within.condition(parameters))
     rows = (await session.execute(statement(vector_table(space_id), where), parameters)).all()
     return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
+
+
+def _floats(rows: Sequence[Any], dimension: int) -> np.ndarray:
+    """float32 (n, dim) of `raw` as PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian."""
+    halves = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2"))
+    return halves.reshape(len(rows), 2 + dimension)[:, 2:].astype(np.float32)
 
 
 def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
@@ -202,6 +226,25 @@ def _walk(table: str, visible: str) -> TextClause:
         )
         select chunk_id, -distance as score from near order by distance, chunk_id
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.lru_cache(maxsize=256)
+def _compare(table: str, visible: str) -> TextClause:
+    return text(f"""
+        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+        from {table}
+        where chunk_id = any(cast(:chunk_ids as bigint[])) and collection_id = any(cast(:collection_ids as uuid[]))
+          and {visible}
+        order by score desc, chunk_id
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.cache
+def _stored(table: str) -> TextClause:
+    return text(f"""
+        select chunk_id, collection_id, halfvec_send(embedding) as raw
+        from {table} where chunk_id = any(cast(:chunk_ids as bigint[])) order by chunk_id
+    """)
 
 
 @functools.cache
