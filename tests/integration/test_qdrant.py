@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
@@ -26,7 +28,8 @@ from drystone.access.service import Principal
 from drystone.adapters.qdrant import Qdrant, open_qdrant
 from drystone.core import crash_points
 from drystone.core.db import Sessions, make_sessions, transaction
-from drystone.core.settings import VectorSettings
+from drystone.core.errors import Conflict
+from drystone.core.settings import Settings, VectorSettings
 from drystone.documents import collections
 from drystone.documents.filters import Comparison
 from drystone.index import changes, feeding, spaces
@@ -35,12 +38,16 @@ from drystone.index.analysis import Analysed
 from drystone.index.qdrant import QdrantGraph
 from drystone.index.vectors import PgGraph, Within, scan
 from drystone.resources import Resources
+from drystone.search import queries
 from drystone.search.queries import Scope
+from drystone.web import create_app
+from drystone.worker.feeding import Feeding
 
 # The local mode says what it cannot do: payload indexes, parameters of the graph.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(local Qdrant|Local mode).*:UserWarning")
 
 DIMENSION = 384
+Work = Callable[[], Awaitable[None]]
 
 
 class Watched(Qdrant):
@@ -173,6 +180,19 @@ def library(resources: Resources, sessions: Sessions, principal: Principal, stor
     return Library(sessions, readers, principal, resources, store)
 
 
+@pytest.fixture
+async def without_graph(sessions: Sessions, owner: Sessions) -> AsyncIterator[None]:
+    """No graph in PostgreSQL, into which many vectors would be written slowly; afterwards there is one again."""
+    async with transaction(owner) as session:
+        for space_id in await session.scalars(text("select id from embedding_spaces")):
+            await spaces.drop_graph(session, space_id)
+    yield
+    async with transaction(owner) as session:
+        await session.execute(text("truncate chunks cascade"))
+        for space_id in await session.scalars(text("select id from embedding_spaces")):
+            await spaces.build_graph(session, space_id)
+
+
 def _unit(rows: np.ndarray) -> np.ndarray:
     unit: np.ndarray = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
     return unit
@@ -189,16 +209,16 @@ async def test_the_graph_finds_what_the_scan_finds_in_the_collections_asked(
     library: Library, collection: str, store: Watched
 ) -> None:
     first, second = await library.collection(collection), await library.collection(f"{collection}-2")
-    of_first = await library.publish(first, _like_text(2500, seed=1))
-    of_second = await library.publish(second, _like_text(1500, seed=2))
+    of_first = await library.publish(first, _like_text(1200, seed=1))
+    of_second = await library.publish(second, _like_text(800, seed=2))
     await library.feed()
 
-    questions = _like_text(15, seed=3)
+    questions = _like_text(10, seed=3)
     for within, ids in ((Scope([first]), of_first), (Scope([second]), of_second), (Scope([first, second]), None)):
         assert await library.recall(within, questions) >= 0.95
         if ids is not None:
             assert set(await library.walk(within, questions[0])) <= set(ids)
-    assert store.questions >= 45
+    assert store.questions >= 30
     assert await library.held() == sorted(of_first + of_second)
 
 
@@ -207,7 +227,7 @@ async def test_a_filter_leaves_enough_and_nothing_else(
     library: Library, collection: str, store: Watched, percent: int
 ) -> None:
     home = await library.collection(collection)
-    await library.publish(home, _like_text(3000, seed=1))
+    await library.publish(home, _like_text(1500, seed=1), each=5)
     await library.feed()
 
     few = Scope([home], Comparison(type="lt", key="n", value=3 * percent))  # of 300 documents
@@ -477,6 +497,129 @@ async def test_there_and_back_and_there_again(library: Library, collection: str,
     await library.feed()
     assert await library.held() == ids
     assert len(library.store.made) == 2
+
+
+async def test_a_document_sent_over_http_is_found_through_the_graph_until_it_is_deleted(
+    library: Library, collection: str, store: Watched, settings: Settings, work: Work, without_graph: None
+) -> None:
+    home = await library.collection(collection)
+    many = await library.publish(home, _like_text(queries.EXACT_UP_TO + 50, seed=1), each=50)
+    await library.feed()
+    async with _app(settings, store) as client:
+        sent = await client.post(
+            "/api/v1/documents",
+            files={"file": ("a.txt", b"A heron stands on the dry stone wall.")},
+            data={"collection": collection},
+        )
+        document_id = sent.json()["document"]["id"]
+        await work()
+        for _ in range(2):  # while it waits, and when the graph has it
+            answer = await _ask(client, collection)
+            assert answer["hits"][0]["document"]["id"] == document_id
+            assert answer["explanation"]["vectors"] == "graph"
+            await library.feed()
+        assert store.questions == 2
+        checks = (await client.get("/health/ready")).json()["checks"]
+        assert [(each["ok"], each["required"]) for each in checks if each["name"] == "qdrant"] == [(True, False)]
+
+        await client.delete(f"/api/v1/documents/{document_id}")
+        assert document_id not in [hit["document"]["id"] for hit in (await _ask(client, collection))["hits"]]
+        await work()
+    assert len(await library.held()) == len(many) + 1
+    await library.feed()
+    assert await library.held() == many
+
+
+async def test_postgres_keeps_its_graph_until_the_other_is_asked(
+    library: Library, collection: str, owner: Sessions, without_graph: None
+) -> None:
+    home = await library.collection(collection)
+    async with transaction(owner) as session:
+        await spaces.build_graph(session, library.space_id)
+    await library.publish(home, _like_text(100, seed=1))
+    with pytest.raises(Conflict, match="do not ask Qdrant"):
+        async with transaction(owner) as session:
+            await feeding.drop_graphs(session)
+
+    await library.feed()
+    async with transaction(owner) as session:
+        before = await feeding.progress(session)
+        dropped = await feeding.drop_graphs(session)
+        after = await feeding.progress(session)
+
+    assert dropped == 1
+    assert [(each.vectors, each.pending, each.is_asked, each.has_graph) for each in before] == [(100, 0, True, True)]
+    assert [each.has_graph for each in after] == [False]
+
+
+async def test_the_worker_goes_on_while_the_store_is_away(settings: Settings, sessions: Sessions) -> None:
+    stop = threading.Event()
+    async with _nobody(is_hanging=False) as url:
+        feeder = Feeding(settings.model_copy(update={"vectors": _settings(url)}), stop)
+        thread = threading.Thread(target=feeder.run)
+        thread.start()
+        await _until(sessions, "select exists (select 1 from vector_feeds where is_listed)")
+        assert thread.is_alive()
+        stop.set()
+        await asyncio.to_thread(thread.join, 10)
+
+    assert not thread.is_alive()
+
+
+async def test_the_worker_feeds_a_server(library: Library, collection: str, settings: Settings) -> None:
+    if not (url := os.environ.get("QDRANT_URL")):
+        pytest.skip("QDRANT_URL names no server")
+    home = await library.collection(collection)
+    ids = await library.publish(home, _like_text(100, seed=1))
+    stop = threading.Event()
+    thread = threading.Thread(target=Feeding(settings.model_copy(update={"vectors": _settings(url)}), stop).run)
+    thread.start()
+    await _until(
+        library.sessions,
+        "select is_listed and not exists (select 1 from vector_changes) from vector_feeds",
+    )
+    stop.set()
+    await asyncio.to_thread(thread.join, 10)
+    store = open_qdrant(_settings(url), timeout_s=10)
+    name = changes.graph_name(library.space_id, (await library.state()).generation)
+    found = await store.nearest(name, [home], _like_text(1, seed=1)[0], 200)
+    await store.drop(name)
+    await store.aclose()
+
+    assert sorted(found.tolist()) == ids
+
+
+async def _until(sessions: Sessions, question: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            async with transaction(sessions) as session:
+                if await session.scalar(text(question)):
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def _ask(client: httpx.AsyncClient, collection: str) -> dict[str, Any]:
+    body = {"query": "a bird on a wall", "collection": collection, "mode": "dense", "explain": True}
+    answer = await client.post("/api/v1/search", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@asynccontextmanager
+async def _app(settings: Settings, store: Watched) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, whose searches ask this store: the local mode has one process, this one."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        resources: Resources = app.state.resources
+        searcher = replace(resources.searcher, graph=QdrantGraph(store))
+        app.state.resources = replace(resources, searcher=searcher, qdrant=store)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://drystone",
+            headers={"Authorization": f"Bearer {settings.api.key.get_secret_value()}"},
+        ) as client:
+            yield client
 
 
 async def _pending(library: Library) -> int:

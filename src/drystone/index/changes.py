@@ -56,6 +56,11 @@ async def pending(session: AsyncSession, space_id: int) -> np.ndarray:
     return np.unique(np.array(await session.scalar(_PENDING, {"space_id": space_id}), np.int64))
 
 
+async def count_pending(session: AsyncSession) -> int:
+    """Chunks of any space that the graph outside does not know yet."""
+    return int(await session.scalar(text("select sum(chunk_count) from vector_changes where not is_removal")) or 0)
+
+
 _ADDED = text("""
 insert into vector_changes (space_id, chunk_ids, chunk_count, is_removal)
 select space_id, cast(:chunk_ids as bigint[]), cardinality(cast(:chunk_ids as bigint[])), false

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
+from drystone.core.errors import Conflict
 from drystone.core.logging import get_logger
-from drystone.index import vectors
+from drystone.index import changes, spaces, vectors
 from drystone.index.changes import graph_name
 from drystone.index.spaces import vector_table
 
@@ -39,6 +40,62 @@ class Space:
 
     id: int
     dimension: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the graph of a space is. vectors: that there are. pending: that the graph outside does not know yet.
+
+    name: of the graph outside, None where none is fed. is_asked: whether searches ask that one. has_graph: whether there is
+    one in PostgreSQL.
+    """
+
+    space_id: int
+    model: str
+    dimension: int
+    vectors: int
+    name: str | None
+    pending: int
+    is_asked: bool
+    has_graph: bool
+
+
+async def progress(session: AsyncSession) -> list[Progress]:
+    """How far each space is."""
+    found = []
+    rows = await session.execute(text("select id, model, dimension from embedding_spaces order by id"))
+    for row in rows.all():
+        table = vector_table(row.id)
+        state = await changes.feed(session, row.id)
+        found.append(
+            Progress(
+                row.id,
+                row.model,
+                row.dimension,
+                vectors=await session.scalar(text(f"select count(*) from {table}")) or 0,
+                name=changes.graph_name(row.id, state.generation) if state else None,
+                pending=state.pending if state else 0,
+                is_asked=state is not None and state.is_trusted and state.pending <= changes.MOST_PENDING,
+                has_graph=bool(await session.scalar(_HAS_GRAPH, {"name": f"ix_{table}_embedding"})),
+            )
+        )
+    return found
+
+
+async def drop_graphs(session: AsyncSession) -> int:
+    """Drop PostgreSQL's own graphs, now that searches ask those outside; how many there were. Needs the owner role.
+
+    Raises Conflict where a space's graph outside is not asked yet.
+    """
+    spaces_ = await progress(session)
+    for space in spaces_:
+        if space.vectors and not space.is_asked:
+            raise Conflict(
+                "vectors.not_fed",
+                f"Searches do not ask Qdrant for the vectors of {space.model} yet.",
+                hint='wait until "drystone vectors status" says that it is asked; the worker must run',
+            )
+    return sum([await spaces.drop_graph(session, space.space_id) for space in spaces_])
 
 
 async def feed(sessions: Sessions, store: Qdrant, *, keep_removed_s: float = KEEP_REMOVED_S) -> int:
@@ -171,6 +228,7 @@ async def _set(sessions: Sessions, space_id: int, assignment: str) -> None:
         )
 
 
+_HAS_GRAPH = text("select to_regclass(:name) is not null")
 _TRY_LOCK = text("select pg_try_advisory_xact_lock(7355003, cast(:space_id as integer))")
 _STATE = text("""
 select generation, mark, next_mark, is_listed, checked_at, stale,
