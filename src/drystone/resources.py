@@ -54,10 +54,11 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, *, name: str, searches: bool = True) -> AsyncIterator[Resources]:
     """Open everything; close it in reverse. Connections are made at first use, so nothing need be up yet.
 
-    name: shown by PostgreSQL for the connections of this process.
+    name: shown by PostgreSQL for the connections of this process. searches: whether any are made here; Qdrant's client is
+    large, and nobody else needs it.
     """
     threadpool_limits(limits=1, user_api="blas")
     engine = make_engine(
@@ -69,7 +70,7 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
     reranker = open_reranker(settings.rerank)
-    qdrant = open_store(settings.vectors)
+    qdrant = open_store(settings.vectors) if searches else None
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
