@@ -14,6 +14,7 @@ from uuid import UUID
 import httpx
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from drystone.adapters.network import is_loopback
@@ -129,6 +130,8 @@ class Qdrant:
             raise _unavailable("did not answer in time", exc) from exc
         except UnexpectedResponse as exc:
             raise _refused(exc.status_code or 0) from exc
+        except QdrantException as exc:  # 429 with a Retry-After
+            raise _refused(429) from exc
         except (ApiException, httpx.HTTPError, OSError) as exc:
             raise _unavailable("is away", exc) from exc
         except ValueError as exc:  # what the client's local mode says where a server says 404
