@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # The newest revision in migrations/; said here so that web and worker need no Alembic to know it.
-HEAD = "0008_vector_feeds"
+HEAD = "0009_vector_feeds"
 
 
 def config(root: Path, app_role: str) -> Config:

@@ -49,14 +49,14 @@ async def test_a_question_is_for_collections_and_its_answer_is_ids() -> None:
     points = [{"id": 8, "version": 1, "score": 0.9}, {"id": 7, "version": 1, "score": 0.8}]
     async with Endpoint(lambda request: _said({"points": points})).running() as server:
         store = open_qdrant(_settings(server.url), timeout_s=5)
-        found = await store.nearest("g", [HOME], np.array([1, 0], np.float32), 300)
+        found = await store.nearest("g", [HOME], np.array([1, 0], np.float32), 500)
         await store.aclose()
 
     asked = server.requests[0].body
     assert found.tolist() == [8, 7]
     assert server.requests[0].line == "POST /v1/collections/g/points/query HTTP/1.1"
-    assert (asked["query"], asked["limit"], asked["with_payload"]) == ({"nearest": [1, 0]}, 300, False)
-    assert asked["params"]["hnsw_ef"] == 300
+    assert (asked["query"], asked["limit"], asked["with_payload"]) == ({"nearest": [1, 0]}, 500, False)
+    assert asked["params"]["hnsw_ef"] == 500
     assert asked["filter"]["must"][0]["key"] == "collection_id"
     assert asked["filter"]["must"][0]["match"] == {"any": [str(HOME)]}
 

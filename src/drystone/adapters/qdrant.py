@@ -24,7 +24,7 @@ from drystone.core.settings import VectorSettings
 T = TypeVar("T")
 
 # Build and search parameters of the graph. A question looks at no fewer than pgvector's does.
-HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 100, 200
+HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 100, 400
 # Qdrant refuses bodies of more than 32 MB; a number takes up to 22 bytes in JSON.
 _NUMBERS_AT_ONCE = 1_000_000
 # No chunk has it: identities begin with 1. Without a collection's id in its payload no question finds it.

@@ -247,7 +247,7 @@ class DocumentsToDelete(BaseModel):
 
     ids: Annotated[list[UUID], Len(1, MAX_IDS)] | None = None
     collection: Annotated[Text, Len(1, 128)] | None = None
-    filter: Filter | None = Field(None, description="Over attributes; with `collection`.")
+    filter: Filter | None = Field(None, description="Over attributes and fields of documents; with `collection`.")
     state: DocumentState | None = Field(None, description="Only documents whose newest version is in this state.")
     dry_run: bool = Field(False, description="Only say what would be deleted.")
     expect: Annotated[int, Ge(0), Le(MAX_INTEGER)] | None = Field(

@@ -56,7 +56,7 @@ class SearchRequest(BaseModel):
     collections: list[_Name] | None = Field(None, description="Several collections, searched as one.")
     mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
     limit: int = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
-    filter: Filter | None = Field(None, description="Over the documents' attributes.")
+    filter: Filter | None = Field(None, description="Over the documents' attributes and fields.")
     max_per_document: Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})] | None = Field(
         None, description="At most so many passages of one document; 1 gives documents, each by its best passage."
     )

@@ -120,12 +120,15 @@ class Client:
         *,
         collection: str | None = None,
         state: DocumentState | None = None,
+        filter: Mapping[str, Any] | None = None,
         limit: int = PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Documents:
         """One page."""
+        given = None if filter is None else json.dumps(filter)
         return cast(
-            Documents, self._get("/documents", collection=collection, state=state, limit=str(limit), cursor=cursor)
+            Documents,
+            self._get("/documents", collection=collection, state=state, filter=given, limit=str(limit), cursor=cursor),
         )
 
     def set_attribute(self, document_id: str, name: str, value: str) -> None:

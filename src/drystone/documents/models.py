@@ -102,6 +102,7 @@ class Document(Base):
         ),
         Index("ix_documents_collection_id_id", "collection_id", "id"),
         Index("ix_documents_workspace_id_id", "workspace_id", "id"),
+        Index("ix_documents_collection_id_created_at", "collection_id", "created_at"),
         # Tombstones whose chunks are not yet gone: few, and asked for by every search.
         Index(
             "ix_documents_hidden",
@@ -131,6 +132,34 @@ class Document(Base):
     updated_at: Mapped[CreatedAt]
     deleted_at: Mapped[Time | None]
     purged_at: Mapped[Time | None]
+
+
+class DocumentAttribute(Base):
+    """An attribute that filters can look up: of a number, a string or a boolean. A trigger on `documents` writes it.
+
+    Not the truth but a way to it: numbers are as near as double precision comes, strings are cut.
+    """
+
+    __tablename__ = "document_attributes"
+    __table_args__ = tuple(
+        Index(
+            f"ix_document_attributes_{column}",
+            "collection_id",
+            "key",
+            column,
+            "document_id",
+            postgresql_where=text(f"{column} is not null"),
+        )
+        for column in ("number", "string", "boolean")
+    )
+
+    # No foreign key: rows of documents stay for ever, and to check it would cost half of what writing this costs.
+    document_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    collection_id: Mapped[UUID]
+    number: Mapped[float | None]
+    string: Mapped[str | None] = mapped_column(Text(collation="C"))
+    boolean: Mapped[bool | None]
 
 
 class Version(Base):

@@ -359,7 +359,7 @@ async def tombstone(
 ) -> dict[UUID, tuple[UUID, int]]:
     """Delete the live documents for which `condition` holds, and the members of archives among them.
 
-    Each gets its tombstone, a note that outlives its rows, an audit row and an event. condition: SQL over `documents`.
+    Each gets its tombstone, a note that outlives its rows, an audit row and an event. condition: SQL over a row `document`.
     Gives what was touched: collection id -> (workspace id, how many).
     """
     ids = list((await session.scalars(text(_LOCK_LIVE.format(condition=condition)), parameters)).all())
@@ -386,7 +386,7 @@ async def find_live(
 
 async def live_ids(session: AsyncSession, condition: str, parameters: dict[str, Any]) -> set[UUID]:
     """The live documents for which `condition` holds."""
-    rows = await session.scalars(text(f"select id from documents where deleted_at is null and {condition}"), parameters)
+    rows = await session.scalars(text(_LIVE.format(condition=condition)), parameters)
     return set(rows.all())
 
 
@@ -563,7 +563,8 @@ where d.parent_id = :parent_id and d.deleted_at is null
 
 # Rows are locked in the order of their ids: two deletes that overlap wait for each other instead of for ever. In a
 # statement of its own: one that both locks and updates passes over rows that somebody changed while it waited.
-_LOCK_LIVE = "select id from documents where deleted_at is null and {condition} order by id for update"
+_LIVE = "select document.id from documents as document where deleted_at is null and {condition}"
+_LOCK_LIVE = _LIVE + " order by id for update of document"
 
 _TOMBSTONE = text("""
 with gone as (
@@ -586,7 +587,7 @@ select collection_id, workspace_id, count(*) as documents from gone group by col
 
 _FIND_LIVE = """
 with chosen as materialized (
-    select id from documents where deleted_at is null and {condition}
+    select id from documents as document where deleted_at is null and {condition}
 ), whole as materialized (
     select id from chosen
     union

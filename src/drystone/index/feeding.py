@@ -76,7 +76,7 @@ async def progress(session: AsyncSession) -> list[Progress]:
                 name=changes.graph_name(row.id, state.generation) if state else None,
                 pending=state.pending if state else 0,
                 is_asked=state is not None and state.is_trusted and state.pending <= changes.MOST_PENDING,
-                has_graph=bool(await session.scalar(_HAS_GRAPH, {"name": f"ix_{table}_embedding"})),
+                has_graph=await vectors.has_graph(session, row.id),
             )
         )
     return found
@@ -228,7 +228,6 @@ async def _set(sessions: Sessions, space_id: int, assignment: str) -> None:
         )
 
 
-_HAS_GRAPH = text("select to_regclass(:name) is not null")
 _TRY_LOCK = text("select pg_try_advisory_xact_lock(7355003, cast(:space_id as integer))")
 _STATE = text("""
 select generation, mark, next_mark, is_listed, checked_at, stale,

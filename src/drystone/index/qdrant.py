@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# A filter that so few of the nearest pass is cheaper to meet by a look at all that do.
+# Where too few of so many pass the filter, the search had better look at all that do.
 MOST_ASKED = 10_000
 # After a failure PostgreSQL is asked at once for so long: not every search should wait for a server that hangs.
 PAUSE_S = 5.0
@@ -36,7 +36,6 @@ class QdrantGraph:
 
     def __init__(self, store: Qdrant) -> None:
         self._store = store
-        self._instead = PgGraph()
         self._paused_until = 0.0
 
     async def walk(
@@ -45,16 +44,19 @@ class QdrantGraph:
         """As `Graph.walk`. session: of repeatable read. What is gone from Qdrant was gone from PostgreSQL minutes before."""
         feed = await changes.feed(session, space_id)
         if feed is None or not feed.is_trusted or feed.pending > MOST_PENDING or time.monotonic() < self._paused_until:
-            return await self._instead.walk(session, space_id, within, vector, depth=depth)
+            return await self._do_without(session, space_id, within, vector, depth)
         try:
-            ids, scores = await self._walk(session, space_id, feed, within, vector, depth)
+            return await self._walk(session, space_id, feed, within, vector, depth)
         except Unavailable as exc:
             self._paused_until = time.monotonic() + PAUSE_S
             log.warning("vectors.without_qdrant", code=exc.code, pause_s=PAUSE_S)
-            return await self._instead.walk(session, space_id, within, vector, depth=depth)
-        if len(ids) < depth:
-            return await vectors.scan(session, space_id, within, vector, depth=depth)
-        return ids, scores
+            return await self._do_without(session, space_id, within, vector, depth)
+
+    async def _do_without(
+        self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, depth: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        find = PgGraph().walk if await vectors.has_graph(session, space_id) else vectors.scan
+        return await find(session, space_id, within, vector, depth=depth)
 
     async def _walk(
         self, session: AsyncSession, space_id: int, feed: Feed, within: Within, vector: np.ndarray, depth: int

@@ -37,6 +37,15 @@ def vector_table(space_id: int) -> str:
     return f"vectors_{int(space_id)}"
 
 
+def graph_statement(space_id: int) -> str:
+    """SQL that builds the graph over a space's vectors where there is none."""
+    table = vector_table(space_id)
+    return (
+        f"create index if not exists ix_{table}_embedding on {table} using hnsw (embedding halfvec_ip_ops)"
+        f" with (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
+    )
+
+
 async def ensure(session: AsyncSession, model: str, dimension: int, *, graph: bool = True) -> int:
     """The id of the space of this model, made with its table where it does not exist. Needs the owner role.
 
@@ -63,15 +72,10 @@ async def ensure(session: AsyncSession, model: str, dimension: int, *, graph: bo
 
 async def build_graph(session: AsyncSession, space_id: int) -> None:
     """Have PostgreSQL keep a graph of a space's vectors, however long that takes. Needs the owner role."""
-    table = vector_table(space_id)
     driver = (await (await session.connection()).get_raw_connection()).driver_connection
     assert driver is not None
     # Past SQLAlchemy, for its time limit: 100 000 vectors take 20 s.
-    await driver.execute(
-        f"create index if not exists ix_{table}_embedding on {table}"
-        f" using hnsw (embedding halfvec_ip_ops) with (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})",
-        timeout=_BUILD_S,
-    )
+    await driver.execute(graph_statement(space_id), timeout=_BUILD_S)
 
 
 async def drop_graph(session: AsyncSession, space_id: int) -> bool:

@@ -40,8 +40,11 @@ class Within(Protocol):
     def is_all(self) -> bool:
         """Whether every passage of the collections may be found."""
 
-    def condition(self, parameters: dict[str, Any]) -> str:
-        """SQL over a row `document`; adds its values to `parameters`."""
+    def condition(self, parameters: dict[str, Any], *, narrowed: bool = False) -> str:
+        """SQL over a row `document`; adds its values to `parameters`.
+
+        narrowed: for a statement that looks for all such documents, not at one, and has the parameter `collection_ids`.
+        """
 
 
 class Graph(Protocol):
@@ -66,6 +69,15 @@ class PgGraph:
         self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
     ) -> tuple[np.ndarray, np.ndarray]:
         return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth=depth)
+
+
+async def has_graph(session: AsyncSession, space_id: int) -> bool:
+    """Whether PostgreSQL has a graph of a space's vectors; a walk without one reads the vectors of all collections."""
+    return bool(
+        await session.scalar(
+            text("select to_regclass(:index) is not null"), {"index": f"ix_{vector_table(space_id)}_embedding"}
+        )
+    )
 
 
 async def scan(
@@ -182,7 +194,9 @@ async def _nearest(
         "vector": HalfVector(vector),
         **more,
     }
-    where = "true" if within.is_all else visible.format(where=within.condition(parameters))
+    where = "true"
+    if not within.is_all:
+        where = visible.format(where=within.condition(parameters, narrowed=visible is _BY_DOCUMENTS))
     rows = (await session.execute(statement(vector_table(space_id), where), parameters)).all()
     return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
 
@@ -216,12 +230,14 @@ def _scan(table: str, visible: str) -> TextClause:
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
 
 
+# A case, for which there is no other index to choose: a table just filled is counted by nobody yet, and PostgreSQL would
+# rather read all of a collection and sort it.
 @functools.lru_cache(maxsize=256)
 def _walk(table: str, visible: str) -> TextClause:
     return text(f"""
         with near as materialized (
             select chunk_id, embedding <#> cast(:vector as halfvec) as distance
-            from {table} where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+            from {table} where case when collection_id = any(cast(:collection_ids as uuid[])) then {visible} end
             order by embedding <#> cast(:vector as halfvec) limit :depth
         )
         select chunk_id, -distance as score from near order by distance, chunk_id

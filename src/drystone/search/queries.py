@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.documents.filters import Comparison, Compound, condition
+from drystone.documents.filters import Comparison, Compound, condition, narrowing
 
 # Up to here every vector is compared; above, the graph is walked on until enough rows pass the filter.
 EXACT_UP_TO = 10_000
@@ -35,11 +35,15 @@ class Scope:
         """Whether every passage there is may be found."""
         return self.filter is None and not self.hidden and self.apart is None
 
-    def condition(self, parameters: dict[str, Any]) -> str:
-        """SQL over a row `document`; adds its values to `parameters`."""
+    def condition(self, parameters: dict[str, Any], *, narrowed: bool = False) -> str:
+        """SQL over a row `document`; adds its values to `parameters`.
+
+        narrowed: for a statement that looks for all such documents, not at one, and has the parameter `collection_ids`.
+        """
         clauses = ["document.deleted_at is null"]
         if self.filter is not None:
             clauses.append(condition(self.filter, parameters))
+            clauses += narrowing(self.filter, parameters) if narrowed else []
         if self.apart is not None:
             parameters["apart"] = self.apart
             clauses.append("document.id <> cast(:apart as uuid)")
@@ -53,24 +57,17 @@ async def hidden(session: AsyncSession, collection_ids: Sequence[UUID]) -> list[
 
 async def count_searchable(session: AsyncSession, scope: Scope, *, up_to: int) -> int:
     """Chunks that may be found; counting stops somewhere above `up_to`."""
+    if scope.filter is not None:
+        await session.execute(_PLANNED_FOR_VALUES)
     parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids), "up_to": up_to}
-    where = scope.condition(parameters)
-    statement = text(f"""
-        select coalesce(sum(chunk_count), 0)
-        from (
-            select version.chunk_count
-            from documents as document join versions as version on version.id = document.current_version_id
-            where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
-            limit :up_to + 1
-        ) as each
-    """)
-    return int(await session.scalar(statement, parameters) or 0)
+    where = scope.condition(parameters, narrowed=True)
+    return int(await session.scalar(text(COUNT.format(where=where)), parameters) or 0)
 
 
 async def searchable(session: AsyncSession, scope: Scope) -> np.ndarray:
     """All chunks that may be found: int64, ascending."""
     parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids)}
-    where = scope.condition(parameters)
+    where = scope.condition(parameters, narrowed=True)
     statement = text(f"""
         select array(
             select chunk.id
@@ -137,6 +134,17 @@ async def neighbours(session: AsyncSession, chunk_ids: Sequence[int], distance: 
     return found
 
 
+COUNT = """
+select coalesce(sum(chunk_count), 0)
+from (
+    select version.chunk_count
+    from documents as document join versions as version on version.id = document.current_version_id
+    where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+    limit :up_to + 1
+) as each
+"""
+# One plan for all values of a filter would be right for none: a year may be that of a thousandth or of half of all.
+_PLANNED_FOR_VALUES = text("set local plan_cache_mode = force_custom_plan")
 _HIDDEN = text("""
 select id from documents
 where collection_id = any(cast(:collection_ids as uuid[])) and deleted_at is not null and purged_at is null

@@ -116,6 +116,7 @@ class _Asked:
     """One wording of a question: what each side was asked and found. ids: best first."""
 
     vector: np.ndarray | None
+    is_exact: bool = False
     scored: Scored | None = None
     lexical_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     dense_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -185,16 +186,14 @@ class _Search:
         with clock.stage("vectors"):
             for each in asked:
                 if each.vector is not None:
-                    find = vectors.scan if exact else self.searcher.graph.walk
-                    each.dense_ids, _ = await find(
-                        self.session, self.space_id, self.scope, each.vector, depth=self._depth
-                    )
+                    each.dense_ids, each.is_exact = await self._nearest(each.vector, searchable, exact=exact)
         with clock.stage("fuse"):
             candidates = np.unique(
                 np.concatenate([ids for each in asked for ids in (each.lexical_ids, each.dense_ids)])
             )
             scores = await self._scores(asked, candidates)
             order = fusion.best_first(scores, candidates)
+        exact = exact or (bool(asked) and all(each.is_exact for each in asked))
         return _Ranked(asked, snapshot, searchable, exact, candidates, scores, order)
 
     async def best_contents(self, ranked: _Ranked) -> dict[int, str]:
@@ -229,6 +228,18 @@ class _Search:
     def _depth(self) -> int:
         """Deeper where passages may be left out of the answer once they are found."""
         return max(DEPTH, self.question.limit) * (1 if self.question.max_per_document is None else 2)
+
+    async def _nearest(self, vector: np.ndarray, searchable: int, *, exact: bool) -> tuple[np.ndarray, bool]:
+        """(ids of the nearest in scope, nearest first; whether all in scope were compared).
+
+        Where the walk gives up before it has met enough, the question lies far from what is in scope: all is compared.
+        """
+        for scan in (True,) if exact else (False, True):
+            find = vectors.scan if scan else self.searcher.graph.walk
+            ids, _ = await find(self.session, self.space_id, self.scope, vector, depth=self._depth)
+            if len(ids) >= min(self._depth, searchable):
+                break
+        return ids, scan
 
     async def _count(self, snapshot: Snapshot) -> int:
         if self.scope.is_all:

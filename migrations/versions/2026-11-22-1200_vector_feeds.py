@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0008_vector_feeds"
-down_revision = "0007_lexical_segments"
+revision = "0009_vector_feeds"
+down_revision = "0008_document_attributes"
 branch_labels = None
 depends_on = None
 
