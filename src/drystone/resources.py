@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from threadpoolctl import threadpool_limits
@@ -15,14 +16,19 @@ from drystone.adapters.incoming import Incoming
 from drystone.adapters.objects import Objects
 from drystone.adapters.reranking import open_reranker
 from drystone.core.db import Sessions, make_engine, make_sessions
-from drystone.core.settings import Settings
+from drystone.core.errors import Unavailable
+from drystone.core.settings import Settings, VectorSettings
 from drystone.documents.admission import Admission
 from drystone.index import spaces
 from drystone.index.lexical import Lexicon
+from drystone.index.qdrant import QdrantGraph
 from drystone.index.spaces import Space
 from drystone.index.vectors import PgGraph
 from drystone.jobs.broker import Nudger
 from drystone.search.service import Searcher
+
+if TYPE_CHECKING:
+    from drystone.adapters.qdrant import Qdrant
 
 assert tables.metadata  # every table is known before the first statement
 
@@ -45,13 +51,15 @@ class Resources:
     searcher: Searcher
     admission: Admission
     incoming: Incoming
+    qdrant: Qdrant | None = None
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, *, name: str, searches: bool = True) -> AsyncIterator[Resources]:
     """Open everything; close it in reverse. Connections are made at first use, so nothing need be up yet.
 
-    name: shown by PostgreSQL for the connections of this process.
+    name: shown by PostgreSQL for the connections of this process. searches: whether any are made here; Qdrant's client is
+    large, and nobody else needs it.
     """
     threadpool_limits(limits=1, user_api="blas")
     engine = make_engine(
@@ -63,6 +71,7 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
     reranker = open_reranker(settings.rerank)
+    qdrant = open_store(settings.vectors) if searches else None
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
@@ -82,16 +91,37 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
                 embedder,
                 space,
                 Lexicon(cache_bytes=settings.search.cache_mb << 20),
-                PgGraph(),
+                QdrantGraph(qdrant) if qdrant else PgGraph(),
                 reranker=reranker,
                 rerank_depth=settings.rerank.depth,
             ),
             admission=Admission(settings.receiving, settings.general.data_dir, sessions),
             incoming=Incoming(objects, settings.s3),
+            qdrant=qdrant,
         )
     finally:
         nudger.close()
+        if qdrant is not None:
+            await qdrant.aclose()
         if reranker is not None:
             await reranker.aclose()
         await embedder.aclose()
         await engine.dispose()
+
+
+def open_store(settings: VectorSettings, *, timeout_s: float | None = None) -> Qdrant | None:
+    """The server that keeps the graph of vectors in PostgreSQL's place; None: there is none.
+
+    timeout_s: of each call; None: as long as a search waits. Raises Unavailable where its client is not installed.
+    """
+    if settings.store == "pgvector":
+        return None
+    try:
+        from drystone.adapters.qdrant import open_qdrant
+    except ModuleNotFoundError as exc:
+        raise Unavailable(
+            "qdrant.no_client",
+            f"VECTOR_STORE=qdrant needs a package that is not installed: {exc.name}.",
+            hint="install the extra: uv sync --inexact --extra qdrant",
+        ) from exc
+    return open_qdrant(settings, timeout_s=timeout_s or settings.qdrant_timeout_s)

@@ -20,7 +20,8 @@ from sqlalchemy.engine import Connection
 from drystone import schema
 from drystone.core import settings as core_settings
 from drystone.core.db import make_engine, make_sessions, transaction
-from drystone.core.settings import Settings
+from drystone.core.settings import Settings, VectorSettings
+from drystone.index import feeding
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -232,3 +233,23 @@ async def test_attributes_that_were_there_before_their_index_are_in_it(empty: Se
         rows = await session.execute(text("select key, number, string, boolean from document_attributes order by key"))
         assert rows.all() == [("author", None, "Ada", None), ("open", None, None, True), ("year", 1e308, None, None)]
     await engine.dispose()
+
+
+async def test_postgres_has_a_graph_of_vectors_unless_another_store_has_it(empty: Settings) -> None:
+    elsewhere = VectorSettings.model_validate({"VECTOR_STORE": "qdrant", "QDRANT_URL": "http://127.0.0.1:6333"})
+    engine = make_engine(empty.database.migration_url.get_secret_value(), pool_size=1)
+
+    async def seen() -> tuple[bool, int]:
+        async with transaction(make_sessions(engine)) as session:
+            space = (await feeding.progress(session))[0]
+            return space.has_graph, await session.scalar(text("select count(*) from vector_feeds")) or 0
+
+    await schema.migrate(empty.model_copy(update={"vectors": elsewhere}), ROOT)
+    async with transaction(make_sessions(engine)) as session:
+        await session.execute(text("insert into vector_feeds (space_id) select id from embedding_spaces"))
+    with_qdrant = await seen()
+    await schema.migrate(empty, ROOT)
+    and_back = await seen()
+    await engine.dispose()
+
+    assert (with_qdrant, and_back) == ((False, 1), (True, 0))

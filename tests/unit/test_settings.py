@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from drystone import resources
 from drystone.core import settings as core_settings
+from drystone.core.errors import Unavailable
 from drystone.core.settings import SettingsError, load, parse, read_environment
 from drystone.stack import dotenv
 
@@ -164,3 +167,19 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_told(complete: dict[s
         parse(complete | {"RERANK_API_KEY": key})
 
     assert key not in str(refused.value)
+
+
+def test_qdrant_needs_a_url(complete: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="QDRANT_URL: is needed"):
+        parse(complete | {"VECTOR_STORE": "qdrant"})
+
+
+def test_qdrant_without_its_client_is_told_how_to_install_it(
+    complete: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = parse(complete | {"VECTOR_STORE": "qdrant", "QDRANT_URL": "http://127.0.0.1:6333"})
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    monkeypatch.delitem(sys.modules, "drystone.adapters.qdrant", raising=False)
+
+    with pytest.raises(Unavailable, match="--extra qdrant"):
+        resources.open_store(settings.vectors)

@@ -312,12 +312,13 @@ class ReceivedDocument(BaseModel):
 
 
 class CheckResult(BaseModel):
-    """One dependency."""
+    """One dependency. required: whether requests cannot be served without it."""
 
     name: str
     ok: bool
     detail: str
     took_ms: float
+    required: bool
 
 
 class Health(BaseModel):

@@ -107,6 +107,7 @@ def _examine(folder: Path, shell: Mapping[str, str]) -> Examination:
         report.skip("the settings cannot be used", "model", "schema", "worker")
         return examination
     _examine_model(report, examination.site.project.settings)
+    asyncio.run(_examine_qdrant(report, examination.site.project.settings))
     asyncio.run(_examine_work(examination, examination.site))
     return examination
 
@@ -147,6 +148,26 @@ def _examine_model(report: Report, settings: Settings) -> None:
         message = f"The embedding model in {folder} is not as it was built: a file is missing or has another hash."
         findings = [Finding(Code.MODEL_DAMAGED, message, "./drystone model prepare builds it anew")]
     report.add("model", findings)
+
+
+async def _examine_qdrant(report: Report, settings: Settings) -> None:
+    from drystone.core.errors import Unavailable
+    from drystone.resources import open_store
+    from drystone.stack.diagnosis.findings import Code, Finding
+
+    if settings.vectors.store == "pgvector":
+        return
+    findings, store = [], None
+    try:
+        store = open_store(settings.vectors, timeout_s=_TIMEOUT_S)
+        assert store is not None, "the settings name one"
+        await store.version()
+    except Unavailable as exc:
+        findings = [Finding(Code.QDRANT_AWAY, exc.message, exc.hint or "see docs/guides/qdrant.md")]
+    finally:
+        if store is not None:
+            await store.aclose()
+    report.add("qdrant", findings)
 
 
 async def _examine_work(examination: Examination, site: Site) -> None:

@@ -24,6 +24,7 @@ from drystone.cli import (
     snapshot,
     stack,
     upkeep,
+    vectors,
     verify,
 )
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
@@ -57,6 +58,7 @@ app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
 app.add_typer(database.db, name="db", rich_help_panel=_CARE)
 app.add_typer(database.model, name="model", rich_help_panel=_CARE)
+app.add_typer(vectors.vectors, name="vectors", rich_help_panel=_CARE)
 app.add_typer(environment.env, name="env", rich_help_panel=_CARE)
 app.add_typer(export.export, name="export", rich_help_panel=_CARE)
 app.command("serve", hidden=True)(export.serve)

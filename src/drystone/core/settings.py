@@ -384,6 +384,25 @@ class RerankSettings(_Group):
     )
 
 
+class VectorSettings(_Group):
+    store: Literal["pgvector", "qdrant"] = Field(
+        "pgvector",
+        alias="VECTOR_STORE",
+        description="Where the graph of vectors is: pgvector (in PostgreSQL), or qdrant as well. docs/guides/qdrant.md",
+    )
+    qdrant_url: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
+        "", alias="QDRANT_URL", description="For qdrant: the server, such as http://127.0.0.1:6333."
+    )
+    qdrant_api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
+        SecretStr(""), alias="QDRANT_API_KEY", description="For qdrant: the server's key, if it wants one."
+    )
+    qdrant_timeout_s: Annotated[float, Ge(0.1), Le(10)] = Field(
+        2.0,
+        alias="QDRANT_TIMEOUT_S",
+        description="Seconds a search waits for each answer of Qdrant; then PostgreSQL is asked instead.",
+    )
+
+
 class ParsingSettings(_Group):
     memory_bytes: Annotated[int, Ge(64 * 1024 * 1024)] = Field(
         1_073_741_824, alias="PARSE_MEMORY_BYTES", description="Address space of a parser process, in bytes."
@@ -434,6 +453,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings
     embedding: EmbeddingSettings
     rerank: RerankSettings
+    vectors: VectorSettings
     parsing: ParsingSettings
     stack: StackSettings
 
@@ -562,6 +582,8 @@ def _check_together(settings: Settings) -> None:
         ]
     elif settings.embedding.dimension != 384:
         problems.append("EMBEDDING_DIMENSION: the bundled model's vectors have 384 numbers")
+    if settings.vectors.store == "qdrant" and not settings.vectors.qdrant_url:
+        problems.append("QDRANT_URL: is needed when VECTOR_STORE=qdrant")
     if not re.fullmatch(r"[A-Za-z0-9_]{4,32}\.[A-Za-z0-9_-]{32,}", settings.api.key.get_secret_value()):
         problems.append(
             "DRYSTONE_API_KEY: must look like prefix.secret, the secret at least 32 letters, digits, _ or -"

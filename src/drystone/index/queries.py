@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.index import additions, vectors
+from drystone.index import additions, changes, vectors
 from drystone.index.analysis import Analysed
 
 # Chunks of one statement: a document of a hundred thousand passages is never one that takes minutes.
@@ -49,6 +49,7 @@ async def add(session: AsyncSession, space_id: int, chunks: Sequence[IndexedChun
 async def remove_documents(session: AsyncSession, document_ids: Sequence[UUID]) -> None:
     """Take the words of these documents' chunks out, before the chunks go. Their vectors go with the chunks (cascade)."""
     await session.execute(_REMOVE, {"document_ids": list(document_ids)})
+    await changes.note_removed(session, document_ids)
 
 
 async def remove_collection(session: AsyncSession, collection_id: UUID) -> None:

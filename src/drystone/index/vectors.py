@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
+from drystone.index import changes
 from drystone.index.spaces import vector_table
 
 
@@ -67,7 +68,16 @@ class PgGraph:
     async def walk(
         self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth)
+        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth=depth)
+
+
+async def has_graph(session: AsyncSession, space_id: int) -> bool:
+    """Whether PostgreSQL has a graph of a space's vectors; a walk without one reads the vectors of all collections."""
+    return bool(
+        await session.scalar(
+            text("select to_regclass(:index) is not null"), {"index": f"ix_{vector_table(space_id)}_embedding"}
+        )
+    )
 
 
 async def scan(
@@ -77,7 +87,25 @@ async def scan(
 
     vector: float32 (dim,), length 1.
     """
-    return await _nearest(session, _scan, _BY_DOCUMENTS, space_id, within, vector, depth)
+    return await _nearest(session, _scan, _BY_DOCUMENTS, space_id, within, vector, depth=depth)
+
+
+async def compare(
+    session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, chunk_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(chunk ids int64, cosines float64) of those of these chunks that are there and may be found, nearest first.
+
+    vector: float32 (dim,), length 1.
+    """
+    return await _nearest(session, _compare, _BY_DOCUMENT, space_id, within, vector, chunk_ids=chunk_ids.tolist())
+
+
+async def stored(
+    session: AsyncSession, space_id: int, chunk_ids: Sequence[int], dimension: int
+) -> tuple[list[int], list[UUID], np.ndarray]:
+    """(ids, ids of their collections, vectors float32 (n, dim)) of those of these chunks that are there, by id."""
+    rows = (await session.execute(_stored(vector_table(space_id)), {"chunk_ids": list(chunk_ids)})).all()
+    return [row.chunk_id for row in rows], [row.collection_id for row in rows], _floats(rows, dimension)
 
 
 async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
@@ -85,9 +113,7 @@ async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray,
     found = np.zeros((len(chunk_ids), dimension), np.float32)
     rows = (await session.execute(_of_chunks(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
     if rows:
-        # As PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian.
-        raw = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2")).reshape(len(rows), -1)
-        found[[row.place - 1 for row in rows]] = raw[:, 2:]
+        found[[row.place - 1 for row in rows]] = _floats(rows, dimension)
     return found
 
 
@@ -107,6 +133,7 @@ async def mean(session: AsyncSession, space_id: int, document_id: UUID) -> np.nd
 async def add(session: AsyncSession, space_id: int, places: dict[str, Any], vectors: Sequence[np.ndarray]) -> None:
     """Write vectors of one space. places: ids, collection_ids and document_ids of their chunks, in the same order."""
     await session.execute(_add(space_id), places | {"vectors": [HalfVector(vector) for vector in vectors]})
+    await changes.note_added(session, space_id, places["ids"])
 
 
 async def of_documents(
@@ -160,18 +187,24 @@ async def _nearest(
     space_id: int,
     within: Within,
     vector: np.ndarray,
-    depth: int,
+    **more: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     parameters: dict[str, Any] = {
         "collection_ids": list(within.collection_ids),
         "vector": HalfVector(vector),
-        "depth": depth,
+        **more,
     }
     where = "true"
     if not within.is_all:
         where = visible.format(where=within.condition(parameters, narrowed=visible is _BY_DOCUMENTS))
     rows = (await session.execute(statement(vector_table(space_id), where), parameters)).all()
     return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
+
+
+def _floats(rows: Sequence[Any], dimension: int) -> np.ndarray:
+    """float32 (n, dim) of `raw` as PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian."""
+    halves = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2"))
+    return halves.reshape(len(rows), 2 + dimension)[:, 2:].astype(np.float32)
 
 
 def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
@@ -209,6 +242,25 @@ def _walk(table: str, visible: str) -> TextClause:
         )
         select chunk_id, -distance as score from near order by distance, chunk_id
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.lru_cache(maxsize=256)
+def _compare(table: str, visible: str) -> TextClause:
+    return text(f"""
+        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+        from {table}
+        where chunk_id = any(cast(:chunk_ids as bigint[])) and collection_id = any(cast(:collection_ids as uuid[]))
+          and {visible}
+        order by score desc, chunk_id
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.cache
+def _stored(table: str) -> TextClause:
+    return text(f"""
+        select chunk_id, collection_id, halfvec_send(embedding) as raw
+        from {table} where chunk_id = any(cast(:chunk_ids as bigint[])) order by chunk_id
+    """)
 
 
 @functools.cache

@@ -103,7 +103,7 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._busy = asyncio.Lock()
         bind(process=self._name)
-        async with open_resources(self._settings, name="worker") as resources:
+        async with open_resources(self._settings, name="worker", searches=False) as resources:
             parsers = Parser(self._settings.parsing), Parser(self._settings.parsing)
             self._resources = resources
             small = Tools(

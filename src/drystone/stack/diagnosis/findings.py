@@ -36,6 +36,7 @@ class Code(StrEnum):
     SCHEMA_AHEAD = "schema.ahead"
     WORKER_NONE = "worker.none"
     WORKER_STUCK = "worker.stuck"
+    QDRANT_AWAY = "qdrant.away"
     MODEL_DAMAGED = "model.damaged"
     DATA_LOST = "data.lost"
     DATA_DUPLICATED = "data.duplicated"
