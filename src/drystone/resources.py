@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from threadpoolctl import threadpool_limits
@@ -18,6 +19,7 @@ from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.settings import Settings
 from drystone.documents.admission import Admission
 from drystone.index import spaces
+from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon
 from drystone.index.spaces import Space
 from drystone.index.vectors import PgGraph
@@ -40,6 +42,7 @@ class Resources:
     objects: Objects
     embedder: Embedder
     nudger: Nudger
+    embedders: Embedders
     space: Space
     searcher: Searcher
     admission: Admission
@@ -61,11 +64,11 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
         parameters=SEARCH_PARAMETERS,
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
+    embedders = Embedders(spaces.space_of(settings.embedding), embedder, _others(settings))
     reranker = open_reranker(settings.rerank)
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
-    space = Space(spaces.model_of(settings.embedding), settings.embedding.dimension)
     readers = make_sessions(engine.execution_options(isolation_level="REPEATABLE READ"))
     try:
         yield Resources(
@@ -75,11 +78,11 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
             objects=objects,
             embedder=embedder,
             nudger=nudger,
-            space=space,
+            embedders=embedders,
+            space=embedders.current,
             searcher=Searcher(
                 readers,
-                embedder,
-                space,
+                embedders,
                 Lexicon(cache_bytes=settings.search.cache_mb << 20),
                 PgGraph(),
                 reranker=reranker,
@@ -92,5 +95,13 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
         nudger.close()
         if reranker is not None:
             await reranker.aclose()
-        await embedder.aclose()
+        await embedders.aclose()
         await engine.dispose()
+
+
+def _others(settings: Settings) -> dict[Space, Callable[[], Embedder]]:
+    """How to open the model that collections are to change to, where there is one."""
+    given = settings.next_embedding
+    if not given.provider:
+        return {}
+    return {spaces.space_of(given): partial(open_embedder, given, settings.general.model_dir)}

@@ -122,6 +122,36 @@ async def of_documents(
     return _by_hash(rows)
 
 
+async def of_contents(session: AsyncSession, space_id: int, hashes: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+    """Vectors that the space has for these contents, in whichever document."""
+    rows = await session.execute(
+        text(f"""
+            select wanted.content_hash, found.embedding
+            from unnest(cast(:hashes as bytea[])) as wanted (content_hash) cross join lateral (
+                select vectors.embedding
+                from chunks join {vector_table(space_id)} as vectors on vectors.chunk_id = chunks.id
+                where chunks.content_hash = wanted.content_hash limit 1
+            ) as found
+        """),
+        {"hashes": list(hashes)},
+    )
+    return _by_hash(rows)
+
+
+async def remove(session: AsyncSession, space_id: int, collection_id: UUID, *, limit: int) -> int:
+    """Remove up to so many vectors of a collection from a space; how many."""
+    table = vector_table(space_id)
+    rows = await session.execute(
+        text(f"""
+            delete from {table} where chunk_id in (
+                select chunk_id from {table} where collection_id = :collection_id limit :limit
+            ) returning chunk_id
+        """),
+        {"collection_id": collection_id, "limit": limit},
+    )
+    return len(rows.all())
+
+
 async def keep(session: AsyncSession, space_id: int, hashes: Sequence[bytes], vectors: np.ndarray) -> None:
     """Remember vectors of a document still being embedded. vectors: float32 (len(hashes), dim)."""
     await session.execute(
