@@ -37,6 +37,7 @@ class Code(StrEnum):
     WORKER_NONE = "worker.none"
     WORKER_STUCK = "worker.stuck"
     MODEL_DAMAGED = "model.damaged"
+    MODEL_NOT_CONFIGURED = "model.not_configured"
     DATA_LOST = "data.lost"
     DATA_DUPLICATED = "data.duplicated"
     DATA_RESURRECTED = "data.resurrected"
