@@ -35,6 +35,7 @@ from drystone.documents import collections
 from drystone.documents.filters import Comparison
 from drystone.documents.models import Collection
 from drystone.index import spaces, vectors
+from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon
 from drystone.index.spaces import Space, vector_table
 from drystone.index.vectors import PgGraph
@@ -208,7 +209,7 @@ async def _run(settings: Any, passages: int, count: int) -> list[dict[str, Any]]
     engine = make_engine(settings.database.url.get_secret_value(), pool_size=2, parameters=SEARCH_PARAMETERS)
     readers = make_sessions(engine.execution_options(isolation_level="REPEATABLE READ"))
     embedder = BundledEmbedder(settings.general.model_dir)
-    space = Space(spaces.model_of(settings.embedding), settings.embedding.dimension)
+    space = spaces.space_of(settings.embedding)
     try:
         async with transaction(readers) as session:
             principal = await access.authenticate(session, settings.api.key.get_secret_value())
@@ -219,7 +220,7 @@ async def _run(settings: Any, passages: int, count: int) -> list[dict[str, Any]]
         questions = loaded.questions[:count]
         asked = np.array(await embedder.embed(questions))
         filled = Filled(**(vars(filled) | {"questions": questions, "asked": asked}))
-        searcher = Searcher(readers, embedder, space, Lexicon(cache_bytes=1 << 20), PgGraph())
+        searcher = Searcher(readers, Embedders(space, embedder), Lexicon(cache_bytes=1 << 20), PgGraph())
         return [{"n_chunks": len(filled.held), **line} for line in await measure(searcher, principal, filled)]
     finally:
         await engine.dispose()

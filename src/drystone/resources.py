@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,6 +21,7 @@ from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings, VectorSettings
 from drystone.documents.admission import Admission
 from drystone.index import spaces
+from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon
 from drystone.index.qdrant import QdrantGraph
 from drystone.index.spaces import Space
@@ -47,6 +49,7 @@ class Resources:
     objects: Objects
     embedder: Embedder
     nudger: Nudger
+    embedders: Embedders
     space: Space
     searcher: Searcher
     admission: Admission
@@ -70,12 +73,12 @@ async def open_resources(settings: Settings, *, name: str, searches: bool = True
         parameters=SEARCH_PARAMETERS,
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
+    embedders = Embedders(spaces.space_of(settings.embedding), embedder, _others(settings))
     reranker = open_reranker(settings.rerank)
     qdrant = open_store(settings.vectors) if searches else None
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
-    space = Space(spaces.model_of(settings.embedding), settings.embedding.dimension)
     readers = make_sessions(engine.execution_options(isolation_level="REPEATABLE READ"))
     try:
         yield Resources(
@@ -85,11 +88,11 @@ async def open_resources(settings: Settings, *, name: str, searches: bool = True
             objects=objects,
             embedder=embedder,
             nudger=nudger,
-            space=space,
+            embedders=embedders,
+            space=embedders.current,
             searcher=Searcher(
                 readers,
-                embedder,
-                space,
+                embedders,
                 Lexicon(cache_bytes=settings.search.cache_mb << 20),
                 QdrantGraph(qdrant) if qdrant else PgGraph(),
                 reranker=reranker,
@@ -105,7 +108,7 @@ async def open_resources(settings: Settings, *, name: str, searches: bool = True
             await qdrant.aclose()
         if reranker is not None:
             await reranker.aclose()
-        await embedder.aclose()
+        await embedders.aclose()
         await engine.dispose()
 
 
@@ -125,3 +128,11 @@ def open_store(settings: VectorSettings, *, timeout_s: float | None = None) -> Q
             hint="install the extra: uv sync --inexact --extra qdrant",
         ) from exc
     return open_qdrant(settings, timeout_s=timeout_s or settings.qdrant_timeout_s)
+
+
+def _others(settings: Settings) -> dict[Space, Callable[[], Embedder]]:
+    """How to open the model that collections are to change to, where there is one."""
+    given = settings.next_embedding
+    if not given.provider:
+        return {}
+    return {spaces.space_of(given): partial(open_embedder, given, settings.general.model_dir)}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # The newest revision in migrations/; said here so that web and worker need no Alembic to know it.
-HEAD = "0009_vector_feeds"
+HEAD = "0010_reembeddings"
 
 
 def config(root: Path, app_role: str) -> Config:
@@ -57,7 +57,7 @@ def is_known(revision: str, root: Path) -> bool:
 
 
 async def migrate(settings: Settings, root: Path) -> None:
-    """Bring the schema to HEAD, one migrator at a time; then make sure of the space and the first key."""
+    """Bring the schema to HEAD, one migrator at a time; then make sure of each configured model's space and the first key."""
     engine = make_engine(
         settings.database.migration_url.get_secret_value(), pool_size=1, application_name="drystone-migrate"
     )
@@ -70,9 +70,8 @@ async def migrate(settings: Settings, root: Path) -> None:
                 await connection.run_sync(_upgrade, root, settings.database.parts.user)
         async with transaction(sessions) as session:
             keeps_graph = settings.vectors.store == "pgvector"
-            await spaces.ensure(
-                session, spaces.model_of(settings.embedding), settings.embedding.dimension, graph=keeps_graph
-            )
+            for space in spaces.configured(settings):
+                await spaces.ensure(session, space.model, space.dimension, graph=keeps_graph)
             if keeps_graph:
                 await feeding.end(session)
             await access.ensure_key(session, settings.api.key.get_secret_value(), name="first key")

@@ -36,7 +36,7 @@ from drystone.index import changes, feeding, spaces
 from drystone.index import queries as index
 from drystone.index.analysis import Analysed
 from drystone.index.qdrant import QdrantGraph
-from drystone.index.vectors import PgGraph, Within, scan
+from drystone.index.vectors import PgGraph, Within, add, remove, scan
 from drystone.resources import Resources
 from drystone.search import queries
 from drystone.search.queries import Scope
@@ -308,6 +308,23 @@ async def test_additions_removals_and_rounds_in_any_order_end_alike(library: Lib
 
     await library.feed()
     assert await library.held() == sorted(live)
+
+
+async def test_vectors_taken_out_of_a_space_leave_the_graph_and_those_that_came_back_stay(
+    library: Library, collection: str
+) -> None:
+    home, rows = await library.collection(collection), _like_text(30, seed=1)
+    ids = await library.publish(home, rows)
+    await library.feed()
+
+    async with transaction(library.sessions) as session:
+        assert await remove(session, library.space_id, home, limit=100) == 30
+    async with transaction(library.sessions) as session:
+        places = {"ids": ids[:10], "collection_ids": [home] * 10, "document_ids": [home] * 10}
+        await add(session, library.space_id, places, list(rows[:10]))
+    await library.feed()
+
+    assert await library.held() == ids[:10]
 
 
 async def test_a_feeder_killed_after_writing_does_it_again_to_the_same_end(

@@ -11,7 +11,7 @@ import pytest
 from drystone import resources
 from drystone.core import settings as core_settings
 from drystone.core.errors import Unavailable
-from drystone.core.settings import SettingsError, load, parse, read_environment
+from drystone.core.settings import SettingsError, load, parse, read_environment, variables
 from drystone.stack import dotenv
 
 ROOT = Path(__file__).parent.parent.parent
@@ -106,6 +106,8 @@ def test_a_server_of_another_machine_cannot_be_started_here(complete: dict[str, 
         ("DRYSTONE_API_KEY", "no-dot-in-this-key-at-all-0123456789", "prefix.secret"),
         ("JOB_HEARTBEAT_S", "20", "at most half of JOB_LEASE_S"),
         ("EMBEDDING_DIMENSION", "768", "384"),
+        ("NEXT_EMBEDDING_DIMENSION", "0", "greater than or equal to 1"),
+        ("NEXT_EMBEDDING_PROVIDER", "openai", "NEXT_EMBEDDING_URL: is needed"),
         ("EMBEDDING_PROVIDER", "openai", "EMBEDDING_URL: is needed"),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL"),
     ],
@@ -118,6 +120,19 @@ def test_a_wrong_value_is_named_with_what_is_wrong(complete: dict[str, str], nam
 
     assert wrong in str(caught.value)
     assert "0123456789abcdef" not in str(caught.value), "a password must not be shown"
+
+
+def test_a_second_model_has_every_variable_of_the_first(complete: dict[str, str]) -> None:
+    names = [name for name in variables() if name.startswith("EMBEDDING_")]
+    complete |= {"NEXT_EMBEDDING_PROVIDER": "openai", "NEXT_EMBEDDING_URL": "http://127.0.0.1:1/v1/"}
+    complete |= {"NEXT_EMBEDDING_MODEL": "bge-m3", "NEXT_EMBEDDING_DIMENSION": "1024"}
+
+    found = parse(complete)
+
+    assert {f"NEXT_{name}" for name in names} <= set(variables())
+    assert (found.next_embedding.model, found.next_embedding.dimension) == ("bge-m3", 1024)
+    assert found.next_embedding.url == "http://127.0.0.1:1/v1"
+    assert found.embedding.provider == "bundled"
 
 
 def test_all_wrong_variables_are_told_at_once(complete: dict[str, str]) -> None:

@@ -194,6 +194,17 @@ class Client:
         """body: as the API takes it (query, collection, mode, limit, filter)."""
         return cast(Answer, self._json(self._patiently(lambda: self._http.post("/search", json=dict(body)))))
 
+    def embedding(self, collection: str) -> Any:
+        """The models of a collection."""
+        return self._get(f"/collections/{quote(collection, safe='')}/embedding")
+
+    def change_embedding(self, collection: str, step: str, body: Mapping[str, Any] | None = None) -> Any:
+        """start, switch, rollback, finish or cancel a change of model, which is done once; or compare both."""
+        path, headers = f"/collections/{quote(collection, safe='')}/embedding/{step}", {"Idempotency-Key": uuid4().hex}
+        return self._json(
+            self._patiently(lambda: self._http.post(path, json=None if body is None else dict(body), headers=headers))
+        )
+
     def start_scrub(self, *, sample: int | None, repair: bool) -> Any:
         """The scrub as it begins."""
         return self._json(self._once(lambda: self._http.post("/scrubs", json={"sample": sample, "repair": repair})))

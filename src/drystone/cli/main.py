@@ -17,6 +17,7 @@ from drystone.cli import (
     database,
     deletions,
     doctor,
+    embedding,
     environment,
     evaluating,
     export,
@@ -56,6 +57,7 @@ app.command("eval", rich_help_panel=_DATA)(evaluating.evaluate)
 app.command("collections", rich_help_panel=_DATA)(data.collections)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
+app.add_typer(embedding.embedding, name="embedding", rich_help_panel=_CARE)
 app.add_typer(database.db, name="db", rich_help_panel=_CARE)
 app.add_typer(database.model, name="model", rich_help_panel=_CARE)
 app.add_typer(vectors.vectors, name="vectors", rich_help_panel=_CARE)

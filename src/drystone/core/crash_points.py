@@ -21,6 +21,7 @@ POINTS = (
     "mid_parse",
     "after_parse",
     "mid_embed",
+    "mid_reembed",
     "mid_unpack",
     "before_publish",
     "mid_publish",

@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 from urllib.parse import unquote, urlsplit
 
 from annotated_types import Ge, Le
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -352,6 +352,28 @@ class EmbeddingSettings(_Group):
     )
 
 
+if TYPE_CHECKING:
+
+    class NextEmbeddingSettings(EmbeddingSettings):
+        """A second model, for collections that change to it. `provider` is empty where there is none."""
+
+else:
+
+    def _next(name: str, field: FieldInfo) -> tuple[Any, FieldInfo]:
+        """The same variable with NEXT_ before its name; without a provider there is no second model."""
+        kind, default, end = Annotated[field.annotation, None, *field.metadata], field.default, ""
+        if name == "provider":
+            kind, default, end = Literal["", *get_args(field.annotation)], "", " Empty: there is none."
+        text = f"As {field.alias}, of the model that collections are to change to.{end}"
+        return kind, Field(default, alias=f"NEXT_{field.alias}", description=text)
+
+    NextEmbeddingSettings = create_model(
+        "NextEmbeddingSettings",
+        __base__=EmbeddingSettings,
+        **{name: _next(name, field) for name, field in EmbeddingSettings.model_fields.items()},
+    )
+
+
 def _header_value(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if not key.isascii() or not key.isprintable():
@@ -452,6 +474,7 @@ class Settings(BaseSettings):
     search: SearchSettings
     webhooks: WebhookSettings
     embedding: EmbeddingSettings
+    next_embedding: NextEmbeddingSettings
     rerank: RerankSettings
     vectors: VectorSettings
     parsing: ParsingSettings
@@ -571,17 +594,9 @@ def _check_together(settings: Settings) -> None:
         problems.append("JOB_HEARTBEAT_S: must be at most half of JOB_LEASE_S")
     if settings.general.environment != "test":
         problems += _check_not_test(settings)
-    if settings.embedding.provider == "openai":
-        problems += [
-            f"{name}: is needed when EMBEDDING_PROVIDER=openai"
-            for name, value in (
-                ("EMBEDDING_URL", settings.embedding.url),
-                ("EMBEDDING_MODEL", settings.embedding.model),
-            )
-            if not value
-        ]
-    elif settings.embedding.dimension != 384:
-        problems.append("EMBEDDING_DIMENSION: the bundled model's vectors have 384 numbers")
+    problems += _check_model(settings.embedding)
+    if settings.next_embedding.provider:
+        problems += _check_model(settings.next_embedding, "NEXT_")
     if settings.vectors.store == "qdrant" and not settings.vectors.qdrant_url:
         problems.append("QDRANT_URL: is needed when VECTOR_STORE=qdrant")
     if not re.fullmatch(r"[A-Za-z0-9_]{4,32}\.[A-Za-z0-9_-]{32,}", settings.api.key.get_secret_value()):
@@ -598,6 +613,19 @@ def _check_together(settings: Settings) -> None:
             hint="set them in .env or in the shell",
             problems=problems,
         )
+
+
+def _check_model(embedding: EmbeddingSettings, prefix: str = "") -> list[str]:
+    """What is wrong with a model's variables, whose names begin with the prefix."""
+    if embedding.provider == "openai":
+        return [
+            f"{prefix}{name}: is needed when {prefix}EMBEDDING_PROVIDER=openai"
+            for name, value in (("EMBEDDING_URL", embedding.url), ("EMBEDDING_MODEL", embedding.model))
+            if not value
+        ]
+    if embedding.dimension != 384:
+        return [f"{prefix}EMBEDDING_DIMENSION: the bundled model's vectors have 384 numbers"]
+    return []
 
 
 def _check_not_test(settings: Settings) -> list[str]:

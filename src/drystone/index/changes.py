@@ -45,6 +45,12 @@ async def note_removed(session: AsyncSession, document_ids: Sequence[UUID]) -> N
     await session.execute(_REMOVED, {"document_ids": list(document_ids)})
 
 
+async def note_withdrawn(session: AsyncSession, space_id: int, chunk_ids: Sequence[int]) -> None:
+    """The vectors of these chunks went from one space; the chunks stay, and may come back into it."""
+    if chunk_ids:
+        await session.execute(_WITHDRAWN, {"space_id": space_id, "chunk_ids": list(chunk_ids)})
+
+
 async def feed(session: AsyncSession, space_id: int) -> Feed | None:
     """How far the graph outside is; None where there is none."""
     row = (await session.execute(_FEED, {"space_id": space_id})).one_or_none()
@@ -64,6 +70,11 @@ async def count_pending(session: AsyncSession) -> int:
 _ADDED = text("""
 insert into vector_changes (space_id, chunk_ids, chunk_count, is_removal)
 select space_id, cast(:chunk_ids as bigint[]), cardinality(cast(:chunk_ids as bigint[])), false
+from vector_feeds where space_id = :space_id
+""")
+_WITHDRAWN = text("""
+insert into vector_changes (space_id, chunk_ids, chunk_count, is_removal)
+select space_id, cast(:chunk_ids as bigint[]), cardinality(cast(:chunk_ids as bigint[])), true
 from vector_feeds where space_id = :space_id
 """)
 _REMOVED = text("""

@@ -199,8 +199,10 @@ async def _tell(
         await session.execute(_ANNOUNCE, {"space_id": space.id, "mark": mark})
         added = sorted({chunk_id for row in told if not row.is_removal for chunk_id in row.chunk_ids})
         written = await vectors.stored(session, space.id, added, space.dimension)
-    if removed := [chunk_id for row in told if row.is_removal for chunk_id in row.chunk_ids]:
-        await store.remove(name, removed)
+        gone = {chunk_id for row in told if row.is_removal for chunk_id in row.chunk_ids}
+        gone -= await vectors.among(session, space.id, list(gone)) if gone else set()  # what came back since
+    if gone:
+        await store.remove(name, sorted(gone))
     await store.put(name, *written, str(mark))
     crash_points.reach("mid_feed")
     async with transaction(sessions) as session:

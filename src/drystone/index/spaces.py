@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, text
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.embedding.model import MODEL_ID
 from drystone.core.errors import Unavailable
-from drystone.core.settings import EmbeddingSettings
+from drystone.core.settings import EmbeddingSettings, Settings
 from drystone.index.models import EmbeddingSpace
 
 # Build parameters of the graph: measured at 100 000 x 384, recall@10 .91 with ef_search 100, 1.2 ms.
@@ -21,7 +22,7 @@ _BUILD_S = 86_400
 
 @dataclass(frozen=True)
 class Space:
-    """The embedding space that new collections get: that of the configured model."""
+    """A model and the length of its vectors: what may be compared with what."""
 
     model: str
     dimension: int
@@ -30,6 +31,17 @@ class Space:
 def model_of(settings: EmbeddingSettings) -> str:
     """The id of the configured model, which names its space."""
     return MODEL_ID if settings.provider == "bundled" else settings.model
+
+
+def space_of(settings: EmbeddingSettings) -> Space:
+    """The space of the configured model."""
+    return Space(model_of(settings), settings.dimension)
+
+
+def configured(settings: Settings) -> list[Space]:
+    """The spaces of EMBEDDING_…, which new collections get, and of NEXT_EMBEDDING_…, each once."""
+    given = [settings.embedding, *([settings.next_embedding] if settings.next_embedding.provider else [])]
+    return list(dict.fromkeys(map(space_of, given)))
 
 
 def vector_table(space_id: int) -> str:
@@ -86,6 +98,19 @@ async def drop_graph(session: AsyncSession, space_id: int) -> bool:
     return bool(was_there)
 
 
+async def get(session: AsyncSession, space_id: int) -> Space:
+    """The space of this id."""
+    row = await session.get_one(EmbeddingSpace, space_id)
+    return Space(row.model, row.dimension)
+
+
+async def not_among(session: AsyncSession, known: Sequence[Space]) -> list[tuple[Space, int, str]]:
+    """Other spaces that searches of live collections ask: how many ask each, and the name of one of them."""
+    rows = await session.execute(_ASKED)
+    found = [(Space(row.model, row.dimension), row.collections, row.first) for row in rows]
+    return [each for each in found if each[0] not in known]
+
+
 async def find(session: AsyncSession, model: str, dimension: int) -> int:
     """The id of a model's space. Raises Unavailable where it has not been made."""
     found = await session.scalar(
@@ -98,3 +123,10 @@ async def find(session: AsyncSession, model: str, dimension: int) -> int:
             hint='run "drystone db migrate"',
         )
     return found
+
+
+_ASKED = text("""
+select s.model, s.dimension, count(*) as collections, min(k.name) as first
+from collections k join embedding_spaces s on s.id = k.space_id
+where k.deleted_at is null group by s.id, s.model, s.dimension order by s.id
+""")

@@ -108,6 +108,13 @@ async def stored(
     return [row.chunk_id for row in rows], [row.collection_id for row in rows], _floats(rows, dimension)
 
 
+async def among(session: AsyncSession, space_id: int, chunk_ids: Sequence[int]) -> set[int]:
+    """Those of these chunks that have a vector."""
+    table = vector_table(space_id)
+    statement = text(f"select chunk_id from {table} where chunk_id = any(cast(:chunk_ids as bigint[]))")
+    return set(await session.scalars(statement, {"chunk_ids": list(chunk_ids)}))
+
+
 async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
     """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
     found = np.zeros((len(chunk_ids), dimension), np.float32)
@@ -150,6 +157,38 @@ async def of_documents(
         {"document_ids": list(document_ids), "hashes": list(hashes)},
     )
     return _by_hash(rows)
+
+
+async def of_contents(session: AsyncSession, space_id: int, hashes: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+    """Vectors that the space has for these contents, in whichever document."""
+    rows = await session.execute(
+        text(f"""
+            select wanted.content_hash, found.embedding
+            from unnest(cast(:hashes as bytea[])) as wanted (content_hash) cross join lateral (
+                select vectors.embedding
+                from chunks join {vector_table(space_id)} as vectors on vectors.chunk_id = chunks.id
+                where chunks.content_hash = wanted.content_hash limit 1
+            ) as found
+        """),
+        {"hashes": list(hashes)},
+    )
+    return _by_hash(rows)
+
+
+async def remove(session: AsyncSession, space_id: int, collection_id: UUID, *, limit: int) -> int:
+    """Remove up to so many vectors of a collection from a space; how many."""
+    table = vector_table(space_id)
+    rows = await session.scalars(
+        text(f"""
+            delete from {table} where chunk_id in (
+                select chunk_id from {table} where collection_id = :collection_id limit :limit
+            ) returning chunk_id
+        """),
+        {"collection_id": collection_id, "limit": limit},
+    )
+    removed = list(rows)
+    await changes.note_withdrawn(session, space_id, removed)
+    return len(removed)
 
 
 async def keep(session: AsyncSession, space_id: int, hashes: Sequence[bytes], vectors: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -17,20 +18,20 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
-from drystone.adapters.embedding import Embedder
 from drystone.adapters.reranking import Reranker
 from drystone.core.db import Sessions, transaction
-from drystone.core.errors import Conflict, Invalid, Unavailable
+from drystone.core.errors import Invalid, Unavailable
 from drystone.core.logging import get_logger
 from drystone.documents import collections
 from drystone.documents import service as documents
 from drystone.documents.models import Collection
-from drystone.index import analysis, spaces, vectors
+from drystone.index import analysis, vectors
 from drystone.index.analysis import Token
+from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon, Scored, Snapshot
 from drystone.index.spaces import Space
 from drystone.index.vectors import Graph
-from drystone.search import fusion, queries
+from drystone.search import fusion, queries, spaces
 from drystone.search.fusion import Side
 from drystone.search.queries import Scope
 from drystone.search.schemas import (
@@ -48,6 +49,7 @@ from drystone.search.schemas import (
     Notice,
     Question,
 )
+from drystone.search.spaces import Asked, Guesses, OtherSpace
 
 log = get_logger(__name__)
 
@@ -55,6 +57,8 @@ log = get_logger(__name__)
 DEPTH = 100
 # How many words of a document its likes are looked for by: those that tell it best from others.
 WORDS_OF_A_DOCUMENT, WORDS_WEIGHED = 25, 100
+# How often a question is embedded anew because somebody switched the collection's model meanwhile.
+_GUESSES = 5
 
 
 @dataclass(frozen=True)
@@ -65,35 +69,54 @@ class Searcher:
     """
 
     sessions: Sessions
-    embedder: Embedder
-    space: Space
+    embedders: Embedders
     lexicon: Lexicon
     graph: Graph
     reranker: Reranker | None = None
     rerank_depth: int = 50
+
+    @cached_property
+    def guesses(self) -> Guesses:
+        """Which space the next question will ask."""
+        return Guesses(self.embedders)
 
 
 async def search(searcher: Searcher, principal: Principal, question: Question) -> Answer:
     """The passages that answer the question best.
 
     Raises NotFound for an unknown collection or document, Invalid for a question that cannot be asked, Conflict when a
-    collection was embedded with another model than the one that runs, Unavailable when reranking is demanded and fails.
+    collection was embedded with another model than those that run, Unavailable when reranking is demanded and fails.
     """
     _check(question)
+    clock, space = _Stopwatch(), searcher.guesses.guess(principal, question)
+    for _ in range(_GUESSES):
+        try:
+            return await _search(searcher, principal, question, space, clock)
+        except OtherSpace as other:
+            space = other.space
+    raise Unavailable("search.model_changes", "The collection's model changes again and again.", hint="ask once more")
+
+
+async def _search(
+    searcher: Searcher, principal: Principal, question: Question, space: Space, clock: _Stopwatch
+) -> Answer:
+    """The answer, if the collections have the space that is guessed. Raises OtherSpace where they have another."""
     reranker = _reranker(searcher, question)
-    clock = _Stopwatch()
     with clock.stage("embed"):
-        asked = await _embed(searcher, question)
+        asked = await _embed(searcher, principal, question, space)
     async with transaction(searcher.sessions) as session:
         with clock.stage("scope"):
-            found = await _collections(session, principal, question, searcher.space)
+            found, within = await _collections(session, principal, question, searcher.embedders)
+            searcher.guesses.remember(principal, question, within.space)
+            if within.space != space and any(vector is not None for vector in asked):
+                raise OtherSpace(within.space)
             scope = Scope(
                 [each.id for each in found],
                 question.filter,
                 await queries.hidden(session, [each.id for each in found]),
                 question.like,
             )
-        search_ = _Search(searcher, session, question, scope, found[0].space_id, clock)
+        search_ = _Search(searcher, session, question, scope, within, clock)
         if question.like is not None:
             await documents.get_document(session, principal, question.like)
             asked = await search_.vectors_of_document(question.like)
@@ -159,8 +182,12 @@ class _Search:
     session: AsyncSession
     question: Question
     scope: Scope
-    space_id: int
+    within: Asked
     clock: _Stopwatch
+
+    @property
+    def space_id(self) -> int:
+        return self.within.space_id
 
     async def vectors_of_document(self, document_id: UUID) -> list[np.ndarray | None]:
         vector = None
@@ -221,8 +248,13 @@ class _Search:
             took_ms=self.clock.total_ms,
             explanation=self._explanation(ranked) if question.explain else None,
             reranked=ranked.rerank is not None,
-            warnings=list(ranked.warnings),
+            warnings=[*self._lacking(), *ranked.warnings],
         )
+
+    def _lacking(self) -> list[Notice]:
+        names = ", ".join(self.within.lacking)
+        told = f"{self.within.space.model} does not have all passages of {names} yet."
+        return [Notice("search.incomplete_model", told, None)] if names and self.question.mode != "lexical" else []
 
     @property
     def _depth(self) -> int:
@@ -274,7 +306,7 @@ class _Search:
         """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it."""
         rows = None
         if any(each.vector is not None for each in asked):
-            dimension = self.searcher.embedder.dimension
+            dimension = self.within.space.dimension
             rows = await vectors.of_chunks(self.session, self.space_id, candidates, dimension)
         for each in asked:
             if each.scored is not None:
@@ -374,10 +406,18 @@ class _Stopwatch:
         return round((time.perf_counter() - self._began) * 1000, 2)
 
 
-async def _embed(searcher: Searcher, question: Question) -> list[np.ndarray | None]:
+async def _embed(searcher: Searcher, principal: Principal, question: Question, space: Space) -> list[np.ndarray | None]:
     if question.mode == "lexical" or question.like is not None:
         return [None] * max(len(question.queries), 1)
-    return list(await searcher.embedder.embed(list(question.queries)))
+    try:
+        embedder = await searcher.embedders.get(space)
+        return list(await embedder.embed(list(question.queries)))
+    except Unavailable:
+        async with transaction(searcher.sessions) as session:
+            _, within = await _collections(session, principal, question, searcher.embedders)
+        if within.space != space:  # it was only guessed, and nobody needs the model that is away
+            raise OtherSpace(within.space) from None
+        raise
 
 
 def _reranker(searcher: Searcher, question: Question) -> Reranker | None:
@@ -420,19 +460,11 @@ async def _rerank(
 
 
 async def _collections(
-    session: AsyncSession, principal: Principal, question: Question, space: Space
-) -> list[Collection]:
+    session: AsyncSession, principal: Principal, question: Question, embedders: Embedders
+) -> tuple[list[Collection], Asked]:
     names = list(dict.fromkeys(question.collections))
     found = [await collections.get(session, principal, name) for name in names]
-    space_id = await spaces.find(session, space.model, space.dimension)
-    for collection in found:
-        if collection.space_id != space_id:
-            raise Conflict(
-                "search.other_model",
-                f"The collection {collection.name!r} was embedded with another model than {space.model}.",
-                hint="set the EMBEDDING_ variables back, or upload into a new collection",
-            )
-    return found
+    return found, await spaces.asked(session, embedders, question, found)
 
 
 def _check(question: Question) -> None:

@@ -38,6 +38,7 @@ class Code(StrEnum):
     WORKER_STUCK = "worker.stuck"
     QDRANT_AWAY = "qdrant.away"
     MODEL_DAMAGED = "model.damaged"
+    MODEL_NOT_CONFIGURED = "model.not_configured"
     DATA_LOST = "data.lost"
     DATA_DUPLICATED = "data.duplicated"
     DATA_RESURRECTED = "data.resurrected"
