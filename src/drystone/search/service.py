@@ -363,7 +363,7 @@ class _Stopwatch:
 async def _embed(searcher: Searcher, question: Question) -> list[np.ndarray | None]:
     if question.mode == "lexical" or question.like is not None:
         return [None] * max(len(question.queries), 1)
-    return list(await searcher.embedder.embed(list(question.queries)))
+    return list(await searcher.embedder.embed_queries(list(question.queries)))
 
 
 def _reranker(searcher: Searcher, question: Question) -> Reranker | None:
