@@ -30,6 +30,9 @@ class FakeEmbedder:
         unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
 
+    async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
+        return await self.embed(queries)
+
     async def aclose(self) -> None: ...
 
 

@@ -104,7 +104,7 @@ async def worker(resources: Resources) -> str:
 
 async def model(resources: Resources) -> str:
     """The embedding model gives a vector of the right length."""
-    vector = (await resources.embedder.embed(["a wall without mortar"]))[0]
+    vector = (await resources.embedder.embed_queries(["a wall without mortar"]))[0]
     return f"{resources.embedder.model_id}, {len(vector)} dimensions"
 
 

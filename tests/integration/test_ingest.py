@@ -49,6 +49,9 @@ class _Counted:
         made = await self._embedder.embed(texts)
         return made if self.spoil is None else self.spoil(texts, made)
 
+    async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
+        return await self._embedder.embed_queries(queries)
+
     async def aclose(self) -> None: ...
 
 

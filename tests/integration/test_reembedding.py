@@ -463,6 +463,9 @@ class _Meanwhile:
             await self._happen()
         return await self._embedder.embed(texts)
 
+    async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
+        return await self._embedder.embed_queries(queries)
+
     async def aclose(self) -> None: ...
 
 

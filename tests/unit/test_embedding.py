@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from drystone.adapters.embedding import Embedder, model, open_embedder
+from drystone.adapters.embedding import Embedder, model, model_id, open_embedder
 from drystone.adapters.embedding.bundled import BundledEmbedder
 from drystone.adapters.embedding.openai import OpenAIEmbedder
 from drystone.core.errors import Invalid
@@ -138,6 +138,16 @@ async def test_settings_choose_the_embedder() -> None:
     assert remote.dimension == 7
     assert bundled.model_id != remote.model_id
     await close(bundled, remote)
+
+
+def test_what_stands_before_passages_is_part_of_the_models_id() -> None:
+    def known_as(**variables: str) -> str:
+        return model_id(
+            EmbeddingSettings.model_validate({"EMBEDDING_PROVIDER": "openai", "EMBEDDING_MODEL": "m"} | variables)
+        )
+
+    assert known_as() == known_as(EMBEDDING_QUERY_PREFIX="query: ") == "m"
+    assert known_as(EMBEDDING_PASSAGE_PREFIX="passage: ") == "m 'passage: '"
 
 
 async def close(*embedders: Embedder) -> None:

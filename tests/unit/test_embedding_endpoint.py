@@ -281,3 +281,18 @@ async def test_tokens_are_estimated_without_a_tokenizer() -> None:
     # Boun|dary laye|rs|, 中|文
     assert starts.tolist() == [0, 4, 9, 13, 15, 17, 18]
     await embedder.aclose()
+
+
+async def test_prefixes_go_before_passages_and_questions() -> None:
+    endpoint = Endpoint(good)
+    async with endpoint.running():
+        embedder = OpenAIEmbedder(
+            endpoint.url, KEY, "some-model", 4, model_id="known-as", query_prefix="query: ", passage_prefix="passage: "
+        )
+        await embedder.embed(["a wall"])
+        await embedder.embed_queries(["which wall?"])
+        await embedder.aclose()
+
+    assert [texts_of(request) for request in endpoint.requests] == [["passage: a wall"], ["query: which wall?"]]
+    assert [request.body["model"] for request in endpoint.requests] == ["some-model"] * 2
+    assert embedder.model_id == "known-as"

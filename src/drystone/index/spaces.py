@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.adapters.embedding.model import MODEL_ID
+from drystone.adapters import embedding
 from drystone.core.errors import Unavailable
 from drystone.core.settings import EmbeddingSettings, Settings
 from drystone.index.models import EmbeddingSpace
@@ -30,7 +30,7 @@ class Space:
 
 def model_of(settings: EmbeddingSettings) -> str:
     """The id of the configured model, which names its space."""
-    return MODEL_ID if settings.provider == "bundled" else settings.model
+    return embedding.model_id(settings)
 
 
 def space_of(settings: EmbeddingSettings) -> Space:

@@ -474,7 +474,7 @@ async def _embed(searcher: Searcher, principal: Principal, question: Question, s
         return [None] * max(len(question.queries), 1)
     try:
         embedder = await searcher.embedders.get(space)
-        return list(await embedder.embed(list(question.queries)))
+        return list(await embedder.embed_queries(list(question.queries)))
     except Unavailable:
         async with transaction(searcher.sessions) as session:
             _, within = await _collections(session, principal, question, searcher.embedders)

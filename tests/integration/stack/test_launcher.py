@@ -136,6 +136,24 @@ def test_tests_need_their_group_and_keep_it(checkout: Checkout) -> None:
     assert ["--group test" in line for line in checkout.log] == [False, True, True]
 
 
+@pytest.mark.parametrize("line", ["EMBEDDING_MODEL=multilingual-e5-small", "EMBEDDING_MODEL='multilingual-e5-small'"])
+def test_a_model_that_env_names_brings_its_group(checkout: Checkout, line: str) -> None:
+    checkout.run("status")
+    (checkout.root / ".env").write_text(f"API_PORT=8000\n{line}\n")
+    checkout.run("up")
+    checkout.run("up")
+
+    assert ["--group multilingual" in line for line in checkout.log] == [False, True]
+
+
+def test_a_model_that_the_shell_names_beats_env(checkout: Checkout) -> None:
+    (checkout.root / ".env").write_text("EMBEDDING_MODEL=multilingual-e5-small\n")
+    checkout.run("status", EMBEDDING_MODEL="")
+    checkout.run("test", EMBEDDING_MODEL="multilingual-e5-small")
+
+    assert ["--group multilingual" in line for line in checkout.log] == [False, True]
+
+
 def test_two_first_runs_at_once_install_once(checkout: Checkout) -> None:
     both = [checkout.start("status") for _ in range(2)]
     outputs = [process.communicate(timeout=60) for process in both]

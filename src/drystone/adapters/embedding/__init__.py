@@ -1,4 +1,4 @@
-"""Texts to vectors: the bundled model on this machine, or any endpoint that speaks OpenAI's embeddings API.
+"""Texts to vectors: a bundled model on this machine, or any endpoint that speaks OpenAI's embeddings API.
 
 What comes out is safe to store: float32, finite, rows of length 1, in the order of the texts. Vectors of two model ids
 never belong in one space. A module is imported when the settings name it: each brings a library of its own.
@@ -38,20 +38,32 @@ class Embedder(Protocol):
         """
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors for texts: float32 of shape (len(texts), dimension), finite, rows of length 1.
+        """Vectors for passages: float32 of shape (len(texts), dimension), finite, rows of length 1.
 
         Raises Invalid for a text that is not Unicode (lone surrogates), Unavailable when there is no usable answer.
         """
 
+    async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
+        """As embed, for what passages are compared with: some models were trained to see a word before each kind."""
+
     async def aclose(self) -> None: ...
 
 
+def model_id(settings: EmbeddingSettings) -> str:
+    """What the settings' model is called where its vectors lie. What an endpoint's model sees before a passage is part of
+    it, because it is part of what made the vector.
+    """
+    if settings.provider == "bundled":
+        return model.MODELS[settings.model].model_id
+    return f"{settings.model} {settings.passage_prefix!r}" if settings.passage_prefix else settings.model
+
+
 def open_embedder(settings: EmbeddingSettings, model_dir: Path) -> Embedder:
-    """The embedder the settings name. The bundled model is prepared in `model_dir` if it is not there yet."""
+    """The embedder the settings name. A bundled model is prepared in `model_dir` if it is not there yet."""
     if settings.provider == "bundled":
         from drystone.adapters.embedding.bundled import BundledEmbedder
 
-        return BundledEmbedder(model_dir, threads=settings.threads)
+        return BundledEmbedder(model_dir, model.MODELS[settings.model], threads=settings.threads)
     from drystone.adapters.embedding.openai import OpenAIEmbedder
 
     return OpenAIEmbedder(
@@ -59,6 +71,9 @@ def open_embedder(settings: EmbeddingSettings, model_dir: Path) -> Embedder:
         settings.api_key.get_secret_value(),
         settings.model,
         settings.dimension,
+        model_id=model_id(settings),
+        query_prefix=settings.query_prefix,
+        passage_prefix=settings.passage_prefix,
         batch_size=settings.batch_size,
         timeout_s=settings.timeout_s,
         tokenizer_file=model.find_tokenizer(model_dir),

@@ -1,10 +1,11 @@
-"""Builds the bundled model's int8 graph from its weights. Needs the packages of the group "model"."""
+"""Builds a bundled model's int8 graph from its weights. Needs the packages of the group "model"."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.numpy import load_file
 
 from drystone.adapters.embedding.model import DIMENSION
+from drystone.adapters.embedding.packed import BLOCK, Blocks
 from drystone.core.errors import Unavailable
 
-_LAYERS = 6
 _HEADS = 12
 _EPSILON = 1e-12
 
@@ -62,21 +63,36 @@ def _quiet_root_logger() -> Iterator[None]:
         root.setLevel(level)
 
 
-def encoder(weights_file: Path) -> onnx.ModelProto:
-    """The BERT sentence encoder in fp32, with onnxruntime's fused operators.
+def load(weights_file: Path) -> dict[str, np.ndarray]:
+    """The weights of a safetensors file: float32 by name."""
+    return {
+        name: array.astype(np.float32) for name, array in load_file(weights_file).items() if array.dtype != np.int64
+    }
 
+
+def encoder(
+    weights: Mapping[str, np.ndarray], words: Blocks | None = None, centre: np.ndarray | None = None
+) -> onnx.ModelProto:
+    """The BERT sentence encoder in fp32, with onnxruntime's fused operators; of as many layers as there are weights.
+
+    words: their weights where these have 4 bits, which the graph then keeps as they are.
+    centre: float (hidden,), taken from each vector of length 1, which is then made that long again.
     Inputs: input_ids and attention_mask, int64 (batch, tokens). Output: float32 (batch, hidden), the mean over the
     unmasked tokens, rows of length 1. Source: Devlin et al. 2018 for the layers; Reimers and Gurevych 2019 for the pooling.
     """
-    weights = {
-        name: array.astype(np.float32) for name, array in load_file(weights_file).items() if array.dtype != np.int64
-    }
     graph = _Graph()
-    hidden = _embeddings(graph, weights)
+    hidden = _embeddings(graph, weights, words)
     graph.add("Cast", ["attention_mask"], "mask_int32", to=TensorProto.INT32)
-    for layer in range(_LAYERS):
+    for layer in count():
+        if f"encoder.layer.{layer}.output.dense.weight" not in weights:
+            break
         hidden = _layer(graph, weights, layer, hidden)
-    _mean_of_unit_length(graph, hidden, "embedding")
+    if centre is None:
+        _mean_of_unit_length(graph, hidden, "embedding")
+    else:
+        _mean_of_unit_length(graph, hidden, "uncentred")
+        centred = graph.add("Sub", ["uncentred", graph.constant("centre", centre.astype(np.float32))], "centred")
+        graph.add("LpNormalization", [centred], "embedding", axis=1, p=2)
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
         for name in ("input_ids", "attention_mask")
@@ -84,8 +100,8 @@ def encoder(weights_file: Path) -> onnx.ModelProto:
     output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", DIMENSION])
     return helper.make_model(
         helper.make_graph(graph.nodes, "encoder", inputs, [output], graph.constants),
-        opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid(_Graph.FUSED, 1)],
-        ir_version=9,
+        opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid(_Graph.FUSED, 1)],
+        ir_version=10,
     )
 
 
@@ -99,13 +115,17 @@ class _Graph:
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, name: str, array: np.ndarray) -> str:
-
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def add(self, kind: str, inputs: list[str], output: str, *, domain: str = "", **attributes: Any) -> str:
-        from onnx import helper
+    def nibbles(self, name: str, array: np.ndarray) -> str:
+        """A constant of 4-bit numbers. array: int8 (rows, width) in [-8, 7]; two go into a byte, the first one low."""
+        halves = array.view(np.uint8) & 15
+        packed = halves[:, 0::2] | halves[:, 1::2] << 4
+        self.constants.append(helper.make_tensor(name, TensorProto.INT4, array.shape, packed.tobytes(), raw=True))
+        return name
 
+    def add(self, kind: str, inputs: list[str], output: str, *, domain: str = "", **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
         return output
 
@@ -113,15 +133,22 @@ class _Graph:
         return self.add(kind, inputs, output, domain=self.FUSED, **attributes)
 
 
-def _embeddings(graph: _Graph, weights: dict[str, np.ndarray]) -> str:
+def _embeddings(graph: _Graph, weights: Mapping[str, np.ndarray], words: Blocks | None) -> str:
     """Word plus position plus token type; the type is always 0, so its row is folded into the positions."""
-    words = graph.constant("words", weights["embeddings.word_embeddings.weight"])
     positions = graph.constant(
         "positions",
         weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0],
     )
     zero = graph.constant("zero", np.array([0], np.int64))
-    by_word = graph.add("Gather", [words, "input_ids"], "by_word")
+    if words is None:
+        by_word = graph.add(
+            "Gather", [graph.constant("words", weights["embeddings.word_embeddings.weight"]), "input_ids"], "by_word"
+        )
+    else:
+        parts = [graph.nibbles("words", words.values), "input_ids", graph.constant("word_scales", words.scales)]
+        by_word = graph.fused(
+            "GatherBlockQuantized", parts, "by_word", gather_axis=0, quantize_axis=1, block_size=BLOCK
+        )
     length = graph.add("Shape", ["input_ids"], "length", start=1, end=2)
     by_position = graph.add("Slice", [positions, zero, length, zero], "by_position")
     both = graph.add("Add", [by_word, by_position], "word_and_position")
@@ -130,7 +157,7 @@ def _embeddings(graph: _Graph, weights: dict[str, np.ndarray]) -> str:
     return graph.add("LayerNormalization", [both, scale, shift], "hidden_0", epsilon=_EPSILON)
 
 
-def _layer(graph: _Graph, weights: dict[str, np.ndarray], layer: int, hidden: str) -> str:
+def _layer(graph: _Graph, weights: Mapping[str, np.ndarray], layer: int, hidden: str) -> str:
     """One transformer layer: self-attention, then the two dense steps, each added to its input and normalised."""
 
     def weight(name: str) -> np.ndarray:
@@ -166,7 +193,6 @@ def _layer(graph: _Graph, weights: dict[str, np.ndarray], layer: int, hidden: st
 
 
 def _mean_of_unit_length(graph: _Graph, hidden: str, output: str) -> None:
-
     one = graph.constant("axis_1", np.array([1], np.int64))
     two = graph.constant("axis_2", np.array([2], np.int64))
     mask = graph.add("Cast", ["attention_mask"], "mask_float", to=TensorProto.FLOAT)

@@ -41,12 +41,21 @@ class OpenAIEmbedder:
         model_name: str,
         dimension: int,
         *,
+        model_id: str = "",
+        query_prefix: str = "",
+        passage_prefix: str = "",
         batch_size: int = 64,
         timeout_s: float = 30.0,
         tokenizer_file: Path | None = None,
     ) -> None:
-        """tokenizer_file: counts tokens for chunking, though it is not the endpoint's own; without one they are estimated."""
-        self.model_id = model_name
+        """model_id: of the vectors; the model's name where it is empty. query_prefix, passage_prefix: put before each.
+
+        tokenizer_file: counts tokens for chunking, though it is not the endpoint's own; without one they are estimated.
+        """
+        self.model_id = model_id or model_name
+        self._model_name = model_name
+        self._query_prefix = query_prefix
+        self._passage_prefix = passage_prefix
         self.dimension = dimension
         self._batch_size = batch_size
         self._timeout_s = timeout_s
@@ -63,6 +72,15 @@ class OpenAIEmbedder:
         return token_starts(self._tokenizer, text) if self._tokenizer else estimated_token_starts(text)
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return await self._embed([self._passage_prefix + text for text in texts])
+
+    async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
+        return await self._embed([self._query_prefix + query for query in queries])
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def _embed(self, texts: Sequence[str]) -> np.ndarray:
         for text in texts:
             check_unicode(text)
         parts = [np.empty((0, self.dimension), np.float32)]
@@ -71,12 +89,9 @@ class OpenAIEmbedder:
             parts.append(_read_answer(await self._ask(part), len(part), self.dimension))
         return np.concatenate(parts)
 
-    async def aclose(self) -> None:
-        await self._client.aclose()
-
     async def _ask(self, texts: Sequence[str]) -> bytes:
         """The body of a 200 answer."""
-        body = {"model": self.model_id, "input": list(texts), "encoding_format": "float"}
+        body = {"model": self._model_name, "input": list(texts), "encoding_format": "float"}
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + 2 * self._timeout_s
         tries = 0

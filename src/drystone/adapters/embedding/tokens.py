@@ -43,9 +43,19 @@ def token_starts(tokenizer: Tokenizer, text: str) -> np.ndarray:
     """Where the tokens begin: int64 offsets in code points, never decreasing."""
     parts = [np.empty(0, np.int64)]
     for start, end in _slices(text):
-        offsets = encode(tokenizer, text[start:end]).offsets
-        parts.append(np.fromiter((offset[0] for offset in offsets), np.int64, len(offsets)) + start)
+        part = text[start:end]
+        offsets = encode(tokenizer, part).offsets
+        parts.append(_past_spaces(part, np.fromiter((offset[0] for offset in offsets), np.int64, len(offsets))) + start)
     return np.concatenate(parts)
+
+
+def _past_spaces(text: str, starts: np.ndarray) -> np.ndarray:
+    """The same starts, but at a word where a token begins with the space before it, as SentencePiece's do."""
+    signs = np.fromiter((at for at, sign in enumerate(text) if not sign.isspace()), np.int64)
+    if not len(signs):
+        return starts
+    following = np.searchsorted(signs, starts)
+    return np.where(following < len(signs), signs[np.minimum(following, len(signs) - 1)], starts)
 
 
 def _slices(text: str) -> Iterator[tuple[int, int]]:
