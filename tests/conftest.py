@@ -217,7 +217,8 @@ async def _clone(settings: Settings, database: str) -> None:
 # The audit trail belongs to the tables too, although the application role could not empty it.
 _EMPTY = """
 truncate audit, idempotency_keys, upload_usage, jobs, events, webhooks, webhook_deliveries, kept_embeddings,
-         collections, files, documents, versions, chunks, batches, direct_uploads, blob_checks, blob_intents, blob_removals, deletions, lexical_additions, lexical_segments, lexical_removals cascade
+         collections, files, documents, versions, chunks, batches, direct_uploads, blob_checks, blob_intents, blob_removals, deletions, lexical_additions, lexical_segments, lexical_removals,
+         document_attributes, vector_feeds cascade
 """
 
 _IS_WORK_DUE = """

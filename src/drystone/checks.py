@@ -19,6 +19,7 @@ from drystone.access import service as access
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Unavailable
 from drystone.core.ids import new_id
+from drystone.index import changes
 from drystone.jobs import presence
 from drystone.jobs import service as jobs
 from drystone.jobs.models import CHECK_KIND, DONE, Job
@@ -30,18 +31,21 @@ TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check. detail: what was seen, or what is wrong."""
+    """The outcome of one check. detail: what was seen, or what is wrong. required: whether nothing can be served without."""
 
     name: str
     ok: bool
     detail: str
     took_ms: float
+    required: bool = True
 
 
 Check = Callable[[Resources], Awaitable[str]]
 
 
-async def run(name: str, check: Check, resources: Resources, *, timeout_s: float = TIMEOUT_S) -> Finding:
+async def run(
+    name: str, check: Check, resources: Resources, *, timeout_s: float = TIMEOUT_S, required: bool = True
+) -> Finding:
     """One check, never raising and never longer than timeout_s."""
     started = time.perf_counter()
     try:
@@ -55,12 +59,15 @@ async def run(name: str, check: Check, resources: Resources, *, timeout_s: float
         ok, detail = False, str(exc.orig).partition("\n")[0]
     except (RedisError, OSError) as exc:
         ok, detail = False, str(exc) or type(exc).__name__
-    return Finding(name, ok, detail, round((time.perf_counter() - started) * 1000, 1))
+    return Finding(name, ok, detail, round((time.perf_counter() - started) * 1000, 1), required)
 
 
 async def readiness(resources: Resources) -> list[Finding]:
     """A finding for each dependency, all asked at once."""
-    return list(await asyncio.gather(*(run(name, check, resources) for name, check in READINESS.items())))
+    asked = [run(name, check, resources) for name, check in READINESS.items()]
+    if resources.qdrant is not None:
+        asked.append(run("qdrant", qdrant, resources, required=False))
+    return list(await asyncio.gather(*asked))
 
 
 async def postgres(resources: Resources) -> str:
@@ -99,6 +106,15 @@ async def model(resources: Resources) -> str:
     """The embedding model gives a vector of the right length."""
     vector = (await resources.embedder.embed_queries(["a wall without mortar"]))[0]
     return f"{resources.embedder.model_id}, {len(vector)} dimensions"
+
+
+async def qdrant(resources: Resources) -> str:
+    """Qdrant answers; and how much it does not know yet. Without it PostgreSQL answers what it would be asked."""
+    assert resources.qdrant is not None, "there is one"
+    version = await resources.qdrant.version()
+    async with transaction(resources.sessions) as session:
+        waiting = await changes.count_pending(session)
+    return f"{version}, {waiting} passages wait"
 
 
 async def append_only(resources: Resources) -> str:

@@ -121,7 +121,7 @@ async def ends(scene: _Scene) -> AsyncGenerator[Violation]:
 
 
 async def one_set_of_chunks(scene: _Scene) -> AsyncGenerator[Violation]:
-    """I2: a ready version has ordinals 0…n−1 once, all of one attempt, each with an embedding."""
+    """I2: a ready version has ordinals 0…n−1 once, all of one attempt, each with an embedding; in a filled second space, too."""
     for space_id in [row.id async for row in _rows(scene, "select id from embedding_spaces order by id")]:
         statement = _CHUNK_SETS.replace("vectors_of_space", vector_table(space_id))
         async for row in _rows(scene, statement, {"space_id": space_id}):
@@ -264,7 +264,8 @@ with indexed as materialized (
 select v.id, v.chunk_count, coalesce(n.chunks, 0) as chunks, coalesce(n.ordinals, 0) as ordinals, coalesce(n.words, 0) as words,
        coalesce(n.vectors, 0) as vectors, coalesce(v.attempt <> j.attempt, false) as attempt_differs
 from documents d
-join collections k on k.id = d.collection_id and k.space_id = :space_id
+join collections k on k.id = d.collection_id
+left join reembeddings r on r.collection_id = k.id and r.ended_at is null and r.filled_at is not null
 join versions v on v.id = d.current_version_id
 left join jobs j on j.subject_id = v.id and j.kind = 'documents.ingest' and j.state = 'done'
 left join (
@@ -275,7 +276,7 @@ left join (
     left join vectors_of_space e on e.chunk_id = c.id
     group by c.version_id
 ) n on n.version_id = v.id
-where d.deleted_at is null and k.deleted_at is null
+where d.deleted_at is null and k.deleted_at is null and :space_id in (k.space_id, r.from_space_id, r.to_space_id)
   and (v.state <> 'ready' or coalesce(n.chunks, 0) <> v.chunk_count or n.ordinals <> v.chunk_count or n.last <> v.chunk_count - 1
        or n.words <> v.chunk_count or n.vectors <> v.chunk_count or v.attempt is null or v.attempt <> j.attempt)
 order by v.id

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from threadpoolctl import threadpool_limits
@@ -15,18 +17,26 @@ from drystone.adapters.incoming import Incoming
 from drystone.adapters.objects import Objects
 from drystone.adapters.reranking import open_reranker
 from drystone.core.db import Sessions, make_engine, make_sessions
-from drystone.core.settings import Settings
+from drystone.core.errors import Unavailable
+from drystone.core.settings import Settings, VectorSettings
 from drystone.documents.admission import Admission
 from drystone.index import spaces
+from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon
+from drystone.index.qdrant import QdrantGraph
 from drystone.index.spaces import Space
+from drystone.index.vectors import PgGraph
 from drystone.jobs.broker import Nudger
 from drystone.search.service import Searcher
 
+if TYPE_CHECKING:
+    from drystone.adapters.qdrant import Qdrant
+
 assert tables.metadata  # every table is known before the first statement
 
-# How far the graph is searched, and that it goes on until enough rows pass a filter (pgvector 0.8).
-_SEARCH_PARAMETERS = {"hnsw.ef_search": "200", "hnsw.iterative_scan": "relaxed_order"}
+# How far the graph is searched, and that it goes on until enough rows pass a filter (pgvector 0.8). Of 97 000 real passages
+# 200 finds .907 of the best ten, 400 .957, 800 .983, in 28, 46 and 92 ms on a loaded machine (docs/adr/0022).
+SEARCH_PARAMETERS = {"hnsw.ef_search": "400", "hnsw.iterative_scan": "relaxed_order"}
 
 
 @dataclass(frozen=True)
@@ -39,17 +49,20 @@ class Resources:
     objects: Objects
     embedder: Embedder
     nudger: Nudger
+    embedders: Embedders
     space: Space
     searcher: Searcher
     admission: Admission
     incoming: Incoming
+    qdrant: Qdrant | None = None
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, *, name: str, searches: bool = True) -> AsyncIterator[Resources]:
     """Open everything; close it in reverse. Connections are made at first use, so nothing need be up yet.
 
-    name: shown by PostgreSQL for the connections of this process.
+    name: shown by PostgreSQL for the connections of this process. searches: whether any are made here; Qdrant's client is
+    large, and nobody else needs it.
     """
     threadpool_limits(limits=1, user_api="blas")
     engine = make_engine(
@@ -57,14 +70,15 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
         pool_size=settings.database.pool_size,
         echo=settings.database.sql_echo,
         application_name=f"drystone-{name}",
-        parameters=_SEARCH_PARAMETERS,
+        parameters=SEARCH_PARAMETERS,
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
+    embedders = Embedders(spaces.space_of(settings.embedding), embedder, _others(settings))
     reranker = open_reranker(settings.rerank)
+    qdrant = open_store(settings.vectors) if searches else None
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
-    space = Space(spaces.model_of(settings.embedding), settings.embedding.dimension)
     readers = make_sessions(engine.execution_options(isolation_level="REPEATABLE READ"))
     try:
         yield Resources(
@@ -74,21 +88,51 @@ async def open_resources(settings: Settings, *, name: str) -> AsyncIterator[Reso
             objects=objects,
             embedder=embedder,
             nudger=nudger,
-            space=space,
+            embedders=embedders,
+            space=embedders.current,
             searcher=Searcher(
                 readers,
-                embedder,
-                space,
+                embedders,
                 Lexicon(cache_bytes=settings.search.cache_mb << 20),
+                QdrantGraph(qdrant) if qdrant else PgGraph(),
                 reranker=reranker,
                 rerank_depth=settings.rerank.depth,
             ),
             admission=Admission(settings.receiving, settings.general.data_dir, sessions),
             incoming=Incoming(objects, settings.s3),
+            qdrant=qdrant,
         )
     finally:
         nudger.close()
+        if qdrant is not None:
+            await qdrant.aclose()
         if reranker is not None:
             await reranker.aclose()
-        await embedder.aclose()
+        await embedders.aclose()
         await engine.dispose()
+
+
+def open_store(settings: VectorSettings, *, timeout_s: float | None = None) -> Qdrant | None:
+    """The server that keeps the graph of vectors in PostgreSQL's place; None: there is none.
+
+    timeout_s: of each call; None: as long as a search waits. Raises Unavailable where its client is not installed.
+    """
+    if settings.store == "pgvector":
+        return None
+    try:
+        from drystone.adapters.qdrant import open_qdrant
+    except ModuleNotFoundError as exc:
+        raise Unavailable(
+            "qdrant.no_client",
+            f"VECTOR_STORE=qdrant needs a package that is not installed: {exc.name}.",
+            hint="install the extra: uv sync --inexact --extra qdrant",
+        ) from exc
+    return open_qdrant(settings, timeout_s=timeout_s or settings.qdrant_timeout_s)
+
+
+def _others(settings: Settings) -> dict[Space, Callable[[], Embedder]]:
+    """How to open the model that collections are to change to, where there is one."""
+    given = settings.next_embedding
+    if not given.provider:
+        return {}
+    return {spaces.space_of(given): partial(open_embedder, given, settings.general.model_dir)}

@@ -12,14 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access import service as access
 from drystone.core.db import make_engine, make_sessions, transaction
 from drystone.core.settings import Settings
-from drystone.index import spaces
+from drystone.index import feeding, spaces
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 
 # The newest revision in migrations/; said here so that web and worker need no Alembic to know it.
-HEAD = "0007_lexical_segments"
+HEAD = "0010_reembeddings"
 
 
 def config(root: Path, app_role: str) -> Config:
@@ -57,7 +57,7 @@ def is_known(revision: str, root: Path) -> bool:
 
 
 async def migrate(settings: Settings, root: Path) -> None:
-    """Bring the schema to HEAD, one migrator at a time; then make sure of the space and the first key."""
+    """Bring the schema to HEAD, one migrator at a time; then make sure of each configured model's space and the first key."""
     engine = make_engine(
         settings.database.migration_url.get_secret_value(), pool_size=1, application_name="drystone-migrate"
     )
@@ -69,7 +69,11 @@ async def migrate(settings: Settings, root: Path) -> None:
             async with engine.connect() as connection:
                 await connection.run_sync(_upgrade, root, settings.database.parts.user)
         async with transaction(sessions) as session:
-            await spaces.ensure(session, spaces.model_of(settings.embedding), settings.embedding.dimension)
+            keeps_graph = settings.vectors.store == "pgvector"
+            for space in spaces.configured(settings):
+                await spaces.ensure(session, space.model, space.dimension, graph=keeps_graph)
+            if keeps_graph:
+                await feeding.end(session)
             await access.ensure_key(session, settings.api.key.get_secret_value(), name="first key")
     finally:
         await engine.dispose()

@@ -17,6 +17,7 @@ from drystone.api import (
     collections,
     documents,
     early,
+    embedding,
     events,
     health,
     jobs,
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=[
             {"name": "collections", "description": "Documents that are searched together."},
+            {"name": "embedding", "description": "Which model a collection has, and its change to another."},
             {"name": "documents", "description": "Upload, look up, read, delete."},
             {"name": "batches", "description": "Uploads that are watched together."},
             {"name": "events", "description": "What happens, as Server-Sent Events."},
@@ -76,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
     v1 = APIRouter(prefix="/api/v1", dependencies=[Depends(check_query)])
-    for module in (collections, documents, uploads, batches, events, search, jobs, webhooks, usage, scrubs):
+    for module in (collections, embedding, documents, uploads, batches, events, search, jobs, webhooks, usage, scrubs):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

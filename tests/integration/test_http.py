@@ -174,7 +174,7 @@ async def test_a_misspelt_parameter_is_refused_on_every_route(client: httpx.Asyn
     assert {(a.status_code, a.json()["code"]) for a in answers} == {(422, "request.unknown_parameter")}
     assert {a.json()["errors"][0]["pointer"] for a in answers} == {"/colection"}
     of_documents = answers[routes.index(("get", "/api/v1/documents"))].json()
-    assert of_documents["hint"] == "known: archive, collection, cursor, external_id, limit, state"
+    assert of_documents["hint"] == "known: archive, collection, cursor, external_id, filter, limit, state"
     without_key = await client.get("/api/v1/documents?colection=ver", headers={"Authorization": ""})
     assert without_key.status_code == 401, "who may not ask is told that first"
 

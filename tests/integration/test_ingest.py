@@ -22,6 +22,7 @@ from drystone.documents import embedding, ingest
 from drystone.documents.ingest import Tools
 from drystone.documents.models import INGEST
 from drystone.documents.turns import Turns
+from drystone.index.embedders import Embedders
 from drystone.jobs import queries
 from drystone.jobs import service as jobs
 from drystone.jobs.queries import Claim
@@ -60,7 +61,7 @@ async def tools(resources: Resources, sessions: Sessions) -> AsyncIterator[Tools
     yield Tools(
         sessions,
         resources.objects,
-        _Counted(resources.embedder),
+        Embedders(resources.space, _Counted(resources.embedder)),
         parser,
         resources.nudger,
         Turns(),
@@ -69,9 +70,10 @@ async def tools(resources: Resources, sessions: Sessions) -> AsyncIterator[Tools
     await parser.aclose()
 
 
-def _embedder(tools: Tools) -> _Counted:
-    assert isinstance(tools.embedder, _Counted)
-    return tools.embedder
+async def _embedder(tools: Tools) -> _Counted:
+    found = await tools.embedders.get(tools.embedders.current)
+    assert isinstance(found, _Counted)
+    return found
 
 
 async def _claim_all(sessions: Sessions, *, limit: int = 16, in_turns: bool = False) -> list[Claim]:
@@ -167,15 +169,15 @@ async def test_unchanged_passages_of_a_new_version_keep_their_vectors(
     paragraphs = [f"{word} " * 150 for word in ("granite", "slate", "oak", "lime", "sand", "moss")]
     await send(client, collection, "\n\n".join(paragraphs).encode(), external_id="a")
     assert await ingest.run(tools, await _claim_all(sessions)) == {}
-    before, first = await _vectors(sessions), len(_embedder(tools).asked)
-    _embedder(tools).asked.clear()
+    before, first = await _vectors(sessions), len((await _embedder(tools)).asked)
+    (await _embedder(tools)).asked.clear()
     paragraphs[-1] = "fern " * 150
     await send(client, collection, "\n\n".join(paragraphs).encode(), external_id="a")
 
     assert await ingest.run(tools, await _claim_all(sessions)) == {}
 
     after = await _vectors(sessions)
-    asked = _embedder(tools).asked
+    asked = (await _embedder(tools)).asked
     assert first == len(before) == len(after) > len(asked) > 0
     assert all("fern" in each for each in asked)
     kept = before.keys() & after.keys()
@@ -208,7 +210,7 @@ async def test_what_no_search_could_bear_is_never_stored(
     client: httpx.AsyncClient, sessions: Sessions, tools: Tools, collection: str, spoiled: Any
 ) -> None:
     await _send_all(client, collection, {"a": b"granite walls"})
-    _embedder(tools).spoil = spoiled
+    (await _embedder(tools)).spoil = spoiled
 
     failures = await ingest.run(tools, await _claim_all(sessions))
 
@@ -222,7 +224,9 @@ async def test_one_text_that_the_embedder_cannot_take_fails_alone(
     client: httpx.AsyncClient, sessions: Sessions, tools: Tools, collection: str
 ) -> None:
     await _send_all(client, collection, {"a": b"granite walls", "b": b"poison", "c": b"oak doors"})
-    _embedder(tools).spoil = lambda texts, made: made * np.nan if any("poison" in each for each in texts) else made
+    (await _embedder(tools)).spoil = lambda texts, made: (
+        made * np.nan if any("poison" in each for each in texts) else made
+    )
 
     failures = await ingest.run(tools, await _claim_all(sessions))
 
@@ -242,7 +246,7 @@ async def test_a_large_document_asks_to_be_taken_where_no_small_ones_wait(
     failures = await ingest.run(replace(tools, takes_large=False), [claim])
 
     assert [type(failure) for failure in failures.values()] == [jobs.Heavier]
-    assert _embedder(tools).asked == []
+    assert (await _embedder(tools)).asked == []
 
 
 async def test_small_documents_are_taken_while_a_large_one_is_in_hand(

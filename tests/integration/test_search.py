@@ -18,8 +18,9 @@ from drystone.core.db import Sessions, transaction
 from drystone.documents import collections
 from drystone.index import queries as index
 from drystone.index.analysis import Analysed
+from drystone.index.vectors import PgGraph, scan
 from drystone.resources import Resources
-from drystone.search import fusion, queries
+from drystone.search import fusion
 from drystone.search.queries import Scope
 
 Work = Callable[[], Awaitable[None]]
@@ -241,16 +242,9 @@ async def test_the_graph_finds_what_the_scan_finds(
         )
     found: dict[bool, list[set[int]]] = {True: [], False: []}
     for query in vectors[:20] + chance.normal(size=(20, 384)).astype(np.float32) * 0.02:
-        for exact in (True, False):
+        for exact, find in ((True, scan), (False, PgGraph().walk)):
             async with transaction(sessions) as session:
-                near, _ = await queries.nearest(
-                    session,
-                    Scope([home.id]),
-                    home.space_id,
-                    query / np.linalg.norm(query),
-                    exact=exact,
-                    depth=10,
-                )
+                near, _ = await find(session, home.space_id, Scope([home.id]), query / np.linalg.norm(query), depth=10)
             found[exact].append(set(near.tolist()))
 
     overlap = np.mean([len(a & b) / 10 for a, b in zip(found[True], found[False], strict=True)])

@@ -11,6 +11,7 @@ from tests.fakes import FakeEmbedder, folder_objects
 
 from drystone.adapters.embedding import model
 from drystone.core.settings import Settings
+from drystone.index.embedders import Embedders
 from drystone.index.spaces import Space
 from drystone.resources import Resources, open_resources
 from drystone.web import create_app
@@ -45,21 +46,25 @@ def test_every_kind_of_job_has_a_handler() -> None:
         "documents.purge",
         "documents.purge_collection",
         "documents.scrub",
+        "documents.reembed",
+        "documents.drop_vectors",
         "checks.echo",
     }
 
 
 def _with_fakes(app: FastAPI, folder: Path) -> Resources:
     opened: Resources = app.state.resources
+    embedders = Embedders(opened.space, FakeEmbedder())
     return Resources(
         settings=opened.settings,
         engine=opened.engine,
         sessions=opened.sessions,
         objects=folder_objects(folder),
         embedder=FakeEmbedder(),
+        embedders=embedders,
         nudger=opened.nudger,
         space=opened.space,
-        searcher=replace(opened.searcher, embedder=FakeEmbedder()),
+        searcher=replace(opened.searcher, embedders=embedders),
         admission=opened.admission,
         incoming=opened.incoming,
     )

@@ -20,7 +20,8 @@ from sqlalchemy.engine import Connection
 from drystone import schema
 from drystone.core import settings as core_settings
 from drystone.core.db import make_engine, make_sessions, transaction
-from drystone.core.settings import Settings
+from drystone.core.settings import Settings, VectorSettings
+from drystone.index import feeding
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -203,3 +204,52 @@ async def test_what_was_searchable_before_segments_is_so_after_them_and_back_aga
         statistic = "select chunk_count from term_stats where term = 'haus' and config = 'german'"
         assert await session.scalar(text(statistic)) == 1200
     await engine.dispose()
+
+
+_ATTRIBUTES = """
+with home as (
+    insert into collections (id, workspace_id, name, space_id)
+    select gen_random_uuid(), workspaces.id, 'papers', embedding_spaces.id from workspaces, embedding_spaces
+    returning id, workspace_id
+)
+insert into documents (id, workspace_id, collection_id, sha256, created_by, attributes, purged_at)
+select gen_random_uuid(), workspace_id, id, decode(md5(attributes), 'hex'), 'test', cast(attributes as jsonb),
+       case when attributes like '%gone%' then now() end
+from home, (values ('{"year": 1e400, "open": true, "author": "Ada"}'), ('{"gone": 1}'), ('{"nested": {"a": 1}}')) as v (attributes)
+"""
+
+
+async def test_attributes_that_were_there_before_their_index_are_in_it(empty: Settings) -> None:
+    await schema.migrate(empty, ROOT)
+    engine = make_engine(empty.database.migration_url.get_secret_value(), pool_size=1)
+    sessions = make_sessions(engine)
+    await _run(empty, (command.downgrade, "0007_lexical_segments"))
+    async with transaction(sessions) as session:
+        await session.execute(text(_ATTRIBUTES))
+
+    await _run(empty, (command.upgrade, "0008_document_attributes"))
+
+    async with transaction(sessions) as session:
+        rows = await session.execute(text("select key, number, string, boolean from document_attributes order by key"))
+        assert rows.all() == [("author", None, "Ada", None), ("open", None, None, True), ("year", 1e308, None, None)]
+    await engine.dispose()
+
+
+async def test_postgres_has_a_graph_of_vectors_unless_another_store_has_it(empty: Settings) -> None:
+    elsewhere = VectorSettings.model_validate({"VECTOR_STORE": "qdrant", "QDRANT_URL": "http://127.0.0.1:6333"})
+    engine = make_engine(empty.database.migration_url.get_secret_value(), pool_size=1)
+
+    async def seen() -> tuple[bool, int]:
+        async with transaction(make_sessions(engine)) as session:
+            space = (await feeding.progress(session))[0]
+            return space.has_graph, await session.scalar(text("select count(*) from vector_feeds")) or 0
+
+    await schema.migrate(empty.model_copy(update={"vectors": elsewhere}), ROOT)
+    async with transaction(make_sessions(engine)) as session:
+        await session.execute(text("insert into vector_feeds (space_id) select id from embedding_spaces"))
+    with_qdrant = await seen()
+    await schema.migrate(empty, ROOT)
+    and_back = await seen()
+    await engine.dispose()
+
+    assert (with_qdrant, and_back) == ((False, 1), (True, 0))

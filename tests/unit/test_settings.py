@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from drystone import resources
 from drystone.core import settings as core_settings
-from drystone.core.settings import SettingsError, load, parse, read_environment
+from drystone.core.errors import Unavailable
+from drystone.core.settings import SettingsError, load, parse, read_environment, variables
 from drystone.stack import dotenv
 
 ROOT = Path(__file__).parent.parent.parent
@@ -104,6 +107,8 @@ def test_a_server_of_another_machine_cannot_be_started_here(complete: dict[str, 
         ("JOB_HEARTBEAT_S", "20", "at most half of JOB_LEASE_S"),
         ("EMBEDDING_DIMENSION", "768", "384"),
         ("EMBEDDING_MODEL", "bge-m3", "bundled are all-MiniLM-L6-v2 and multilingual-e5-small"),
+        ("NEXT_EMBEDDING_DIMENSION", "0", "greater than or equal to 1"),
+        ("NEXT_EMBEDDING_PROVIDER", "openai", "NEXT_EMBEDDING_URL: is needed"),
         ("EMBEDDING_PROVIDER", "openai", "EMBEDDING_URL: is needed"),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL"),
     ],
@@ -116,6 +121,19 @@ def test_a_wrong_value_is_named_with_what_is_wrong(complete: dict[str, str], nam
 
     assert wrong in str(caught.value)
     assert "0123456789abcdef" not in str(caught.value), "a password must not be shown"
+
+
+def test_a_second_model_has_every_variable_of_the_first(complete: dict[str, str]) -> None:
+    names = [name for name in variables() if name.startswith("EMBEDDING_")]
+    complete |= {"NEXT_EMBEDDING_PROVIDER": "openai", "NEXT_EMBEDDING_URL": "http://127.0.0.1:1/v1/"}
+    complete |= {"NEXT_EMBEDDING_MODEL": "bge-m3", "NEXT_EMBEDDING_DIMENSION": "1024"}
+
+    found = parse(complete)
+
+    assert {f"NEXT_{name}" for name in names} <= set(variables())
+    assert (found.next_embedding.model, found.next_embedding.dimension) == ("bge-m3", 1024)
+    assert found.next_embedding.url == "http://127.0.0.1:1/v1"
+    assert found.embedding.provider == "bundled"
 
 
 def test_all_wrong_variables_are_told_at_once(complete: dict[str, str]) -> None:
@@ -165,3 +183,19 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_told(complete: dict[s
         parse(complete | {"RERANK_API_KEY": key})
 
     assert key not in str(refused.value)
+
+
+def test_qdrant_needs_a_url(complete: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="QDRANT_URL: is needed"):
+        parse(complete | {"VECTOR_STORE": "qdrant"})
+
+
+def test_qdrant_without_its_client_is_told_how_to_install_it(
+    complete: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = parse(complete | {"VECTOR_STORE": "qdrant", "QDRANT_URL": "http://127.0.0.1:6333"})
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    monkeypatch.delitem(sys.modules, "drystone.adapters.qdrant", raising=False)
+
+    with pytest.raises(Unavailable, match="--extra qdrant"):
+        resources.open_store(settings.vectors)

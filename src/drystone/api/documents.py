@@ -10,7 +10,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
@@ -38,6 +40,7 @@ from drystone.core.text import MAX_TITLE, Text
 from drystone.documents import deleting, describing, receiving, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.deleting import Selection
+from drystone.documents.filters import Filter
 from drystone.documents.models import File
 from drystone.documents.models import State as DocumentState
 from drystone.documents.receiving import BeforeCommit, Received
@@ -232,6 +235,22 @@ async def delete_many(
     return await once.remember(session, response, DeletedDocuments.of(found, dry_run=False))
 
 
+_FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
+
+
+def get_filter(
+    filter: Annotated[str | None, Query(description="A filter, as a search takes it, in JSON.")] = None,
+) -> Any:
+    """The filter of a URL, or None."""
+    if filter is None:
+        return None
+    try:
+        return _FILTER.validate_json(filter)
+    except ValidationError as exc:
+        wrong = [{"type": "filter", "loc": ("query", "filter"), "msg": each["msg"]} for each in exc.errors()]
+        raise RequestValidationError(wrong) from exc
+
+
 @router.get("", summary="List documents", responses=responses(404))
 async def list_(
     caller: Caller,
@@ -240,6 +259,7 @@ async def list_(
     state: DocumentState | None = None,
     external_id: Text | None = None,
     archive: Annotated[UUID | None, Query(description="The documents that came in this archive.")] = None,
+    filter: Annotated[Filter | None, Depends(get_filter)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     cursor: Annotated[UUID | None, Query(description="next_cursor of the page before.")] = None,
 ) -> Documents:
@@ -251,6 +271,7 @@ async def list_(
         state=state,
         external_id=external_id,
         archive=archive,
+        filter=filter,
         after=cursor,
         limit=limit + 1,
     )

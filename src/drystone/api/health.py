@@ -24,9 +24,9 @@ async def live() -> Live:
 
 @router.get("/ready", summary="Can requests be served?", responses=_UNAVAILABLE)
 async def ready(resources: ResourcesOf, response: Response) -> Health:
-    """Asks every dependency, two seconds each at most; 503 when one is down."""
+    """Asks every dependency, two seconds each at most; 503 when one is down that is required."""
     findings = await checks.readiness(resources)
-    is_ok = all(finding.ok for finding in findings)
+    is_ok = all(finding.ok for finding in findings if finding.required)
     response.status_code = 200 if is_ok else 503
     return Health(
         status="ok" if is_ok else "unavailable",

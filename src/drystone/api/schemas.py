@@ -247,7 +247,7 @@ class DocumentsToDelete(BaseModel):
 
     ids: Annotated[list[UUID], Len(1, MAX_IDS)] | None = None
     collection: Annotated[Text, Len(1, 128)] | None = None
-    filter: Filter | None = Field(None, description="Over attributes; with `collection`.")
+    filter: Filter | None = Field(None, description="Over attributes and fields of documents; with `collection`.")
     state: DocumentState | None = Field(None, description="Only documents whose newest version is in this state.")
     dry_run: bool = Field(False, description="Only say what would be deleted.")
     expect: Annotated[int, Ge(0), Le(MAX_INTEGER)] | None = Field(
@@ -312,12 +312,13 @@ class ReceivedDocument(BaseModel):
 
 
 class CheckResult(BaseModel):
-    """One dependency."""
+    """One dependency. required: whether requests cannot be served without it."""
 
     name: str
     ok: bool
     detail: str
     took_ms: float
+    required: bool
 
 
 class Health(BaseModel):

@@ -15,6 +15,7 @@ from drystone.search import schemas
 from drystone.search.schemas import MAX_LIMIT, MAX_NEIGHBOURS, MAX_QUERIES, MAX_QUERY_CHARACTERS, Mode, Question
 
 _Name = Annotated[Text, Len(1, 128)]
+_Model = Annotated[Text, Len(1, 256)]
 
 
 class Like(BaseModel):
@@ -56,7 +57,7 @@ class SearchRequest(BaseModel):
     collections: list[_Name] | None = Field(None, description="Several collections, searched as one.")
     mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
     limit: int = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
-    filter: Filter | None = Field(None, description="Over the documents' attributes.")
+    filter: Filter | None = Field(None, description="Over the documents' attributes and fields.")
     max_per_document: Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})] | None = Field(
         None, description="At most so many passages of one document; 1 gives documents, each by its best passage."
     )
@@ -70,6 +71,11 @@ class SearchRequest(BaseModel):
     rerank: bool | None = Field(
         None,
         description="null: by the reranker, where one is configured and answers; true: or not at all (422, 503); false: never.",
+    )
+
+    model: _Model | None = Field(
+        None,
+        description="With the vectors of this model, where a collection has two (GET …/embedding); null: those that searches ask.",
     )
 
     def question(self) -> Question:
@@ -95,6 +101,7 @@ class SearchRequest(BaseModel):
             highlight=self.highlight,
             explain=self.explain,
             rerank=self.rerank,
+            model=self.model,
         )
 
 
@@ -237,7 +244,9 @@ class SearchResponse(BaseModel):
     exact: bool = Field(description="Every vector was compared; false: the graph was walked.")
     truncated: bool = Field(description="Fewer hits than asked for, although more passages may match.")
     reranked: bool = Field(description="A reranker was asked and answered.")
-    warnings: list[Notice] = Field(description="What went wrong and was done without: the reranker. Mostly empty.")
+    warnings: list[Notice] = Field(
+        description="What went wrong and was done without: the reranker, vectors of a model that does not have all yet. Mostly empty."
+    )
     took_ms: float
     explanation: Explanation | None = Field(description="null unless asked for.")
 

@@ -120,12 +120,15 @@ class Client:
         *,
         collection: str | None = None,
         state: DocumentState | None = None,
+        filter: Mapping[str, Any] | None = None,
         limit: int = PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Documents:
         """One page."""
+        given = None if filter is None else json.dumps(filter)
         return cast(
-            Documents, self._get("/documents", collection=collection, state=state, limit=str(limit), cursor=cursor)
+            Documents,
+            self._get("/documents", collection=collection, state=state, filter=given, limit=str(limit), cursor=cursor),
         )
 
     def set_attribute(self, document_id: str, name: str, value: str) -> None:
@@ -190,6 +193,17 @@ class Client:
     def search(self, body: Mapping[str, Any]) -> Answer:
         """body: as the API takes it (query, collection, mode, limit, filter)."""
         return cast(Answer, self._json(self._patiently(lambda: self._http.post("/search", json=dict(body)))))
+
+    def embedding(self, collection: str) -> Any:
+        """The models of a collection."""
+        return self._get(f"/collections/{quote(collection, safe='')}/embedding")
+
+    def change_embedding(self, collection: str, step: str, body: Mapping[str, Any] | None = None) -> Any:
+        """start, switch, rollback, finish or cancel a change of model, which is done once; or compare both."""
+        path, headers = f"/collections/{quote(collection, safe='')}/embedding/{step}", {"Idempotency-Key": uuid4().hex}
+        return self._json(
+            self._patiently(lambda: self._http.post(path, json=None if body is None else dict(body), headers=headers))
+        )
 
     def start_scrub(self, *, sample: int | None, repair: bool) -> Any:
         """The scrub as it begins."""

@@ -129,7 +129,7 @@ def search(
         typer.Option(help="hybrid: words and meaning; dense: meaning only; lexical: words only."),
     ] = "hybrid",
     filter_: Annotated[
-        str | None, typer.Option("--filter", metavar="JSON", help="A filter over the documents' attributes.")
+        str | None, typer.Option("--filter", metavar="JSON", help="A filter over the documents' attributes and fields.")
     ] = None,
     per_document: Annotated[
         int | None, typer.Option("--per-document", min=1, max=100, help="At most so many passages of one document.")
@@ -192,6 +192,9 @@ def search(
 def list_documents(
     collection: Annotated[str | None, typer.Option("--collection", "-c", help="Only those of this collection.")] = None,
     state: Annotated[DocumentState | None, typer.Option("--state", "-s", help="Only those in this state.")] = None,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", "-f", metavar="JSON", help="Only those that pass this filter.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -200,14 +203,17 @@ def list_documents(
     [bold]Examples[/bold]
     drystone documents --state failed
     drystone documents list -c papers -n 0 --json
+    drystone documents list --filter '{"type": "gte", "key": "$created_at", "value": "2026-01-31"}'
     """
     from drystone.cli import listing
     from drystone.cli.client import open_client
 
+    chosen = _json_object(filter_) if filter_ else None
+
     with open_client() as client:
 
         def page(size: int, cursor: str | None) -> Any:
-            return client.documents(collection=collection, state=state, limit=size, cursor=cursor)
+            return client.documents(collection=collection, state=state, filter=chosen, limit=size, cursor=cursor)
 
         show_pages(page, listing.DOCUMENTS, limit=limit, as_json=as_json, noun="documents")
 
@@ -297,7 +303,8 @@ def delete_documents(
         str | None, typer.Option("--collection", "-c", help="Instead of ids: all of this collection, or those that …")
     ] = None,
     filter_: Annotated[
-        str | None, typer.Option("--filter", "-f", metavar="JSON", help="… pass this filter over their attributes.")
+        str | None,
+        typer.Option("--filter", "-f", metavar="JSON", help="… pass this filter over their attributes and fields."),
     ] = None,
     state: Annotated[DocumentState | None, typer.Option("--state", "-s", help="… are in this state.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,

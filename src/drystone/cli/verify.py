@@ -63,6 +63,8 @@ async def _all(settings: Settings) -> list[Finding]:
             "job": checks.job_round_trip,
             "search": _search_round_trip,
         }
+        if resources.qdrant is not None:
+            each["qdrant"] = checks.qdrant
         return [await checks.run(name, check, resources, timeout_s=_WAIT_S) for name, check in each.items()]
 
 

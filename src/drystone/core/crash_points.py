@@ -21,6 +21,7 @@ POINTS = (
     "mid_parse",
     "after_parse",
     "mid_embed",
+    "mid_reembed",
     "mid_unpack",
     "before_publish",
     "mid_publish",
@@ -29,6 +30,7 @@ POINTS = (
     "mid_sweep",
     "before_blob_delete",
     "after_blob_delete",
+    "mid_feed",
 )
 # kill, halt: this process by SIGKILL, SIGSTOP. kill_child: the child that works for it there. fail: raise Armed.
 ACTS = ("kill", "halt", "kill_child", "fail")

@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 from urllib.parse import unquote, urlsplit
 
 from annotated_types import Ge, Le
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -346,7 +346,7 @@ class EmbeddingSettings(_Group):
     passage_prefix: str = Field(
         "",
         alias="EMBEDDING_PASSAGE_PREFIX",
-        description="For openai: the same before a passage. Another one makes other vectors: upload into a new collection.",
+        description="For openai: the same before a passage. Another one counts as another model.",
     )
     dimension: Annotated[int, Ge(1), Le(4000)] = Field(
         384,
@@ -363,6 +363,28 @@ class EmbeddingSettings(_Group):
         1,
         alias="EMBEDDING_THREADS",
         description="For bundled: threads per process. Two processes with one thread equal one with two.",
+    )
+
+
+if TYPE_CHECKING:
+
+    class NextEmbeddingSettings(EmbeddingSettings):
+        """A second model, for collections that change to it. `provider` is empty where there is none."""
+
+else:
+
+    def _next(name: str, field: FieldInfo) -> tuple[Any, FieldInfo]:
+        """The same variable with NEXT_ before its name; without a provider there is no second model."""
+        kind, default, end = Annotated[field.annotation, None, *field.metadata], field.default, ""
+        if name == "provider":
+            kind, default, end = Literal["", *get_args(field.annotation)], "", " Empty: there is none."
+        text = f"As {field.alias}, of the model that collections are to change to.{end}"
+        return kind, Field(default, alias=f"NEXT_{field.alias}", description=text)
+
+    NextEmbeddingSettings = create_model(
+        "NextEmbeddingSettings",
+        __base__=EmbeddingSettings,
+        **{name: _next(name, field) for name, field in EmbeddingSettings.model_fields.items()},
     )
 
 
@@ -395,6 +417,25 @@ class RerankSettings(_Group):
     )
     depth: Annotated[int, Ge(1), Le(1000)] = Field(
         50, alias="RERANK_DEPTH", description="How many of the best passages are reranked; the others stay behind them."
+    )
+
+
+class VectorSettings(_Group):
+    store: Literal["pgvector", "qdrant"] = Field(
+        "pgvector",
+        alias="VECTOR_STORE",
+        description="Where the graph of vectors is: pgvector (in PostgreSQL), or qdrant as well. docs/guides/qdrant.md",
+    )
+    qdrant_url: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
+        "", alias="QDRANT_URL", description="For qdrant: the server, such as http://127.0.0.1:6333."
+    )
+    qdrant_api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
+        SecretStr(""), alias="QDRANT_API_KEY", description="For qdrant: the server's key, if it wants one."
+    )
+    qdrant_timeout_s: Annotated[float, Ge(0.1), Le(10)] = Field(
+        2.0,
+        alias="QDRANT_TIMEOUT_S",
+        description="Seconds a search waits for each answer of Qdrant; then PostgreSQL is asked instead.",
     )
 
 
@@ -447,7 +488,9 @@ class Settings(BaseSettings):
     search: SearchSettings
     webhooks: WebhookSettings
     embedding: EmbeddingSettings
+    next_embedding: NextEmbeddingSettings
     rerank: RerankSettings
+    vectors: VectorSettings
     parsing: ParsingSettings
     stack: StackSettings
 
@@ -563,32 +606,17 @@ def _explain(exc: ValidationError) -> list[str]:
 BUNDLED_MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small")
 
 
-def _check_bundled(embedding: EmbeddingSettings) -> list[str]:
-    problems = []
-    if embedding.model and embedding.model not in BUNDLED_MODELS:
-        problems.append(f"EMBEDDING_MODEL: bundled are {' and '.join(BUNDLED_MODELS)}")
-    if embedding.dimension != 384:
-        problems.append("EMBEDDING_DIMENSION: the bundled models' vectors have 384 numbers")
-    return problems
-
-
 def _check_together(settings: Settings) -> None:
     problems = []
     if settings.worker.heartbeat_s * 2 > settings.worker.lease_s:
         problems.append("JOB_HEARTBEAT_S: must be at most half of JOB_LEASE_S")
     if settings.general.environment != "test":
         problems += _check_not_test(settings)
-    if settings.embedding.provider == "openai":
-        problems += [
-            f"{name}: is needed when EMBEDDING_PROVIDER=openai"
-            for name, value in (
-                ("EMBEDDING_URL", settings.embedding.url),
-                ("EMBEDDING_MODEL", settings.embedding.model),
-            )
-            if not value
-        ]
-    else:
-        problems += _check_bundled(settings.embedding)
+    problems += _check_model(settings.embedding)
+    if settings.next_embedding.provider:
+        problems += _check_model(settings.next_embedding, "NEXT_")
+    if settings.vectors.store == "qdrant" and not settings.vectors.qdrant_url:
+        problems.append("QDRANT_URL: is needed when VECTOR_STORE=qdrant")
     if not re.fullmatch(r"[A-Za-z0-9_]{4,32}\.[A-Za-z0-9_-]{32,}", settings.api.key.get_secret_value()):
         problems.append(
             "DRYSTONE_API_KEY: must look like prefix.secret, the secret at least 32 letters, digits, _ or -"
@@ -603,6 +631,22 @@ def _check_together(settings: Settings) -> None:
             hint="set them in .env or in the shell",
             problems=problems,
         )
+
+
+def _check_model(embedding: EmbeddingSettings, prefix: str = "") -> list[str]:
+    """What is wrong with a model's variables, whose names begin with the prefix."""
+    if embedding.provider == "openai":
+        return [
+            f"{prefix}{name}: is needed when {prefix}EMBEDDING_PROVIDER=openai"
+            for name, value in (("EMBEDDING_URL", embedding.url), ("EMBEDDING_MODEL", embedding.model))
+            if not value
+        ]
+    problems = []
+    if embedding.model and embedding.model not in BUNDLED_MODELS:
+        problems.append(f"{prefix}EMBEDDING_MODEL: bundled are {' and '.join(BUNDLED_MODELS)}")
+    if embedding.dimension != 384:
+        problems.append(f"{prefix}EMBEDDING_DIMENSION: the bundled models' vectors have 384 numbers")
+    return problems
 
 
 def _check_not_test(settings: Settings) -> list[str]:

@@ -136,13 +136,9 @@ async def _purge_later(session: AsyncSession, nudger: Nudger, touched: dict[UUID
 
 
 async def _condition(session: AsyncSession, principal: Principal, selection: Selection) -> tuple[str, dict[str, Any]]:
-    """SQL over `documents`, and its parameters."""
-    parameters: dict[str, Any] = {}
-    clauses = []
-    if selection.filter is not None:
-        clauses.append(filters.condition(selection.filter, parameters))
-    clauses.append("workspace_id = :workspace_id")
-    parameters["workspace_id"] = principal.workspace_id
+    """SQL over a row `document`, and its parameters."""
+    parameters: dict[str, Any] = {"workspace_id": principal.workspace_id}
+    clauses = ["workspace_id = :workspace_id"]
     if principal.collection_ids is not None:
         clauses.append("collection_id = any(:visible)")
         parameters["visible"] = list(principal.collection_ids)
@@ -158,8 +154,11 @@ async def _condition(session: AsyncSession, principal: Principal, selection: Sel
         clauses.append("id = any(:ids)")
         parameters["ids"] = list(selection.ids)
     if selection.collection is not None:
-        clauses.append("collection_id = :collection_id")
-        parameters["collection_id"] = (await collections.get(session, principal, selection.collection)).id
+        clauses.append("collection_id = any(cast(:collection_ids as uuid[]))")
+        parameters["collection_ids"] = [(await collections.get(session, principal, selection.collection)).id]
+    if selection.filter is not None:
+        clauses.append(filters.condition(selection.filter, parameters))
+        clauses += filters.narrowing(selection.filter, parameters)
     if selection.state is not None:
         clauses.append("state = :state")
         parameters["state"] = selection.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -39,11 +40,18 @@ class Wanted:
 
 
 async def embed(
-    sessions: Sessions, embedder: Embedder, turns: Turns, space_id: int, wanted: Sequence[Wanted]
+    sessions: Sessions,
+    embedder: Embedder,
+    turns: Turns,
+    space_id: int,
+    wanted: Sequence[Wanted],
+    *,
+    patience_s: float | None = None,
 ) -> list[np.ndarray]:
     """For each what is wanted float32 (passages, dim), rows of length 1.
 
     A passage that an older version has keeps its vector. A large document resumes where an earlier try was cut short.
+    patience_s: for the answer to a few passages; raises TimeoutError beyond.
     """
     vectors = await _known(sessions, space_id, wanted)
     is_large = any(len(each.contents) > LARGE for each in wanted)
@@ -59,7 +67,8 @@ async def embed(
     for begin in range(0, len(hashes), step):
         part = hashes[begin : begin + step]
         async with turns.large() if is_large else turns.small():
-            made = await embedder.embed([missing[content_hash] for content_hash in part])
+            async with asyncio.timeout(patience_s):
+                made = await embedder.embed([missing[content_hash] for content_hash in part])
         vectors |= zip(part, check(made, len(part), embedder.dimension), strict=True)
         unkept += part
         if is_large and len(unkept) >= _KEEP:

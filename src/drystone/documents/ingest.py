@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -22,15 +22,18 @@ from drystone.adapters.parsing import ARCHIVE, Parsed, Parser
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Unavailable
+from drystone.core.logging import get_logger
 from drystone.documents import archives, blobs, chunking, collections, embedding, queries
 from drystone.documents.chunking import Chunk
 from drystone.documents.embedding import Wanted
 from drystone.documents.models import FAILED, File, Version
 from drystone.documents.progress import Progress
-from drystone.documents.publishing import Item, Prepared, publish
+from drystone.documents.publishing import Item, Prepared, Vectors, publish
 from drystone.documents.queries import Pending
 from drystone.documents.turns import Turns
 from drystone.index.analysis import analyse
+from drystone.index.embedders import Embedders
+from drystone.index.spaces import Space
 from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
@@ -44,13 +47,18 @@ _LONG_TEXT = 20_000
 _SLOWEST_BYTES_PER_S = 1_000_000
 # What a job says it costs when its document was found to be large.
 _HEAVY = 1 << 30
+# So long an upload waits for the second model's answer to a few passages, and for all it is asked.
+SECOND_PATIENCE_S = 10.0
+SECOND_DEADLINE_S, SECOND_DEADLINE_PER_CHUNK_S = 30.0, 0.5
+
+log = get_logger("documents.ingest")
 
 
 @dataclass(frozen=True)
 class Tools:
     """What ingestion works with; made once for each worker process.
 
-    parser: reads one document at a time. nudger: tells workers of the jobs that unpacking an archive makes.
+    embedders: of each space its own. parser: reads one document at a time. nudger: tells workers of the jobs that unpacking an archive makes.
     turns: whose turn it is to run the model, which takes the whole core.
     spool_folder: where large files lie while they are read.
     takes_large: whether large documents are embedded here, or asked to be taken where no small ones wait for them.
@@ -58,7 +66,7 @@ class Tools:
 
     sessions: Sessions
     objects: Objects
-    embedder: Embedder
+    embedders: Embedders
     parser: Parser
     nudger: Nudger
     turns: Turns
@@ -116,7 +124,8 @@ async def _prepare(tools: Tools, claim: Claim, pending: Pending) -> Item:
         parsed = await parse(tools, pending)
         text_sha256 = await _keep_text(tools, pending, parsed.text)
         crash_points.reach("after_parse")
-        prepared = await chunk(tools.embedder, parsed, pending.title, pending.language)
+        embedder = await tools.embedders.get(await _space(tools, pending.space_id))
+        prepared = await chunk(embedder, parsed, pending.title, pending.language)
     return Item(claim, pending, parsed, text_sha256, prepared)
 
 
@@ -171,18 +180,53 @@ async def _embed_and_publish(tools: Tools, items: list[Item]) -> dict[UUID, Exce
     return failures
 
 
-async def embed(tools: Tools, items: Sequence[Item]) -> list[np.ndarray]:
-    """For each float32 (passages, dim), rows of length 1. Unchanged passages of an older version keep theirs."""
+async def embed(tools: Tools, items: Sequence[Item]) -> list[Vectors]:
+    """For each by space float32 (passages, dim), rows of length 1. Unchanged passages of an older version keep theirs.
+
+    A second space is left out where its model fails: no upload waits for it.
+    """
     passages = sum(len(item.prepared.passages) for item in items)
-    vectors: dict[UUID, np.ndarray] = {}
+    vectors: dict[UUID, dict[int, np.ndarray]] = {item.claim.job_id: {} for item in items}
     async with asyncio.timeout(DEADLINE_S + DEADLINE_PER_CHUNK_S * passages):
         for space_id in {item.pending.space_id for item in items}:
             of_space = [item for item in items if item.pending.space_id == space_id]
+            embedder = await tools.embedders.get(await _space(tools, space_id))
             made = await embedding.embed(
-                tools.sessions, tools.embedder, tools.turns, space_id, [_wanted(item) for item in of_space]
+                tools.sessions, embedder, tools.turns, space_id, [_wanted(item) for item in of_space]
             )
-            vectors |= {item.claim.job_id: each for item, each in zip(of_space, made, strict=True)}
+            for item, each in zip(of_space, made, strict=True):
+                vectors[item.claim.job_id][space_id] = each
+    for second_id in {item.pending.second_space_id for item in items if item.pending.second_space_id is not None}:
+        of_second = [item for item in items if item.pending.second_space_id == second_id]
+        for job_id, each in (await _embed_second(tools, second_id, of_second)).items():
+            vectors[job_id][second_id] = each
     return [vectors[item.claim.job_id] for item in items]
+
+
+async def _embed_second(tools: Tools, space_id: int, items: Sequence[Item]) -> dict[UUID, np.ndarray]:
+    """By job, as for the first space; nothing where the model is away, slow or wrong, which is then left alone for a while."""
+    space = await _space(tools, space_id)
+    if tools.embedders.is_paused(space):
+        return {}
+    wanted = [replace(_wanted(item), progress=None) for item in items]
+    passages = sum(len(each.contents) for each in wanted)
+    try:
+        async with asyncio.timeout(SECOND_DEADLINE_S + SECOND_DEADLINE_PER_CHUNK_S * passages):
+            embedder = await tools.embedders.get(space)
+            made = await embedding.embed(
+                tools.sessions, embedder, tools.turns, space_id, wanted, patience_s=SECOND_PATIENCE_S
+            )
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with it: no upload suffers, and the job that fills tells it
+        tools.embedders.pause(space)
+        log.warning("document.second_model_failed", model=space.model, error=repr(exc)[:300])
+        return {}
+    tools.embedders.resume(space)
+    return {item.claim.job_id: each for item, each in zip(items, made, strict=True)}
+
+
+async def _space(tools: Tools, space_id: int) -> Space:
+    async with transaction(tools.sessions) as session:
+        return await tools.embedders.space(session, space_id)
 
 
 def _wanted(item: Item) -> Wanted:

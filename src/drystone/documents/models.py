@@ -28,10 +28,14 @@ State = Literal["pending", "ready", "failed"]
 # Kinds of jobs of this room.
 INGEST, PURGE_DOCUMENT, PURGE_COLLECTION = "documents.ingest", "documents.purge", "documents.purge_collection"
 SCRUB = "documents.scrub"
+REEMBED, DROP_VECTORS = "documents.reembed", "documents.drop_vectors"
 
 
 class Collection(Base):
-    """Documents that are searched together, in one embedding space."""
+    """Documents that are searched together, in one embedding space.
+
+    space_id: the space that searches ask; while a `Reembedding` is open, new versions are written to its other one, too.
+    """
 
     __tablename__ = "collections"
     __table_args__ = (
@@ -102,6 +106,7 @@ class Document(Base):
         ),
         Index("ix_documents_collection_id_id", "collection_id", "id"),
         Index("ix_documents_workspace_id_id", "workspace_id", "id"),
+        Index("ix_documents_collection_id_created_at", "collection_id", "created_at"),
         # Tombstones whose chunks are not yet gone: few, and asked for by every search.
         Index(
             "ix_documents_hidden",
@@ -131,6 +136,34 @@ class Document(Base):
     updated_at: Mapped[CreatedAt]
     deleted_at: Mapped[Time | None]
     purged_at: Mapped[Time | None]
+
+
+class DocumentAttribute(Base):
+    """An attribute that filters can look up: of a number, a string or a boolean. A trigger on `documents` writes it.
+
+    Not the truth but a way to it: numbers are as near as double precision comes, strings are cut.
+    """
+
+    __tablename__ = "document_attributes"
+    __table_args__ = tuple(
+        Index(
+            f"ix_document_attributes_{column}",
+            "collection_id",
+            "key",
+            column,
+            "document_id",
+            postgresql_where=text(f"{column} is not null"),
+        )
+        for column in ("number", "string", "boolean")
+    )
+
+    # No foreign key: rows of documents stay for ever, and to check it would cost half of what writing this costs.
+    document_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    collection_id: Mapped[UUID]
+    number: Mapped[float | None]
+    string: Mapped[str | None] = mapped_column(Text(collation="C"))
+    boolean: Mapped[bool | None]
 
 
 class Version(Base):
@@ -183,7 +216,12 @@ class Chunk(Base):
     """A passage of a ready version: `text == version_text[start:end]`, in code points."""
 
     __tablename__ = "chunks"
-    __table_args__ = (UniqueConstraint("version_id", "ordinal"), Index("ix_chunks_document_id", "document_id"))
+    __table_args__ = (
+        UniqueConstraint("version_id", "ordinal"),
+        Index("ix_chunks_document_id", "document_id"),
+        # The same content elsewhere has a vector already.
+        Index("ix_chunks_content_hash", "content_hash", postgresql_using="hash"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     collection_id: Mapped[UUID]
@@ -199,6 +237,43 @@ class Chunk(Base):
     # Tokens of the embedding model.
     length: Mapped[int]
     text: Mapped[str] = mapped_column(Text)
+
+
+class Reembedding(Base):
+    """A collection's change of model, open until `ended_at`: it has two spaces, of which one is the collection's own.
+
+    filled_at: since when the space that searches do not ask lacks no vector; None while it does. switched_at: when searches
+    came to ask `to_space_id`; None while they ask `from_space_id`. position: the document up to which this round of
+    filling has come. recent_chunks, recent_s: passages filled lately and the seconds they took, of which older ones
+    weigh less. worked_at: when the last of them were written.
+    """
+
+    __tablename__ = "reembeddings"
+    __table_args__ = (
+        Index(
+            "uq_reembeddings_collection_id",
+            "collection_id",
+            unique=True,
+            postgresql_where=text("ended_at is null"),
+        ),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id"))
+    from_space_id: Mapped[int] = mapped_column(ForeignKey("embedding_spaces.id"))
+    to_space_id: Mapped[int] = mapped_column(ForeignKey("embedding_spaces.id"))
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    filled_at: Mapped[Time | None]
+    switched_at: Mapped[Time | None]
+    ended_at: Mapped[Time | None]
+    position: Mapped[UUID | None]
+    embedded: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    reused: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    recent_chunks: Mapped[float] = mapped_column(server_default="0")
+    recent_s: Mapped[float] = mapped_column(server_default="0")
+    worked_at: Mapped[Time | None]
 
 
 class BlobIntent(Base):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from uuid import UUID
 
 import numpy as np
@@ -13,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.adapters.parsing import Parsed
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
-from drystone.core.errors import Invalid
+from drystone.core.errors import Invalid, Unavailable
 from drystone.core.logging import get_logger
-from drystone.documents import archives, chunking, embedding, queries
+from drystone.documents import archives, chunking, embedding, queries, reembedding
 from drystone.documents.chunking import Chunk
 from drystone.documents.queries import Locked, NewChunk, Pending
 from drystone.index import queries as index
@@ -27,6 +26,9 @@ from drystone.jobs.broker import Nudger
 from drystone.jobs.queries import Claim, lock_all_held
 
 log = get_logger("documents.publishing")
+
+# By space: float32 (passages, dim), rows of length 1.
+Vectors = Mapping[int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class Item:
 
 
 async def publish(
-    sessions: Sessions, nudger: Nudger, items: Sequence[Item], made: Sequence[np.ndarray]
+    sessions: Sessions, nudger: Nudger, items: Sequence[Item], made: Sequence[Vectors]
 ) -> dict[UUID, Exception]:
     """Replace the chunks of each, make it ready and end its job; by job what stood in the way, of those that failed.
+
+    made: of each, its passages' vectors by space. Those of a second space may be lacking, and are filled in later.
 
     LostLease: another attempt has taken over, and nothing was written. Where one fails, the others are done without it.
     """
@@ -77,7 +81,7 @@ async def publish(
     return failures
 
 
-def _rounds(pairs: list[tuple[Item, np.ndarray]]) -> Iterator[list[tuple[Item, np.ndarray]]]:
+def _rounds(pairs: list[tuple[Item, Vectors]]) -> Iterator[list[tuple[Item, Vectors]]]:
     """One version of a document at a time, older ones first."""
     left = sorted(pairs, key=lambda pair: pair[0].pending.version_number)
     while left:
@@ -88,14 +92,15 @@ def _rounds(pairs: list[tuple[Item, np.ndarray]]) -> Iterator[list[tuple[Item, n
 
 
 async def _publish_together(
-    sessions: Sessions, nudger: Nudger, pairs: Sequence[tuple[Item, np.ndarray]]
+    sessions: Sessions, nudger: Nudger, pairs: Sequence[tuple[Item, Vectors]]
 ) -> dict[UUID, Exception]:
     failures: dict[UUID, Exception] = {}
     async with transaction(sessions) as session:
         held = await lock_all_held(session, [item.claim for item, _ in pairs])
+        await reembedding.share(session, {item.pending.collection_id for item, _ in pairs})
         documents = await queries.lock_documents(session, [item.pending.document_id for item, _ in pairs])
         gone: list[Item] = []
-        ready: list[tuple[Item, np.ndarray]] = []
+        ready: list[tuple[Item, Vectors]] = []
         for item, made in pairs:
             document = documents.get(item.pending.document_id)
             if item.claim.job_id not in held:
@@ -104,11 +109,14 @@ async def _publish_together(
                 gone.append(item)
             elif _is_superseded(item.pending, document):
                 failures[item.claim.job_id] = _superseded()
+            elif document.space_id not in made:
+                failures[item.claim.job_id] = _model_changed()
             else:
                 ready.append((item, made))
         if ready:
             await _make_room(session, nudger, ready, documents)
-            await _write(session, ready)
+            await _write(session, ready, documents)
+            await _catch_up_later(session, nudger, ready, documents)
         await jobs.finish_all(session, [item.claim for item in (*gone, *(item for item, _ in ready))])
     for item, _ in ready:
         log.info("document.ready", document_id=str(item.pending.document_id), chunks=len(item.prepared.passages))
@@ -118,7 +126,7 @@ async def _publish_together(
 async def _make_room(
     session: AsyncSession,
     nudger: Nudger,
-    ready: Sequence[tuple[Item, np.ndarray]],
+    ready: Sequence[tuple[Item, Vectors]],
     documents: dict[UUID, Locked],
 ) -> None:
     for item, _ in ready:
@@ -131,22 +139,50 @@ async def _make_room(
             await archives.delete_members(session, nudger, archives.owner(document), document)  # it may have been one
 
 
-async def _write(session: AsyncSession, ready: Sequence[tuple[Item, np.ndarray]]) -> None:
+async def _write(session: AsyncSession, ready: Sequence[tuple[Item, Vectors]], documents: dict[UUID, Locked]) -> None:
     """Chunks, words, vectors, versions, documents, events: a statement for each kind, whatever the number of versions."""
     ids = await queries.add_chunks(session, [chunk for item, _ in ready for chunk in _chunks(item)])
     crash_points.reach("mid_publish")
-    indexed = zip(ids, ((item, n, made) for item, made in ready for n in range(len(made))), strict=True)
-    for space_id, group in groupby(
-        sorted(indexed, key=lambda each: each[1][0].pending.space_id), key=lambda each: each[1][0].pending.space_id
-    ):
+    each = ((item, n, made) for item, made in ready for n in range(len(item.prepared.passages)))
+    passages = [
+        (chunk_id, documents[item.pending.document_id], item, n, made)
+        for chunk_id, (item, n, made) in zip(ids, each, strict=True)
+    ]
+    for space_id in sorted({locked.space_id for _, locked, *_ in passages}):
         await index.add(
-            session, space_id, [_indexed(chunk_id, item, n, made[n]) for chunk_id, (item, n, made) in group]
+            session,
+            space_id,
+            [
+                _indexed(chunk_id, item, n, made[space_id][n])
+                for chunk_id, locked, item, n, made in passages
+                if locked.space_id == space_id
+            ],
         )
-    for item, _ in ready:
+    for second_id in sorted({locked.second_space_id for _, locked, *_ in passages if locked.second_space_id}):
+        of_second = [one for one in passages if one[1].second_space_id == second_id and second_id in one[4]]
+        places = [
+            index.Place(chunk_id, item.pending.collection_id, item.pending.document_id)
+            for chunk_id, _, item, _, _ in of_second
+        ]
+        await index.add_vectors(session, second_id, places, [made[second_id][n] for *_, n, made in of_second])
+    for item, made in ready:
         if len(item.prepared.passages) > embedding.LARGE:
-            await vectors.forget(session, item.pending.space_id, item.prepared.hashes)
+            for space_id in made:
+                await vectors.forget(session, space_id, item.prepared.hashes)
     await queries.set_ready(session, [_version(item) for item, _ in ready])
     await events.emit_all(session, [_happening(item) for item, _ in ready])
+
+
+async def _catch_up_later(
+    session: AsyncSession, nudger: Nudger, ready: Sequence[tuple[Item, Vectors]], documents: dict[UUID, Locked]
+) -> None:
+    """Have the second space filled of those collections whose versions came without vectors for it."""
+    behind = set()
+    for item, made in ready:
+        second_id = documents[item.pending.document_id].second_space_id
+        if second_id is not None and second_id not in made:
+            behind.add(item.pending.collection_id)
+    await reembedding.fell_behind(session, nudger, behind)
 
 
 def _chunks(item: Item) -> Iterator[NewChunk]:
@@ -195,6 +231,12 @@ def _happening(item: Item) -> events.Happening:
 
 def _is_superseded(pending: Pending, document: Locked) -> bool:
     return document.current_number is not None and document.current_number > pending.version_number
+
+
+def _model_changed() -> Unavailable:
+    return Unavailable(
+        "embedding.changed", "Searches came to ask another model while this was embedded.", hint="it is tried again"
+    )
 
 
 def _superseded() -> Invalid:

@@ -157,6 +157,7 @@ class Pending:
     media_type: str
     language: str
     space_id: int
+    second_space_id: int | None = None
 
 
 async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | None:
@@ -172,17 +173,27 @@ async def pending_versions(session: AsyncSession, version_ids: Sequence[UUID]) -
 
 @dataclass(frozen=True)
 class Locked:
-    """A live document whose row is locked. current_number: the version that search sees; None: there was none."""
+    """A live document whose row is locked. current_number: the version that search sees; None: there was none.
+
+    space_id, second_space_id: of its collection.
+    """
 
     current_version_id: UUID | None
     current_number: int | None
     latest_version_id: UUID | None
+    space_id: int
+    second_space_id: int | None
 
 
 async def lock_documents(session: AsyncSession, document_ids: Sequence[UUID]) -> dict[UUID, Locked]:
     """Those of these documents that are not deleted, their rows locked until the transaction ends."""
     rows = await session.execute(_LOCK_DOCUMENTS, {"ids": list(document_ids)})
-    return {row.id: Locked(row.current_version_id, row.current_number, row.latest_version_id) for row in rows}
+    return {
+        row.id: Locked(
+            row.current_version_id, row.current_number, row.latest_version_id, row.space_id, row.second_space_id
+        )
+        for row in rows
+    }
 
 
 async def lock_collection(session: AsyncSession, collection_id: UUID) -> None:
@@ -359,7 +370,7 @@ async def tombstone(
 ) -> dict[UUID, tuple[UUID, int]]:
     """Delete the live documents for which `condition` holds, and the members of archives among them.
 
-    Each gets its tombstone, a note that outlives its rows, an audit row and an event. condition: SQL over `documents`.
+    Each gets its tombstone, a note that outlives its rows, an audit row and an event. condition: SQL over a row `document`.
     Gives what was touched: collection id -> (workspace id, how many).
     """
     ids = list((await session.scalars(text(_LOCK_LIVE.format(condition=condition)), parameters)).all())
@@ -386,7 +397,7 @@ async def find_live(
 
 async def live_ids(session: AsyncSession, condition: str, parameters: dict[str, Any]) -> set[UUID]:
     """The live documents for which `condition` holds."""
-    rows = await session.scalars(text(f"select id from documents where deleted_at is null and {condition}"), parameters)
+    rows = await session.scalars(text(_LIVE.format(condition=condition)), parameters)
     return set(rows.all())
 
 
@@ -500,22 +511,33 @@ with added as (
 select size_bytes from files where id = :file_id
 """)
 
-_PENDING = text("""
+# Of the two spaces of an open change the one that is not the collection's own.
+_SECOND = (
+    """case when change.to_space_id = collections.space_id then change.from_space_id else change.to_space_id end"""
+)
+_CHANGE = "left join reembeddings as change on change.collection_id = collections.id and change.ended_at is null"
+
+_PENDING = text(f"""
 select versions.id as version_id, versions.number as version_number, versions.document_id, versions.batch_id,
        documents.collection_id, documents.workspace_id, documents.title, documents.attributes,
-       files.sha256, files.size_bytes, files.media_type, collections.language, collections.space_id
+       files.sha256, files.size_bytes, files.media_type, collections.language, collections.space_id,
+       {_SECOND} as second_space_id
 from unnest(cast(:ids as uuid[])) as wanted (id)
 join versions on versions.id = wanted.id
 join documents on documents.id = versions.document_id
 join collections on collections.id = documents.collection_id
 join files on files.id = versions.file_id
+{_CHANGE}
 where versions.state = 'pending' and documents.deleted_at is null and collections.deleted_at is null
 """)
 
-_LOCK_DOCUMENTS = text("""
+_LOCK_DOCUMENTS = text(f"""
 select documents.id, documents.current_version_id, documents.latest_version_id,
-       (select number from versions where versions.id = documents.current_version_id) as current_number
-from documents where id = any(cast(:ids as uuid[])) and deleted_at is null order by id for update
+       (select number from versions where versions.id = documents.current_version_id) as current_number,
+       collections.space_id, {_SECOND} as second_space_id
+from documents join collections on collections.id = documents.collection_id {_CHANGE}
+where documents.id = any(cast(:ids as uuid[])) and documents.deleted_at is null
+order by documents.id for update of documents
 """)
 
 _ADD_CHUNKS = text("""
@@ -563,7 +585,8 @@ where d.parent_id = :parent_id and d.deleted_at is null
 
 # Rows are locked in the order of their ids: two deletes that overlap wait for each other instead of for ever. In a
 # statement of its own: one that both locks and updates passes over rows that somebody changed while it waited.
-_LOCK_LIVE = "select id from documents where deleted_at is null and {condition} order by id for update"
+_LIVE = "select document.id from documents as document where deleted_at is null and {condition}"
+_LOCK_LIVE = _LIVE + " order by id for update of document"
 
 _TOMBSTONE = text("""
 with gone as (
@@ -586,7 +609,7 @@ select collection_id, workspace_id, count(*) as documents from gone group by col
 
 _FIND_LIVE = """
 with chosen as materialized (
-    select id from documents where deleted_at is null and {condition}
+    select id from documents as document where deleted_at is null and {condition}
 ), whole as materialized (
     select id from chosen
     union

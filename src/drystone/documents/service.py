@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -17,7 +17,8 @@ from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import ARCHIVE
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, NotFound, Unavailable
-from drystone.documents import collections, queries
+from drystone.documents import collections, filters, queries
+from drystone.documents.filters import Filter
 from drystone.documents.models import FAILED, Collection, Document, File, State, Version
 
 _Serving = aliased(Version)
@@ -67,14 +68,18 @@ async def page_documents(
     state: State | None = None,
     external_id: str | None = None,
     archive: UUID | None = None,
+    filter: Filter | None = None,
     after: UUID | None = None,
     limit: int = 50,
 ) -> list[DocumentView]:
     """Documents in the order they were made, those after the id `after`."""
     principal.require("read")
     query = _views().where(Document.workspace_id == principal.workspace_id)
+    parameters: dict[str, Any] = {}
     if collection is not None:
-        query = query.where(Document.collection_id == (await collections.get(session, principal, collection)).id)
+        collection_id = (await collections.get(session, principal, collection)).id
+        query = query.where(Document.collection_id == collection_id)
+        parameters["collection_ids"] = [collection_id]
     elif principal.collection_ids is not None:
         query = query.where(Document.collection_id.in_(principal.collection_ids))
     if state is not None:
@@ -83,9 +88,14 @@ async def page_documents(
         query = query.where(Document.external_id == external_id)
     if archive is not None:
         query = query.where(Document.parent_id == archive)
+    if filter is not None:
+        clauses = [filters.condition(filter, parameters)]
+        clauses += filters.narrowing(filter, parameters) if collection is not None else []
+        query = query.where(text(f"exists (select 1 from {_THIS} and {' and '.join(clauses)})"))
     if after is not None:
         query = query.where(Document.id > after)
-    return [_view(row) for row in await session.execute(query.order_by(Document.id).limit(limit))]
+    rows = await session.execute(query.order_by(Document.id).limit(limit), parameters if filter is not None else {})
+    return [_view(row) for row in rows]
 
 
 async def read_text(session: AsyncSession, objects: Objects, principal: Principal, document_id: UUID) -> str:
@@ -144,6 +154,10 @@ def _kept() -> Iterator[None]:
             hint="restore them from a backup, or upload the same file again; a scrub finds all that are lost",
             **exc.values,
         ) from exc
+
+
+# The row that a filter's SQL calls `document`.
+_THIS = "documents as document where document.id = documents.id"
 
 
 def _views() -> Any:

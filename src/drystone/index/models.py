@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import BigInteger, ForeignKey, Identity, Integer, LargeBinary, SmallInteger, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -34,6 +47,41 @@ class KeptEmbedding(Base):
     content_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     embedding: Mapped[Any] = mapped_column(HALFVEC)
     created_at: Mapped[CreatedAt] = mapped_column(index=True)
+
+
+class VectorFeed(Base):
+    """A space whose graph is kept outside PostgreSQL too, and how far that one is.
+
+    generation: part of the graph's name. mark: what its feeder left there last; next_mark: what it leaves there in the round
+    that it is at. is_listed: every chunk from before the feed is among its changes. checked_at: when the graph was last seen
+    to carry the mark, for the first time since PostgreSQL started. stale: names of graphs that are to be dropped.
+    """
+
+    __tablename__ = "vector_feeds"
+
+    space_id: Mapped[int] = mapped_column(
+        SmallInteger, ForeignKey("embedding_spaces.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    generation: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    mark: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    next_mark: Mapped[UUID | None]
+    is_listed: Mapped[bool] = mapped_column(server_default=text("false"))
+    checked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    stale: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+
+
+class VectorChange(Base):
+    """Chunks whose vectors a graph outside is still to be told of: written, or gone."""
+
+    __tablename__ = "vector_changes"
+    __table_args__ = (Index("ix_vector_changes_space_id", "space_id", "is_removal", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    space_id: Mapped[int] = mapped_column(SmallInteger, ForeignKey("vector_feeds.space_id", ondelete="CASCADE"))
+    chunk_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    chunk_count: Mapped[int]
+    is_removal: Mapped[bool]
+    created_at: Mapped[CreatedAt]
 
 
 class LexicalAddition(Base):

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.index import additions, vectors
+from drystone.index import additions, changes, vectors
 from drystone.index.analysis import Analysed
 
 # Chunks of one statement: a document of a hundred thousand passages is never one that takes minutes.
@@ -33,6 +33,15 @@ class IndexedChunk:
     vector: np.ndarray
 
 
+@dataclass(frozen=True)
+class Place:
+    """A chunk that is in the index, and where it belongs."""
+
+    chunk_id: int
+    collection_id: UUID
+    document_id: UUID
+
+
 async def add(session: AsyncSession, space_id: int, chunks: Sequence[IndexedChunk]) -> None:
     """Make chunks of one space findable with the transaction."""
     for begin in range(0, len(chunks), _AT_ONCE):
@@ -46,9 +55,29 @@ async def add(session: AsyncSession, space_id: int, chunks: Sequence[IndexedChun
         await vectors.add(session, space_id, places, [chunk.vector for chunk in part])
 
 
+async def add_vectors(
+    session: AsyncSession, space_id: int, places: Sequence[Place], made: Sequence[np.ndarray]
+) -> None:
+    """Give chunks, findable or to be with the transaction, their vectors in one more space."""
+    for begin in range(0, len(places), _AT_ONCE):
+        part = places[begin : begin + _AT_ONCE]
+        named: dict[str, Any] = {
+            "ids": [place.chunk_id for place in part],
+            "collection_ids": [place.collection_id for place in part],
+            "document_ids": [place.document_id for place in part],
+        }
+        await vectors.add(session, space_id, named, made[begin : begin + _AT_ONCE])
+
+
+async def remove_vectors(session: AsyncSession, space_id: int, collection_id: UUID, *, limit: int) -> int:
+    """Remove vectors of a collection from one space, which it no longer uses; how many. Its chunks stay."""
+    return await vectors.remove(session, space_id, collection_id, limit=limit)
+
+
 async def remove_documents(session: AsyncSession, document_ids: Sequence[UUID]) -> None:
     """Take the words of these documents' chunks out, before the chunks go. Their vectors go with the chunks (cascade)."""
     await session.execute(_REMOVE, {"document_ids": list(document_ids)})
+    await changes.note_removed(session, document_ids)
 
 
 async def remove_collection(session: AsyncSession, collection_id: UUID) -> None:

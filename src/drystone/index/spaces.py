@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, text
@@ -10,17 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters import embedding
 from drystone.core.errors import Unavailable
-from drystone.core.settings import EmbeddingSettings
+from drystone.core.settings import EmbeddingSettings, Settings
 from drystone.index.models import EmbeddingSpace
 
 # Build parameters of the graph: measured at 100 000 x 384, recall@10 .91 with ef_search 100, 1.2 ms.
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 64
+_BUILD_S = 86_400
 
 
 @dataclass(frozen=True)
 class Space:
-    """The embedding space that new collections get: that of the configured model."""
+    """A model and the length of its vectors: what may be compared with what."""
 
     model: str
     dimension: int
@@ -31,13 +33,36 @@ def model_of(settings: EmbeddingSettings) -> str:
     return embedding.model_id(settings)
 
 
+def space_of(settings: EmbeddingSettings) -> Space:
+    """The space of the configured model."""
+    return Space(model_of(settings), settings.dimension)
+
+
+def configured(settings: Settings) -> list[Space]:
+    """The spaces of EMBEDDING_…, which new collections get, and of NEXT_EMBEDDING_…, each once."""
+    given = [settings.embedding, *([settings.next_embedding] if settings.next_embedding.provider else [])]
+    return list(dict.fromkeys(map(space_of, given)))
+
+
 def vector_table(space_id: int) -> str:
     """The name of a space's vector table; an identifier that needs no quoting."""
     return f"vectors_{int(space_id)}"
 
 
-async def ensure(session: AsyncSession, model: str, dimension: int) -> int:
-    """The id of the space of this model, made with its table where it does not exist. Needs the owner role."""
+def graph_statement(space_id: int) -> str:
+    """SQL that builds the graph over a space's vectors where there is none."""
+    table = vector_table(space_id)
+    return (
+        f"create index if not exists ix_{table}_embedding on {table} using hnsw (embedding halfvec_ip_ops)"
+        f" with (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
+    )
+
+
+async def ensure(session: AsyncSession, model: str, dimension: int, *, graph: bool = True) -> int:
+    """The id of the space of this model, made with its table where it does not exist. Needs the owner role.
+
+    graph: whether its vectors should have a graph in PostgreSQL; one that is there stays in any case.
+    """
     await session.execute(insert(EmbeddingSpace).values(model=model, dimension=dimension).on_conflict_do_nothing())
     space_id = await find(session, model, dimension)
     table = vector_table(space_id)
@@ -50,14 +75,40 @@ async def ensure(session: AsyncSession, model: str, dimension: int) -> int:
             embedding halfvec({int(dimension)}) not null
         )""")
     )
-    await session.execute(
-        text(f"""
-        create index if not exists ix_{table}_embedding on {table}
-        using hnsw (embedding halfvec_ip_ops) with (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})""")
-    )
+    if graph:
+        await build_graph(session, space_id)
     await session.execute(text(f"create index if not exists ix_{table}_collection_id on {table} (collection_id)"))
     await session.execute(text(f"create index if not exists ix_{table}_document_id on {table} (document_id)"))
     return space_id
+
+
+async def build_graph(session: AsyncSession, space_id: int) -> None:
+    """Have PostgreSQL keep a graph of a space's vectors, however long that takes. Needs the owner role."""
+    driver = (await (await session.connection()).get_raw_connection()).driver_connection
+    assert driver is not None
+    # Past SQLAlchemy, for its time limit: 100 000 vectors take 20 s.
+    await driver.execute(graph_statement(space_id), timeout=_BUILD_S)
+
+
+async def drop_graph(session: AsyncSession, space_id: int) -> bool:
+    """Drop a space's graph in PostgreSQL; whether there was one. Needs the owner role, and waits for searches that run."""
+    index = f"ix_{vector_table(space_id)}_embedding"
+    was_there = await session.scalar(text("select to_regclass(:index) is not null"), {"index": index})
+    await session.execute(text(f"drop index if exists {index}"))
+    return bool(was_there)
+
+
+async def get(session: AsyncSession, space_id: int) -> Space:
+    """The space of this id."""
+    row = await session.get_one(EmbeddingSpace, space_id)
+    return Space(row.model, row.dimension)
+
+
+async def not_among(session: AsyncSession, known: Sequence[Space]) -> list[tuple[Space, int, str]]:
+    """Other spaces that searches of live collections ask: how many ask each, and the name of one of them."""
+    rows = await session.execute(_ASKED)
+    found = [(Space(row.model, row.dimension), row.collections, row.first) for row in rows]
+    return [each for each in found if each[0] not in known]
 
 
 async def find(session: AsyncSession, model: str, dimension: int) -> int:
@@ -72,3 +123,10 @@ async def find(session: AsyncSession, model: str, dimension: int) -> int:
             hint='run "drystone db migrate"',
         )
     return found
+
+
+_ASKED = text("""
+select s.model, s.dimension, count(*) as collections, min(k.name) as first
+from collections k join embedding_spaces s on s.id = k.space_id
+where k.deleted_at is null group by s.id, s.model, s.dimension order by s.id
+""")

@@ -1,4 +1,4 @@
-"""Vectors of passages: written, reused, and those nearest to a question's.
+"""Vectors of passages in PostgreSQL: written, reused, read, and those nearest to a question's.
 
 Vectors are passed in pgvector's binary form (halfvec), so the driver neither prints nor parses numbers.
 """
@@ -6,8 +6,8 @@ Vectors are passed in pgvector's binary form (halfvec), so the driver neither pr
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
+from drystone.index import changes
 from drystone.index.spaces import vector_table
 
 
@@ -29,9 +30,117 @@ class HalfvecParam(UserDefinedType[HalfVector]):
         return "halfvec"
 
 
+class Within(Protocol):
+    """What may be found: passages of these collections, and of those the ones whose documents pass a condition."""
+
+    @property
+    def collection_ids(self) -> Sequence[UUID]: ...
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every passage of the collections may be found."""
+
+    def condition(self, parameters: dict[str, Any], *, narrowed: bool = False) -> str:
+        """SQL over a row `document`; adds its values to `parameters`.
+
+        narrowed: for a statement that looks for all such documents, not at one, and has the parameter `collection_ids`.
+        """
+
+
+class Graph(Protocol):
+    """Finds the nearest among many vectors without looking at each: the one thing that another store can do in our place.
+
+    The vectors themselves are always in PostgreSQL, written with the passages they belong to.
+    """
+
+    async def walk(
+        self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(chunk ids int64, cosines float64) of about the `depth` nearest that may be found, nearest first.
+
+        vector: float32 (dim,), length 1.
+        """
+
+
+class PgGraph:
+    """pgvector's HNSW graph, part of the space's own table; walked on until enough of what it meets may be found."""
+
+    async def walk(
+        self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth=depth)
+
+
+async def has_graph(session: AsyncSession, space_id: int) -> bool:
+    """Whether PostgreSQL has a graph of a space's vectors; a walk without one reads the vectors of all collections."""
+    return bool(
+        await session.scalar(
+            text("select to_regclass(:index) is not null"), {"index": f"ix_{vector_table(space_id)}_embedding"}
+        )
+    )
+
+
+async def scan(
+    session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(chunk ids int64, cosines float64) of the `depth` nearest, nearest first: each that may be found is compared.
+
+    vector: float32 (dim,), length 1.
+    """
+    return await _nearest(session, _scan, _BY_DOCUMENTS, space_id, within, vector, depth=depth)
+
+
+async def compare(
+    session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, chunk_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(chunk ids int64, cosines float64) of those of these chunks that are there and may be found, nearest first.
+
+    vector: float32 (dim,), length 1.
+    """
+    return await _nearest(session, _compare, _BY_DOCUMENT, space_id, within, vector, chunk_ids=chunk_ids.tolist())
+
+
+async def stored(
+    session: AsyncSession, space_id: int, chunk_ids: Sequence[int], dimension: int
+) -> tuple[list[int], list[UUID], np.ndarray]:
+    """(ids, ids of their collections, vectors float32 (n, dim)) of those of these chunks that are there, by id."""
+    rows = (await session.execute(_stored(vector_table(space_id)), {"chunk_ids": list(chunk_ids)})).all()
+    return [row.chunk_id for row in rows], [row.collection_id for row in rows], _floats(rows, dimension)
+
+
+async def among(session: AsyncSession, space_id: int, chunk_ids: Sequence[int]) -> set[int]:
+    """Those of these chunks that have a vector."""
+    table = vector_table(space_id)
+    statement = text(f"select chunk_id from {table} where chunk_id = any(cast(:chunk_ids as bigint[]))")
+    return set(await session.scalars(statement, {"chunk_ids": list(chunk_ids)}))
+
+
+async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
+    """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
+    found = np.zeros((len(chunk_ids), dimension), np.float32)
+    rows = (await session.execute(_of_chunks(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
+    if rows:
+        found[[row.place - 1 for row in rows]] = _floats(rows, dimension)
+    return found
+
+
+async def mean(session: AsyncSession, space_id: int, document_id: UUID) -> np.ndarray | None:
+    """float32 (dim,), length 1: the direction of all of a document's passages; None where it has none."""
+    found = await session.scalar(
+        text(f"select cast(avg(embedding) as vector) from {vector_table(space_id)} where document_id = :document_id"),
+        {"document_id": document_id},
+    )
+    if found is None:
+        return None
+    direction = np.asarray(found.to_numpy(), np.float32)
+    length = float(np.linalg.norm(direction))
+    return direction / length if length > 0 else None
+
+
 async def add(session: AsyncSession, space_id: int, places: dict[str, Any], vectors: Sequence[np.ndarray]) -> None:
     """Write vectors of one space. places: ids, collection_ids and document_ids of their chunks, in the same order."""
     await session.execute(_add(space_id), places | {"vectors": [HalfVector(vector) for vector in vectors]})
+    await changes.note_added(session, space_id, places["ids"])
 
 
 async def of_documents(
@@ -48,6 +157,38 @@ async def of_documents(
         {"document_ids": list(document_ids), "hashes": list(hashes)},
     )
     return _by_hash(rows)
+
+
+async def of_contents(session: AsyncSession, space_id: int, hashes: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+    """Vectors that the space has for these contents, in whichever document."""
+    rows = await session.execute(
+        text(f"""
+            select wanted.content_hash, found.embedding
+            from unnest(cast(:hashes as bytea[])) as wanted (content_hash) cross join lateral (
+                select vectors.embedding
+                from chunks join {vector_table(space_id)} as vectors on vectors.chunk_id = chunks.id
+                where chunks.content_hash = wanted.content_hash limit 1
+            ) as found
+        """),
+        {"hashes": list(hashes)},
+    )
+    return _by_hash(rows)
+
+
+async def remove(session: AsyncSession, space_id: int, collection_id: UUID, *, limit: int) -> int:
+    """Remove up to so many vectors of a collection from a space; how many."""
+    table = vector_table(space_id)
+    rows = await session.scalars(
+        text(f"""
+            delete from {table} where chunk_id in (
+                select chunk_id from {table} where collection_id = :collection_id limit :limit
+            ) returning chunk_id
+        """),
+        {"collection_id": collection_id, "limit": limit},
+    )
+    removed = list(rows)
+    await changes.note_withdrawn(session, space_id, removed)
+    return len(removed)
 
 
 async def keep(session: AsyncSession, space_id: int, hashes: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -78,8 +219,95 @@ async def forget(session: AsyncSession, space_id: int, hashes: Sequence[bytes]) 
     )
 
 
+async def _nearest(
+    session: AsyncSession,
+    statement: Callable[[str, str], TextClause],
+    visible: str,
+    space_id: int,
+    within: Within,
+    vector: np.ndarray,
+    **more: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    parameters: dict[str, Any] = {
+        "collection_ids": list(within.collection_ids),
+        "vector": HalfVector(vector),
+        **more,
+    }
+    where = "true"
+    if not within.is_all:
+        where = visible.format(where=within.condition(parameters, narrowed=visible is _BY_DOCUMENTS))
+    rows = (await session.execute(statement(vector_table(space_id), where), parameters)).all()
+    return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
+
+
+def _floats(rows: Sequence[Any], dimension: int) -> np.ndarray:
+    """float32 (n, dim) of `raw` as PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian."""
+    halves = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2"))
+    return halves.reshape(len(rows), 2 + dimension)[:, 2:].astype(np.float32)
+
+
 def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
     return {bytes(row.content_hash): row.embedding.to_numpy().astype(np.float32) for row in rows}
+
+
+_BY_DOCUMENTS = """document_id in (
+    select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+)"""
+# Asked for each row that the walk meets: a set of all documents in scope would take longer to make than the walk takes.
+_BY_DOCUMENT = "(select {where} from documents as document where document.id = document_id)"
+
+
+@functools.lru_cache(maxsize=256)
+def _scan(table: str, visible: str) -> TextClause:
+    return text(f"""
+        with scanned as materialized (
+            select chunk_id, embedding from {table}
+            where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+        )
+        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+        from scanned order by score desc, chunk_id limit :depth
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+# A case, for which there is no other index to choose: a table just filled is counted by nobody yet, and PostgreSQL would
+# rather read all of a collection and sort it.
+@functools.lru_cache(maxsize=256)
+def _walk(table: str, visible: str) -> TextClause:
+    return text(f"""
+        with near as materialized (
+            select chunk_id, embedding <#> cast(:vector as halfvec) as distance
+            from {table} where case when collection_id = any(cast(:collection_ids as uuid[])) then {visible} end
+            order by embedding <#> cast(:vector as halfvec) limit :depth
+        )
+        select chunk_id, -distance as score from near order by distance, chunk_id
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.lru_cache(maxsize=256)
+def _compare(table: str, visible: str) -> TextClause:
+    return text(f"""
+        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+        from {table}
+        where chunk_id = any(cast(:chunk_ids as bigint[])) and collection_id = any(cast(:collection_ids as uuid[]))
+          and {visible}
+        order by score desc, chunk_id
+    """).bindparams(bindparam("vector", type_=HalfvecParam()))
+
+
+@functools.cache
+def _stored(table: str) -> TextClause:
+    return text(f"""
+        select chunk_id, collection_id, halfvec_send(embedding) as raw
+        from {table} where chunk_id = any(cast(:chunk_ids as bigint[])) order by chunk_id
+    """)
+
+
+@functools.cache
+def _of_chunks(table: str) -> TextClause:
+    return text(f"""
+        select place, halfvec_send(embedding) as raw
+        from unnest(cast(:chunk_ids as bigint[])) with ordinality as wanted (id, place) join {table} on chunk_id = id
+    """)
 
 
 @functools.cache

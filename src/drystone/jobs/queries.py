@@ -147,9 +147,13 @@ async def release(
     error_message: str | None = None,
     transient: bool = False,
     poison: bool = False,
+    progressed: bool = False,
     cost: int | None = None,
 ) -> bool:
-    """Give the job back to the queue, due after delay_s. cost: what it turned out to be."""
+    """Give the job back to the queue, due after delay_s. cost: what it turned out to be.
+
+    progressed: a part of it is done, so earlier tries that were lost or met nobody count no more.
+    """
     result = await session.execute(
         _RELEASE,
         {
@@ -160,6 +164,7 @@ async def release(
             "message": error_message,
             "transient": int(transient),
             "poison": int(poison),
+            "keep": int(not progressed),
             "cost": cost,
         },
     )
@@ -328,7 +333,8 @@ returning id
 _RELEASE = text("""
 update jobs set state = 'queued', lease_until = null, run_after = clock_timestamp() + make_interval(secs => :delay_s),
        offered_at = clock_timestamp(), error_code = :code, error_message = :message,
-       transient_tries = transient_tries + :transient, poison_tries = poison_tries + :poison,
+       transient_tries = transient_tries * :keep + :transient, lost_tries = lost_tries * :keep,
+       poison_tries = poison_tries + :poison,
        cost = coalesce(:cost, cost)
 where id = :id and attempt = :attempt and state = 'running'
 returning id

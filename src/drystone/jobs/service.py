@@ -35,6 +35,10 @@ class Heavier(Exception):
         self.cost = cost
 
 
+class Unfinished(Exception):
+    """A job that has done a part, kept what it made, and goes back so that others come first."""
+
+
 async def enqueue(
     session: AsyncSession,
     nudger: Nudger,

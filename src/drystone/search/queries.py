@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from pgvector import HalfVector
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.documents.filters import Comparison, Compound, condition
-from drystone.index.spaces import vector_table
-from drystone.index.vectors import HalfvecParam
+from drystone.documents.filters import Comparison, Compound, condition, narrowing
 
 # Up to here every vector is compared; above, the graph is walked on until enough rows pass the filter.
 EXACT_UP_TO = 10_000
@@ -39,11 +35,15 @@ class Scope:
         """Whether every passage there is may be found."""
         return self.filter is None and not self.hidden and self.apart is None
 
-    def condition(self, parameters: dict[str, Any]) -> str:
-        """SQL over a row `document`; adds its values to `parameters`."""
+    def condition(self, parameters: dict[str, Any], *, narrowed: bool = False) -> str:
+        """SQL over a row `document`; adds its values to `parameters`.
+
+        narrowed: for a statement that looks for all such documents, not at one, and has the parameter `collection_ids`.
+        """
         clauses = ["document.deleted_at is null"]
         if self.filter is not None:
             clauses.append(condition(self.filter, parameters))
+            clauses += narrowing(self.filter, parameters) if narrowed else []
         if self.apart is not None:
             parameters["apart"] = self.apart
             clauses.append("document.id <> cast(:apart as uuid)")
@@ -57,24 +57,17 @@ async def hidden(session: AsyncSession, collection_ids: Sequence[UUID]) -> list[
 
 async def count_searchable(session: AsyncSession, scope: Scope, *, up_to: int) -> int:
     """Chunks that may be found; counting stops somewhere above `up_to`."""
+    if scope.filter is not None:
+        await session.execute(_PLANNED_FOR_VALUES)
     parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids), "up_to": up_to}
-    where = scope.condition(parameters)
-    statement = text(f"""
-        select coalesce(sum(chunk_count), 0)
-        from (
-            select version.chunk_count
-            from documents as document join versions as version on version.id = document.current_version_id
-            where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
-            limit :up_to + 1
-        ) as each
-    """)
-    return int(await session.scalar(statement, parameters) or 0)
+    where = scope.condition(parameters, narrowed=True)
+    return int(await session.scalar(text(COUNT.format(where=where)), parameters) or 0)
 
 
 async def searchable(session: AsyncSession, scope: Scope) -> np.ndarray:
     """All chunks that may be found: int64, ascending."""
     parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids)}
-    where = scope.condition(parameters)
+    where = scope.condition(parameters, narrowed=True)
     statement = text(f"""
         select array(
             select chunk.id
@@ -97,50 +90,6 @@ async def among_searchable(session: AsyncSession, scope: Scope, chunk_ids: np.nd
         )
     """)
     return np.sort(np.array(await session.scalar(statement, parameters), np.int64))
-
-
-async def nearest(
-    session: AsyncSession, scope: Scope, space_id: int, vector: np.ndarray, *, exact: bool, depth: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(chunk ids, cosines) of the `depth` nearest, nearest first. vector: float32 (dim,), length 1.
-
-    exact: compare every vector in scope; else walk the graph on until enough of what it meets is in scope.
-    """
-    parameters: dict[str, Any] = {
-        "collection_ids": list(scope.collection_ids),
-        "vector": HalfVector(vector),
-        "depth": depth,
-    }
-    visible = "true"
-    if not scope.is_all:
-        where = scope.condition(parameters)
-        visible = (_BY_DOCUMENTS if exact else _BY_DOCUMENT).format(where=where)
-    rows = (await session.execute(_nearest(vector_table(space_id), visible, exact), parameters)).all()
-    return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
-
-
-async def vectors_of(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
-    """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
-    found = np.zeros((len(chunk_ids), dimension), np.float32)
-    rows = (await session.execute(_vectors(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
-    if rows:
-        # As PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian.
-        raw = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2")).reshape(len(rows), -1)
-        found[[row.place - 1 for row in rows]] = raw[:, 2:]
-    return found
-
-
-async def mean_vector(session: AsyncSession, space_id: int, document_id: UUID) -> np.ndarray | None:
-    """float32 (dim,), length 1: the direction of all of a document's passages; None where it has none."""
-    found = await session.scalar(
-        text(f"select cast(avg(embedding) as vector) from {vector_table(space_id)} where document_id = :document_id"),
-        {"document_id": document_id},
-    )
-    if found is None:
-        return None
-    mean = np.asarray(found.to_numpy(), np.float32)
-    length = float(np.linalg.norm(mean))
-    return mean / length if length > 0 else None
 
 
 async def contents(session: AsyncSession, document_id: UUID) -> list[str]:
@@ -185,42 +134,17 @@ async def neighbours(session: AsyncSession, chunk_ids: Sequence[int], distance: 
     return found
 
 
-_BY_DOCUMENTS = """document_id in (
-    select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
-)"""
-# Asked for each row that the walk meets: a set of all documents in scope would take longer to make than the walk takes.
-_BY_DOCUMENT = "(select {where} from documents as document where document.id = document_id)"
-
-
-@lru_cache(maxsize=256)
-def _nearest(table: str, visible: str, exact: bool) -> TextClause:
-    scanned = f"""
-        with scanned as materialized (
-            select chunk_id, embedding from {table}
-            where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
-        )
-        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
-        from scanned order by score desc, chunk_id limit :depth
-    """
-    walked = f"""
-        with near as materialized (
-            select chunk_id, embedding <#> cast(:vector as halfvec) as distance
-            from {table} where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
-            order by embedding <#> cast(:vector as halfvec) limit :depth
-        )
-        select chunk_id, -distance as score from near order by distance, chunk_id
-    """
-    return text(scanned if exact else walked).bindparams(bindparam("vector", type_=HalfvecParam()))
-
-
-@lru_cache
-def _vectors(table: str) -> TextClause:
-    return text(f"""
-        select place, halfvec_send(embedding) as raw
-        from unnest(cast(:chunk_ids as bigint[])) with ordinality as wanted (id, place) join {table} on chunk_id = id
-    """)
-
-
+COUNT = """
+select coalesce(sum(chunk_count), 0)
+from (
+    select version.chunk_count
+    from documents as document join versions as version on version.id = document.current_version_id
+    where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+    limit :up_to + 1
+) as each
+"""
+# One plan for all values of a filter would be right for none: a year may be that of a thousandth or of half of all.
+_PLANNED_FOR_VALUES = text("set local plan_cache_mode = force_custom_plan")
 _HIDDEN = text("""
 select id from documents
 where collection_id = any(cast(:collection_ids as uuid[])) and deleted_at is not null and purged_at is null

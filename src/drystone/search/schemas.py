@@ -24,7 +24,8 @@ class Question:
     queries: one question in one or several wordings. like: a document, whose likes are looked for; then no queries.
     filter: over the documents' attributes. max_per_document: so many passages of one document at most; None: any.
     neighbours: how many passages before and after each hit come with it. rerank: None: where a reranker is configured and
-    answers; True: or not at all; False: never.
+    answers; True: or not at all; False: never. model: with whose vectors, where a collection has two; None: those that
+    searches ask.
     """
 
     queries: Sequence[str]
@@ -38,6 +39,7 @@ class Question:
     highlight: bool = False
     explain: bool = False
     rerank: bool | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -17,19 +18,20 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
-from drystone.adapters.embedding import Embedder
 from drystone.adapters.reranking import Reranker
 from drystone.core.db import Sessions, transaction
-from drystone.core.errors import Conflict, Invalid, Unavailable
+from drystone.core.errors import Invalid, Unavailable
 from drystone.core.logging import get_logger
 from drystone.documents import collections
 from drystone.documents import service as documents
 from drystone.documents.models import Collection
-from drystone.index import analysis, spaces
+from drystone.index import analysis, vectors
 from drystone.index.analysis import Token
+from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon, Scored, Snapshot
 from drystone.index.spaces import Space
-from drystone.search import fusion, queries
+from drystone.index.vectors import Graph
+from drystone.search import fusion, queries, spaces
 from drystone.search.fusion import Side
 from drystone.search.queries import Scope
 from drystone.search.schemas import (
@@ -47,6 +49,7 @@ from drystone.search.schemas import (
     Notice,
     Question,
 )
+from drystone.search.spaces import Asked, Guesses, OtherSpace
 
 log = get_logger(__name__)
 
@@ -54,6 +57,8 @@ log = get_logger(__name__)
 DEPTH = 100
 # How many words of a document its likes are looked for by: those that tell it best from others.
 WORDS_OF_A_DOCUMENT, WORDS_WEIGHED = 25, 100
+# How often a question is embedded anew because somebody switched the collection's model meanwhile.
+_GUESSES = 5
 
 
 @dataclass(frozen=True)
@@ -64,38 +69,58 @@ class Searcher:
     """
 
     sessions: Sessions
-    embedder: Embedder
-    space: Space
+    embedders: Embedders
     lexicon: Lexicon
+    graph: Graph
     reranker: Reranker | None = None
     rerank_depth: int = 50
+
+    @cached_property
+    def guesses(self) -> Guesses:
+        """Which space the next question will ask."""
+        return Guesses(self.embedders)
 
 
 async def search(searcher: Searcher, principal: Principal, question: Question) -> Answer:
     """The passages that answer the question best.
 
     Raises NotFound for an unknown collection or document, Invalid for a question that cannot be asked, Conflict when a
-    collection was embedded with another model than the one that runs, Unavailable when reranking is demanded and fails.
+    collection was embedded with another model than those that run, Unavailable when reranking is demanded and fails.
     """
     _check(question)
+    clock, space = _Stopwatch(), searcher.guesses.guess(principal, question)
+    for _ in range(_GUESSES):
+        try:
+            return await _search(searcher, principal, question, space, clock)
+        except OtherSpace as other:
+            space = other.space
+    raise Unavailable("search.model_changes", "The collection's model changes again and again.", hint="ask once more")
+
+
+async def _search(
+    searcher: Searcher, principal: Principal, question: Question, space: Space, clock: _Stopwatch
+) -> Answer:
+    """The answer, if the collections have the space that is guessed. Raises OtherSpace where they have another."""
     reranker = _reranker(searcher, question)
-    clock = _Stopwatch()
     with clock.stage("embed"):
-        vectors = await _embed(searcher, question)
+        asked = await _embed(searcher, principal, question, space)
     async with transaction(searcher.sessions) as session:
         with clock.stage("scope"):
-            found = await _collections(session, principal, question, searcher.space)
+            found, within = await _collections(session, principal, question, searcher.embedders)
+            searcher.guesses.remember(principal, question, within.space)
+            if within.space != space and any(vector is not None for vector in asked):
+                raise OtherSpace(within.space)
             scope = Scope(
                 [each.id for each in found],
                 question.filter,
                 await queries.hidden(session, [each.id for each in found]),
                 question.like,
             )
-        search_ = _Search(searcher, session, question, scope, found[0].space_id, clock)
+        search_ = _Search(searcher, session, question, scope, within, clock)
         if question.like is not None:
             await documents.get_document(session, principal, question.like)
-            vectors = await search_.vectors_of_document(question.like)
-        ranked = await search_.find(vectors)
+            asked = await search_.vectors_of_document(question.like)
+        ranked = await search_.find(asked)
         if reranker is None:
             answer = await search_.show(ranked)
         else:
@@ -114,6 +139,7 @@ class _Asked:
     """One wording of a question: what each side was asked and found. ids: best first."""
 
     vector: np.ndarray | None
+    is_exact: bool = False
     scored: Scored | None = None
     lexical_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     dense_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -156,23 +182,27 @@ class _Search:
     session: AsyncSession
     question: Question
     scope: Scope
-    space_id: int
+    within: Asked
     clock: _Stopwatch
+
+    @property
+    def space_id(self) -> int:
+        return self.within.space_id
 
     async def vectors_of_document(self, document_id: UUID) -> list[np.ndarray | None]:
         vector = None
         if self.question.mode != "lexical":
-            vector = await queries.mean_vector(self.session, self.space_id, document_id)
+            vector = await vectors.mean(self.session, self.space_id, document_id)
         return [vector]
 
-    async def find(self, vectors: Sequence[np.ndarray | None]) -> _Ranked:
-        """What both sides find, fused."""
+    async def find(self, questions: Sequence[np.ndarray | None]) -> _Ranked:
+        """What both sides find, fused. questions: the vector of each wording."""
         question, clock = self.question, self.clock
         with clock.stage("words"):
             snapshot = await self.searcher.lexicon.open(self.session, self.scope.collection_ids)
             searchable = await self._count(snapshot)
             exact = searchable <= queries.EXACT_UP_TO
-            asked = [_Asked(vector) for vector in vectors]
+            asked = [_Asked(vector) for vector in questions]
             if question.mode != "dense":
                 only = None
                 if exact and not self.scope.is_all:
@@ -183,15 +213,14 @@ class _Search:
         with clock.stage("vectors"):
             for each in asked:
                 if each.vector is not None:
-                    each.dense_ids, _ = await queries.nearest(
-                        self.session, self.scope, self.space_id, each.vector, exact=exact, depth=self._depth
-                    )
+                    each.dense_ids, each.is_exact = await self._nearest(each.vector, searchable, exact=exact)
         with clock.stage("fuse"):
             candidates = np.unique(
                 np.concatenate([ids for each in asked for ids in (each.lexical_ids, each.dense_ids)])
             )
             scores = await self._scores(asked, candidates)
             order = fusion.best_first(scores, candidates)
+        exact = exact or (bool(asked) and all(each.is_exact for each in asked))
         return _Ranked(asked, snapshot, searchable, exact, candidates, scores, order)
 
     async def best_contents(self, ranked: _Ranked) -> dict[int, str]:
@@ -219,13 +248,30 @@ class _Search:
             took_ms=self.clock.total_ms,
             explanation=self._explanation(ranked) if question.explain else None,
             reranked=ranked.rerank is not None,
-            warnings=list(ranked.warnings),
+            warnings=[*self._lacking(), *ranked.warnings],
         )
+
+    def _lacking(self) -> list[Notice]:
+        names = ", ".join(self.within.lacking)
+        told = f"{self.within.space.model} does not have all passages of {names} yet."
+        return [Notice("search.incomplete_model", told, None)] if names and self.question.mode != "lexical" else []
 
     @property
     def _depth(self) -> int:
         """Deeper where passages may be left out of the answer once they are found."""
         return max(DEPTH, self.question.limit) * (1 if self.question.max_per_document is None else 2)
+
+    async def _nearest(self, vector: np.ndarray, searchable: int, *, exact: bool) -> tuple[np.ndarray, bool]:
+        """(ids of the nearest in scope, nearest first; whether all in scope were compared).
+
+        Where the walk gives up before it has met enough, the question lies far from what is in scope: all is compared.
+        """
+        for scan in (True,) if exact else (False, True):
+            find = vectors.scan if scan else self.searcher.graph.walk
+            ids, _ = await find(self.session, self.space_id, self.scope, vector, depth=self._depth)
+            if len(ids) >= min(self._depth, searchable):
+                break
+        return ids, scan
 
     async def _count(self, snapshot: Snapshot) -> int:
         if self.scope.is_all:
@@ -258,23 +304,23 @@ class _Search:
 
     async def _scores(self, asked: Sequence[_Asked], candidates: np.ndarray) -> np.ndarray:
         """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it."""
-        vectors = None
+        rows = None
         if any(each.vector is not None for each in asked):
-            dimension = self.searcher.embedder.dimension
-            vectors = await queries.vectors_of(self.session, self.space_id, candidates, dimension)
+            dimension = self.within.space.dimension
+            rows = await vectors.of_chunks(self.session, self.space_id, candidates, dimension)
         for each in asked:
             if each.scored is not None:
                 each.lexical = Side(
                     each.scored.of(candidates), fusion.ranks_in(candidates, each.lexical_ids), fusion.LEXICAL_WEIGHT
                 )
-            if each.vector is not None and vectors is not None:
-                cosines = (vectors @ each.vector).astype(np.float64)
+            if each.vector is not None and rows is not None:
+                cosines = (rows @ each.vector).astype(np.float64)
                 each.dense = Side(cosines, fusion.ranks_in(candidates, each.dense_ids), fusion.DENSE_WEIGHT)
         sides = [side for each in asked for side in (each.lexical, each.dense) if side is not None]
         if not sides:
             return np.zeros(len(candidates))
         scores = fusion.fuse(sides)
-        return fusion.smooth(scores, vectors) if self.question.mode == "hybrid" and vectors is not None else scores
+        return fusion.smooth(scores, rows) if self.question.mode == "hybrid" and rows is not None else scores
 
     async def _chosen(self, candidates: np.ndarray, order: np.ndarray) -> list[int]:
         """The places of the hits among the candidates, best first."""
@@ -360,10 +406,18 @@ class _Stopwatch:
         return round((time.perf_counter() - self._began) * 1000, 2)
 
 
-async def _embed(searcher: Searcher, question: Question) -> list[np.ndarray | None]:
+async def _embed(searcher: Searcher, principal: Principal, question: Question, space: Space) -> list[np.ndarray | None]:
     if question.mode == "lexical" or question.like is not None:
         return [None] * max(len(question.queries), 1)
-    return list(await searcher.embedder.embed_queries(list(question.queries)))
+    try:
+        embedder = await searcher.embedders.get(space)
+        return list(await embedder.embed_queries(list(question.queries)))
+    except Unavailable:
+        async with transaction(searcher.sessions) as session:
+            _, within = await _collections(session, principal, question, searcher.embedders)
+        if within.space != space:  # it was only guessed, and nobody needs the model that is away
+            raise OtherSpace(within.space) from None
+        raise
 
 
 def _reranker(searcher: Searcher, question: Question) -> Reranker | None:
@@ -406,19 +460,11 @@ async def _rerank(
 
 
 async def _collections(
-    session: AsyncSession, principal: Principal, question: Question, space: Space
-) -> list[Collection]:
+    session: AsyncSession, principal: Principal, question: Question, embedders: Embedders
+) -> tuple[list[Collection], Asked]:
     names = list(dict.fromkeys(question.collections))
     found = [await collections.get(session, principal, name) for name in names]
-    space_id = await spaces.find(session, space.model, space.dimension)
-    for collection in found:
-        if collection.space_id != space_id:
-            raise Conflict(
-                "search.other_model",
-                f"The collection {collection.name!r} was embedded with another model than {space.model}.",
-                hint="set the EMBEDDING_ variables back, or upload into a new collection",
-            )
-    return found
+    return found, await spaces.asked(session, embedders, question, found)
 
 
 def _check(question: Question) -> None:

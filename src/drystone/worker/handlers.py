@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError
-from drystone.documents import deleting, ingest, queries, scrub
+from drystone.documents import deleting, filling, ingest, queries, scrub
 from drystone.documents.ingest import Tools
-from drystone.documents.models import INGEST, PURGE_COLLECTION, PURGE_DOCUMENT, SCRUB
+from drystone.documents.models import DROP_VECTORS, INGEST, PURGE_COLLECTION, PURGE_DOCUMENT, REEMBED, SCRUB
 from drystone.index import queries as index
 from drystone.jobs import service as jobs
 from drystone.jobs.models import CHECK_KIND
@@ -86,6 +86,8 @@ HANDLERS = {
     INGEST: Handler(ingest.run, ingest.give_up),
     PURGE_DOCUMENT: Handler(_each(_purge_document), _nobody_to_tell),
     PURGE_COLLECTION: Handler(_each(_purge_collection), _nobody_to_tell),
+    REEMBED: Handler(_each(filling.fill), _nobody_to_tell),
+    DROP_VECTORS: Handler(_each(filling.drop), _nobody_to_tell),
     SCRUB: Handler(_each(scrub.run), _nobody_to_tell),
     CHECK_KIND: Handler(_each(_echo), _nobody_to_tell),
 }

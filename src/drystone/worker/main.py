@@ -1,5 +1,5 @@
-"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep, the merging of the keyword index
-and the webhooks' sender beside it.
+"""`drystone worker`: Celery's main process with spawned pool processes, and the sweep, the merging of the keyword index,
+the feeding of a graph outside PostgreSQL and the webhooks' sender beside it.
 
 What these need is imported when it is first due, not before the pool is spawned: a start waits for the pool.
 """
@@ -51,7 +51,7 @@ def run(settings: Settings) -> int:
     stop = threading.Event()
     beside = [
         threading.Thread(target=target, args=(settings, stop), name=name, daemon=True)
-        for name, target in (("sweep", _sweep), ("merging", _merge), ("webhooks", _call_webhooks))
+        for name, target in (("sweep", _sweep), ("merging", _merge), ("feeding", _feed), ("webhooks", _call_webhooks))
     ]
     for thread in beside:
         thread.start()
@@ -92,6 +92,13 @@ def _merge(settings: Settings, stop: threading.Event) -> None:
         from drystone.worker.merging import Merging
 
         Merging(settings, stop).run()
+
+
+def _feed(settings: Settings, stop: threading.Event) -> None:
+    if settings.vectors.store != "pgvector" and not stop.wait(settings.worker.sweep_s):
+        from drystone.worker.feeding import Feeding
+
+        Feeding(settings, stop).run()
 
 
 def _call_webhooks(settings: Settings, stop: threading.Event) -> None:

@@ -103,13 +103,13 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._busy = asyncio.Lock()
         bind(process=self._name)
-        async with open_resources(self._settings, name="worker") as resources:
+        async with open_resources(self._settings, name="worker", searches=False) as resources:
             parsers = Parser(self._settings.parsing), Parser(self._settings.parsing)
             self._resources = resources
             small = Tools(
                 sessions=resources.sessions,
                 objects=resources.objects,
-                embedder=resources.embedder,
+                embedders=resources.embedders,
                 parser=parsers[0],
                 nudger=resources.nudger,
                 turns=Turns(),
@@ -265,6 +265,8 @@ class Process:
                 raise exc
             case jobs.Heavier():
                 await self._release(claim, None, delay_s=0.0, cost=exc.cost)
+            case jobs.Unfinished():
+                await self._release(claim, None, delay_s=0.0, progressed=True)
             case Unavailable() if exc.code in _REFUSALS and claim.transient_tries + 1 >= MAX_REFUSED_TRIES:
                 await self._fail(claim, exc)
             case Unavailable() | TimeoutError():
@@ -318,6 +320,7 @@ class Process:
         delay_s: float,
         poison: bool = False,
         transient: bool = False,
+        progressed: bool = False,
         cost: int | None = None,
     ) -> None:
         async with transaction(self._resources.sessions) as session:
@@ -330,6 +333,7 @@ class Process:
                 error_message=error.message if error else None,
                 poison=poison,
                 transient=transient,
+                progressed=progressed,
                 cost=cost,
             )
             if is_ours and error is not None:

@@ -1,0 +1,132 @@
+"""Which space a search asks, and so which model embeds its question.
+
+The question is embedded before any SQL, by the model that the collections had when they were last asked. The snapshot that
+the search reads tells whether that still holds; where it does not, the question is embedded anew and another snapshot
+read. So an answer is of one space, whole, also while somebody switches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.access.service import Principal
+from drystone.core.errors import Conflict, Invalid
+from drystone.documents import reembedding
+from drystone.documents.models import Collection
+from drystone.index.embedders import Embedders
+from drystone.index.spaces import Space
+from drystone.search.schemas import Question
+
+# Names whose space is remembered; beyond, all are forgotten and asked for again.
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The space that a search asks. lacking: collections of which it does not have all passages yet."""
+
+    space_id: int
+    space: Space
+    lacking: Sequence[str] = ()
+
+
+class OtherSpace(Exception):
+    """The collections have another space than the question was embedded for."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space.model)
+        self.space = space
+
+
+class Guesses:
+    """The space that each question will probably ask: that of the last one to the same collections."""
+
+    def __init__(self, embedders: Embedders) -> None:
+        self._embedders = embedders
+        self._spaces: dict[tuple[UUID, str], Space] = {}
+
+    def guess(self, principal: Principal, question: Question) -> Space:
+        """The space to embed the question for."""
+        if question.model is not None:
+            named = [space for space in self._embedders.spaces if space.model == question.model]
+            return named[0] if named else self._embedders.current
+        return self._spaces.get((principal.workspace_id, question.collections[0]), self._embedders.current)
+
+    def remember(self, principal: Principal, question: Question, space: Space) -> None:
+        """What turned out to be so."""
+        if question.model is None and self.guess(principal, question) != space:
+            if len(self._spaces) >= _REMEMBERED:
+                self._spaces.clear()
+            self._spaces[principal.workspace_id, question.collections[0]] = space
+
+
+async def asked(session: AsyncSession, embedders: Embedders, question: Question, found: Sequence[Collection]) -> Asked:
+    """The one space of these collections, or that of the model the question names.
+
+    Raises Conflict where there are several, or the model is not configured though it is needed; Invalid where a
+    collection does not have the model that was named.
+    """
+    chosen = {each.id: each.space_id for each in found}
+    lacking: list[str] = []
+    if question.model is not None:
+        for each, (second_id, is_complete) in (await _seconds(session, found)).items():
+            if await _model(session, embedders, chosen[each.id]) != question.model:
+                chosen[each.id] = second_id
+                lacking += [] if is_complete else [each.name]
+        await _check_named(session, embedders, question.model, found, chosen)
+    by_space = {chosen[each.id]: each for each in found}
+    space_id = chosen[found[0].id]
+    space = await embedders.space(session, space_id)
+    if question.mode != "lexical":
+        if len(by_space) > 1:
+            raise await _several(session, embedders, by_space)
+        if question.like is None and space not in embedders.spaces:
+            raise _other_model(found[0], space, embedders)
+    return Asked(space_id, space, lacking)
+
+
+async def _seconds(session: AsyncSession, found: Sequence[Collection]) -> dict[Collection, tuple[int, bool]]:
+    second = await reembedding.second_spaces(session, found)
+    return {each: second[each.id] for each in found if each.id in second}
+
+
+async def _model(session: AsyncSession, embedders: Embedders, space_id: int) -> str:
+    return (await embedders.space(session, space_id)).model
+
+
+async def _check_named(
+    session: AsyncSession, embedders: Embedders, model: str, found: Sequence[Collection], chosen: dict[UUID, int]
+) -> None:
+    for each in found:
+        if await _model(session, embedders, chosen[each.id]) != model:
+            has = await _model(session, embedders, each.space_id)
+            raise Invalid(
+                "search.no_such_model",
+                f"The collection {each.name!r} is not embedded with {model!r}.",
+                hint=f"it is with {has}; leave model out, or start a change of its model",
+                pointer="/model",
+            )
+
+
+async def _several(session: AsyncSession, embedders: Embedders, by_space: dict[int, Collection]) -> Conflict:
+    each = [f"{one.name} ({await _model(session, embedders, space_id)})" for space_id, one in by_space.items()]
+    return Conflict(
+        "search.several_models",
+        "These collections are embedded with different models, whose scores say nothing of each other: "
+        + ", ".join(each)
+        + ".",
+        hint="search them one by one, or by words only (mode lexical)",
+    )
+
+
+def _other_model(collection: Collection, space: Space, embedders: Embedders) -> Conflict:
+    configured = " and ".join(each.model for each in embedders.spaces)
+    return Conflict(
+        "search.other_model",
+        f"The collection {collection.name!r} was embedded with {space.model}; configured here is {configured}.",
+        hint="name its model in the EMBEDDING_ or NEXT_EMBEDDING_ variables, or search by words only (mode lexical)",
+    )
