@@ -279,8 +279,16 @@ def _pending(home: Collection, document: Document) -> Pending:
 
 def _chunk(version: Pending, document: Document, each: Passage) -> NewChunk:
     quote = document.text[each.start : each.end]
-    passage = chunking.Chunk(each.ordinal, each.start, each.end, each.page, each.title_path, quote)
+    space = _space_before(document.text, each.start)
+    passage = chunking.Chunk(each.ordinal, each.start, each.end, each.page, each.title_path, quote, space)
     return NewChunk(version, passage, each.content_hash, each.length)
+
+
+def _space_before(content: str, end: int) -> str:
+    start = end
+    while start and content[start - 1].isspace():
+        start -= 1
+    return content[start:end]
 
 
 def _words(passage: chunking.Chunk) -> Analysed:

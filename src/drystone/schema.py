@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # The newest revision in migrations/; said here so that web and worker need no Alembic to know it.
-HEAD = "0010_reembeddings"
+HEAD = "0011_space_between_passages"
 
 
 def config(root: Path, app_role: str) -> Config:

@@ -182,6 +182,8 @@ def test_title_external_id_and_attributes_arrive_and_filter(
 
     filter_ = json.dumps({"type": "gte", "key": "year", "value": 1960})
     answer = _json(running, "search", "shells", "-c", collection, "--filter", filter_)
+    plain = ("--merge", "--collapse", "none", "--diversity", "0.5")
+    assert len(_json(running, "search", "shells", "-c", collection, *plain)["hits"]) == 2
 
     (document,) = [hit["document"] for hit in answer["hits"]]
     assert (document["title"], document["external_id"]) == ("Shells 1970", "s-1970")

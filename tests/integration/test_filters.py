@@ -375,7 +375,7 @@ async def test_what_passes_far_from_the_question_is_found_although_the_walk_give
         )
 
     assert len(walked) < service.DEPTH  # else this test would say nothing
-    assert {hit.document_id for hit in answer.hits} == {ids[place] for place in best}
+    assert {hit.document.id for hit in answer.hits} == {ids[place] for place in best}
     assert (answer.exact, answer.truncated) == (True, False)
 
 

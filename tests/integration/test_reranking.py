@@ -178,6 +178,37 @@ async def test_documents_are_chosen_after_reranking(
     assert "gate" in reranked["hits"][0]["quote"]
 
 
+async def test_neighbours_are_joined_and_copies_left_out_in_the_rerankers_order(
+    reranking_app: httpx.AsyncClient, endpoint: Endpoint, sessions: Sessions, work: Work, collection: str
+) -> None:
+    long = (
+        "The heron waits. "
+        + "moss fern lake. " * 40
+        + "\n\n"
+        + "A heron at the gate. "
+        + "reed sill path. " * 39
+        + "reed."
+    )
+    for name, body in {"long": long, "twin": long[: long.index("\n\n")] + "\n"}.items():
+        sent = await reranking_app.post(
+            "/api/v1/documents",
+            files={"file": ("a.txt", body.encode())},
+            data={"collection": collection, "external_id": name},
+        )
+        assert sent.status_code == 202
+        await work()  # one after the other: of equals the first comes first
+    endpoint.scripts[:] = [by_preference("gate", "waits")]
+
+    answer = await _search(reranking_app, collection, explain=True, rerank=True, merge=True, diversity=0.1)
+
+    (hit,) = [hit for hit in answer["hits"] if hit["merged"]]
+    body = (await reranking_app.get(f"/api/v1/documents/{hit['document']['id']}/text")).text
+    assert (hit["document"]["external_id"], hit["rank"], hit["score"]) == ("long", 1, 10)
+    assert hit["quote"] == body[hit["start"] : hit["end"]] == body
+    assert [each["document"]["external_id"] for each in hit["duplicates"]] == ["twin"]
+    assert (answer["explanation"]["merged_passages"], answer["explanation"]["collapsed_passages"]) == (1, 1)
+
+
 async def test_likes_are_not_reranked(reranking: httpx.AsyncClient, endpoint: Endpoint, collection: str) -> None:
     document = (await _search(reranking, collection, rerank=False))["hits"][0]["document"]["id"]
 

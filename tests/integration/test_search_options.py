@@ -162,7 +162,7 @@ async def test_an_explanation_adds_up(client: httpx.AsyncClient, work: Work, col
     assert [(word["word"], word["passages"]) for word in told["words"][0]] == [("stones", 2), ("heron", 1)]
     assert (told["passages"], told["searchable"], told["vectors"], told["languages"]) == (5, 5, "scan", ["english"])
     assert told["candidates"] == 5
-    assert {"embed", "scope", "words", "vectors", "fuse", "show", "total"} == told["stages"].keys()
+    assert {"embed", "scope", "words", "vectors", "fuse", "choose", "show", "total"} == told["stages"].keys()
     for hit in found["hits"]:
         assert sum(word["score"] for word in hit["words"]) == pytest.approx(hit["scores"]["lexical"] or 0)
         assert hit["scores"]["dense"] <= told["best_dense"][0] + 1e-9
@@ -187,6 +187,9 @@ async def test_an_explanation_adds_up(client: httpx.AsyncClient, work: Work, col
         ({"query": "a", "neighbours": 6}, "search.neighbours"),
         ({"query": "a", "neighbours": -1}, "search.neighbours"),
         ({"query": "a", "max_per_document": 0}, "search.max_per_document"),
+        ({"query": "a", "diversity": 1.5}, "search.diversity"),
+        ({"query": "a", "diversity": -0.1}, "search.diversity"),
+        ({"query": "a", "collapse": "all"}, "request.invalid"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused(client: httpx.AsyncClient, body: dict[str, Any], code: str) -> None:

@@ -81,7 +81,19 @@ def test_what_holds_for_any_text(max_tokens: int, overlap_tokens: int) -> None:
         for one, other in pairwise(chunks):
             assert one.start < other.start
             assert one.end < other.end
+            if one.end <= other.start:
+                assert one.text + (other.space_before or "") + other.text == parsed.text[one.start : other.end]
+            else:
+                assert other.space_before == ""
         assert all(mark or char.isspace() for mark, char in zip(covered, parsed.text, strict=True)), seed
+
+
+def test_white_space_between_chunks_is_known_unless_it_is_very_long() -> None:
+    text = "One wall.\n\n  Two walls." + "\n" * 257 + "Three walls."
+
+    chunks = _chunks(_parsed(text), max_tokens=3, overlap_tokens=0)
+
+    assert [each.space_before for each in chunks] == ["", "\n\n  ", " ", None]
 
 
 def test_an_array_of_tokens_is_as_good_as_a_list() -> None:

@@ -12,7 +12,16 @@ from drystone.core.errors import Invalid
 from drystone.core.text import Text
 from drystone.documents.filters import Filter
 from drystone.search import schemas
-from drystone.search.schemas import MAX_LIMIT, MAX_NEIGHBOURS, MAX_QUERIES, MAX_QUERY_CHARACTERS, Mode, Question
+from drystone.search.choosing import LEAST_CHARACTERS, MOST_JOINED
+from drystone.search.schemas import (
+    MAX_LIMIT,
+    MAX_NEIGHBOURS,
+    MAX_QUERIES,
+    MAX_QUERY_CHARACTERS,
+    Collapse,
+    Mode,
+    Question,
+)
 
 _Name = Annotated[Text, Len(1, 128)]
 _Model = Annotated[Text, Len(1, 256)]
@@ -72,6 +81,19 @@ class SearchRequest(BaseModel):
         None,
         description="null: by the reranker, where one is configured and answers; true: or not at all (422, 503); false: never.",
     )
+    merge: bool = Field(
+        False,
+        description=f"Passages side by side in a document, up to {MOST_JOINED}, that would all be hits become one.",
+    )
+    collapse: Collapse | None = Field(
+        None,
+        description=f"Passages of {LEAST_CHARACTERS} characters or more that are told as `duplicates` of a better hit instead of being hits: copies: those with the same words; near: also those with nearly the same words, and the same numbers; none. null: copies, but none where max_per_document is 1: then every document is a hit.",
+    )
+    diversity: float = Field(
+        0.0,
+        description="Maximal marginal relevance: 0: the best hits; towards 1: hits that are unlike those before them.",
+        json_schema_extra={"minimum": 0, "maximum": 1},
+    )
 
     model: _Model | None = Field(
         None,
@@ -102,6 +124,9 @@ class SearchRequest(BaseModel):
             explain=self.explain,
             rerank=self.rerank,
             model=self.model,
+            merge=self.merge,
+            collapse=self.collapse,
+            diversity=self.diversity,
         )
 
 
@@ -157,8 +182,31 @@ class Contribution(BaseModel):
     score: float
 
 
+class Merged(BaseModel):
+    """One of the passages that a hit was joined from."""
+
+    start: int
+    end: int
+    title_path: list[str] = Field(description="The headings above it.")
+    score: float = Field(description="What it would have had as a hit.")
+
+
+class Duplicate(BaseModel):
+    """A passage that says the same as a better hit and so is none itself."""
+
+    document: HitDocument
+    start: int
+    end: int
+    page: int | None
+    score: float = Field(description="What it would have had as a hit.")
+    is_copy: bool = Field(description="It has the same words; false: nearly the same.")
+
+
 class Hit(BaseModel):
-    """A passage. The document's text, cut from start to end (code points), is the quote."""
+    """A passage, or several side by side. The document's text, cut from start to end (code points), is the quote.
+
+    Scores and ranks are those of its best passage.
+    """
 
     rank: int = Field(description="From 1, best first.")
     score: float = Field(
@@ -170,11 +218,13 @@ class Hit(BaseModel):
     end: int = Field(description="Where it ends: the code point after its last one.")
     page: int | None = Field(description="Page or slide that it begins on, from 1; null where the format has none.")
     page_end: int | None = Field(description="Page or slide that its last character is on; null like page.")
-    title_path: list[str] = Field(description="The headings above it, outermost first.")
+    title_path: list[str] = Field(description="The headings above all of it, outermost first.")
     scores: Scores
     ranks: Ranks
     highlights: list[Span] | None = Field(description="Where words of the question stand; null unless asked for.")
     neighbours: list[Neighbour] | None = Field(description="null unless asked for.")
+    merged: list[Merged] | None = Field(description="The passages it was joined from, in order; null for a single one.")
+    duplicates: list[Duplicate] = Field(description="Passages left out because this hit says the same. Mostly empty.")
     words: list[Contribution] | None = Field(description="Each word's part of the BM25 score; null unless explained.")
 
     @classmethod
@@ -182,15 +232,7 @@ class Hit(BaseModel):
         return cls(
             rank=hit.rank,
             score=hit.score,
-            document=HitDocument(
-                id=hit.document_id,
-                version=hit.version,
-                collection=hit.collection,
-                external_id=hit.external_id,
-                title=hit.title,
-                name=hit.name,
-                attributes=hit.attributes,
-            ),
+            document=HitDocument(**vars(hit.document)),
             quote=hit.quote,
             start=hit.start,
             end=hit.end,
@@ -201,6 +243,10 @@ class Hit(BaseModel):
             ranks=Ranks(dense=hit.dense_rank, lexical=hit.lexical_rank),
             highlights=[Span(start=start, end=end) for start, end in hit.highlights] if asked.highlight else None,
             neighbours=[Neighbour(**vars(each)) for each in hit.neighbours] if asked.neighbours else None,
+            merged=[Merged(**vars(each)) for each in hit.merged] or None,
+            duplicates=[
+                Duplicate(**vars(each) | {"document": HitDocument(**vars(each.document))}) for each in hit.duplicates
+            ],
             words=[Contribution(**vars(each)) for each in hit.contributions] if asked.explain else None,
         )
 
@@ -226,6 +272,8 @@ class Explanation(BaseModel):
     best_lexical: list[float] = Field(description="The best BM25 score of each query.")
     candidates: int = Field(description="Passages that either side found, all of which have both scores.")
     reranked_passages: int = Field(description="Those that the reranker put in order; 0: it was not asked, or away.")
+    merged_passages: int = Field(description="Those that were joined to a better one beside them.")
+    collapsed_passages: int = Field(description="Those that stand behind a better one as duplicates.")
     stages: dict[str, float] = Field(description="Milliseconds.")
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict
 DocumentState = Literal["pending", "ready", "failed"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Mode = Literal["hybrid", "dense", "lexical"]
+Collapse = Literal["none", "copies", "near"]
 
 
 class Failure(TypedDict):
@@ -161,8 +162,28 @@ class HitDocument(TypedDict):
     attributes: dict[str, Any]
 
 
+class Merged(TypedDict):
+    """One of the passages that a hit was joined from."""
+
+    start: int
+    end: int
+    title_path: list[str]
+    score: float
+
+
+class Duplicate(TypedDict):
+    """A passage left out for a better hit's sake."""
+
+    document: HitDocument
+    start: int
+    end: int
+    page: int | None
+    score: float
+    is_copy: bool
+
+
 class Hit(TypedDict):
-    """A passage; the document's text, cut from start to end, is the quote."""
+    """A passage, or several side by side; the document's text, cut from start to end, is the quote."""
 
     rank: int
     score: float
@@ -175,6 +196,8 @@ class Hit(TypedDict):
     title_path: list[str]
     scores: dict[str, float | None]
     ranks: dict[str, int | None]
+    merged: list[Merged] | None
+    duplicates: list[Duplicate]
     words: list[dict[str, Any]] | None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from drystone.cli.answers import DocumentState, Mode
+from drystone.cli.answers import Collapse, DocumentState, Mode
 from drystone.core.errors import Invalid
 
 if TYPE_CHECKING:
@@ -134,6 +134,14 @@ def search(
     per_document: Annotated[
         int | None, typer.Option("--per-document", min=1, max=100, help="At most so many passages of one document.")
     ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Show passages that stand side by side as one.")] = False,
+    collapse: Annotated[
+        Collapse | None,
+        typer.Option(help="Which passages stand behind a better one: copies; near: those nearly the same, too."),
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="0: the best passages; towards 1: passages unlike each other.")
+    ] = 0,
     explain: Annotated[
         bool, typer.Option("--explain", help="Tell why each hit is there, and what took how long.")
     ] = False,
@@ -156,6 +164,7 @@ def search(
     drystone search buckling -c papers -n 10 --mode lexical
     drystone search shells --filter '{"type":"gte","key":"year","value":1960}'
     drystone search shells -c papers -c notes --per-document 1 --explain
+    drystone search shells --collapse near --diversity 0.3
     drystone search shells --json | jq '.hits[].quote'
     """
     from drystone.cli import passages, terminal
@@ -165,6 +174,9 @@ def search(
     body: dict[str, Any] = {"query": question, "collections": collections, "mode": mode, "limit": limit}
     if per_document is not None:
         body["max_per_document"] = per_document
+    body |= {"merge": merge, "diversity": diversity}
+    if collapse is not None:
+        body["collapse"] = collapse
     if explain:
         body["explain"] = True
     if rerank is not None:

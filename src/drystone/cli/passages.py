@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from drystone.cli import highlighting, terminal
-from drystone.cli.answers import Answer, Hit
+from drystone.cli.answers import Answer, Duplicate, Hit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,7 @@ _INDENT = 3
 # A quote on a terminal takes about this many lines of 76 characters.
 _SHOWN_CHARACTERS = 380
 _LONGEST_LINE = 100
+_SHOWN_DUPLICATES = 4
 
 
 def show(answer: Answer, query: str, *, full: bool) -> None:
@@ -37,7 +38,10 @@ def _show_hit(console: Console, hit: Hit, words: list[str], *, full: bool) -> No
     parts = [_heading(hit), *([place] if (place := _place(hit)) else []), _quote(hit["quote"], words, full=full)]
     if hit["words"] is not None:
         parts.append(_reasons(hit, hit["words"]))
-    for part in (*parts, _source(hit)):
+    parts.append(_source(hit))
+    if hit["duplicates"]:
+        parts.append(_duplicates(hit["duplicates"]))
+    for part in parts:
         if terminal.is_terminal():
             indent = 0 if part is parts[0] else _INDENT
             console.print(Padding(part, (0, 0, 0, indent)), width=width)
@@ -86,7 +90,25 @@ def _quote(quote: str, words: list[str], *, full: bool) -> Text:
 def _source(hit: Hit) -> Text:
     from rich.text import Text
 
-    return Text(f"{hit['start']}–{hit['end']} of {hit['document']['id']}", "dim")
+    joined = f", {len(hit['merged'])} passages" if hit["merged"] else ""
+    return Text(f"{hit['start']}–{hit['end']} of {hit['document']['id']}{joined}", "dim")
+
+
+def _duplicates(found: list[Duplicate]) -> Text:
+    """How many more say the same, and where the first of them stand."""
+    from rich.text import Text
+
+    is_copies = all(each["is_copy"] for each in found)
+    noun = ("copy" if len(found) == 1 else "copies") if is_copies else "nearly the same"
+    names = list(dict.fromkeys(_name(each) for each in found))
+    shown = ", ".join(names[:_SHOWN_DUPLICATES]) + (", …" if len(names) > _SHOWN_DUPLICATES else "")
+    return Text(f"… and {len(found)} {noun}: {shown}", "dim")
+
+
+def _name(duplicate: Duplicate) -> str:
+    document = duplicate["document"]
+    page = f" p. {duplicate['page']}" if duplicate["page"] is not None else ""
+    return terminal.clean(document["title"] or document["name"] or document["id"]) + page
 
 
 def _reasons(hit: Hit, said: list[dict[str, Any]]) -> Text:

@@ -33,6 +33,8 @@ _LEAST_REST = 0.15
 # A tokenizer may call a megabyte without spaces one unknown word. Longer tokens count as one for every so many characters.
 _LONG_TOKEN_CHARS = 64
 _CHARS_PER_TOKEN = 16
+# White space between two chunks is kept up to this many characters.
+_MOST_SPACE = 256
 
 _Ints = npt.NDArray[np.int64]
 
@@ -43,6 +45,7 @@ class Chunk:
 
     page: the page its first character is on, from 1; None without pages.
     title_path: the document's title, then the headings it stands under, outermost first.
+    space_before: the white space from the end of the chunk before; empty where there is none, None where it is very long.
     """
 
     ordinal: int
@@ -51,6 +54,7 @@ class Chunk:
     page: int | None
     title_path: tuple[str, ...]
     text: str
+    space_before: str | None = None
 
 
 def chunk(
@@ -75,6 +79,7 @@ def chunk(
         pieces = _cut(ruler, section.start, section.end, max_tokens, overlap_tokens)
         spans += [_Span(start, end, section.path) for start, end in pieces]
     pages = np.asarray(parsed.page_starts, dtype=np.int64)
+    ends = [0, *(span.end for span in spans)]
     return [
         Chunk(
             ordinal=ordinal,
@@ -83,9 +88,14 @@ def chunk(
             page=max(1, int(np.searchsorted(pages, span.start, "right"))) if len(pages) else None,
             title_path=_title_path(title, span.path),
             text=text[span.start : span.end],
+            space_before=_space(text, ends[ordinal], span.start),
         )
         for ordinal, span in enumerate(spans)
     ]
+
+
+def _space(text: str, start: int, end: int) -> str | None:
+    return text[start:end] if end - start <= _MOST_SPACE else None
 
 
 @dataclass(frozen=True)

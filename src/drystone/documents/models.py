@@ -237,6 +237,8 @@ class Chunk(Base):
     # Tokens of the embedding model.
     length: Mapped[int]
     text: Mapped[str] = mapped_column(Text)
+    # What stands between the passage before and this one; null: not known, or very long.
+    space_before: Mapped[str | None] = mapped_column(Text)
 
 
 class Reembedding(Base):

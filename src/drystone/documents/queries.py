@@ -321,6 +321,7 @@ async def add_chunks(session: AsyncSession, chunks: Sequence[NewChunk]) -> list[
             "hashes": [c.content_hash for c in chunks],
             "lengths": [c.length for c in chunks],
             "texts": [c.passage.text for c in chunks],
+            "spaces": [c.passage.space_before for c in chunks],
         },
     )
     ids = {(row.version_id, row.ordinal): row.id for row in rows}
@@ -542,14 +543,15 @@ order by documents.id for update of documents
 
 _ADD_CHUNKS = text("""
 insert into chunks (collection_id, document_id, version_id, ordinal, start_offset, end_offset, page, title_path,
-                    content_hash, length, text)
+                    content_hash, length, text, space_before)
 select collection_id, document_id, version_id, ordinal, start_offset, end_offset, page,
-       coalesce(string_to_array(nullif(path, ''), e'\\x1f'), '{}'), content_hash, length, words
+       coalesce(string_to_array(nullif(path, ''), e'\\x1f'), '{}'), content_hash, length, words, space
 from unnest(cast(:collection_ids as uuid[]), cast(:document_ids as uuid[]), cast(:version_ids as uuid[]),
             cast(:ordinals as int[]), cast(:starts as int[]), cast(:ends as int[]), cast(:pages as int[]),
-            cast(:paths as text[]), cast(:hashes as bytea[]), cast(:lengths as int[]), cast(:texts as text[]))
+            cast(:paths as text[]), cast(:hashes as bytea[]), cast(:lengths as int[]), cast(:texts as text[]),
+            cast(:spaces as text[]))
      as c (collection_id, document_id, version_id, ordinal, start_offset, end_offset, page, path, content_hash,
-           length, words)
+           length, words, space)
 returning id, version_id, ordinal
 """)
 

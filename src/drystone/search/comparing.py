@@ -53,4 +53,4 @@ async def _ranked(
     """Ids of documents, best first, and the milliseconds it took."""
     question = Question([asked], [collection], mode=mode, limit=DEPTH, max_per_document=1, model=model)
     answer = await service.search(searcher, principal, question)
-    return [str(hit.document_id) for hit in answer.hits], answer.took_ms
+    return [str(hit.document.id) for hit in answer.hits], answer.took_ms

@@ -151,7 +151,7 @@ where collection_id = any(cast(:collection_ids as uuid[])) and deleted_at is not
 """)
 _PASSAGES = text("""
 select chunk.id as chunk_id, chunk.text, chunk.start_offset, chunk.end_offset, chunk.title_path, chunk.ordinal,
-       chunk.page,
+       chunk.space_before, chunk.page,
        -- The last character's page: so many start at or before it.
        case when chunk.page is not null
            then greatest(chunk.page, width_bucket(cast(chunk.end_offset - 1 as bigint), version.page_starts))

@@ -10,6 +10,7 @@ from uuid import UUID
 from drystone.documents.filters import Filter
 
 Mode = Literal["hybrid", "dense", "lexical"]
+Collapse = Literal["none", "copies", "near"]
 MAX_LIMIT = 100
 MAX_QUERY_CHARACTERS = 4_000
 MAX_QUERIES = 8
@@ -26,6 +27,8 @@ class Question:
     neighbours: how many passages before and after each hit come with it. rerank: None: where a reranker is configured and
     answers; True: or not at all; False: never. model: with whose vectors, where a collection has two; None: those that
     searches ask.
+    merge: passages that stand side by side become one hit. collapse: which passages stand behind a better one that says
+    the same; None: see `collapsed`. diversity: 0 to 1, how much hits are to be unlike each other.
     """
 
     queries: Sequence[str]
@@ -40,6 +43,19 @@ class Question:
     explain: bool = False
     rerank: bool | None = None
     model: str | None = None
+    merge: bool = False
+    collapse: Collapse | None = None
+    diversity: float = 0.0
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether an answer may take more passages than it has hits."""
+        return self.merge or self.collapsed != "none" or self.max_per_document is not None
+
+    @property
+    def collapsed(self) -> Collapse:
+        """Who asks for documents is given all of them, unless something else is wanted: a copy is a document, too."""
+        return self.collapse or ("none" if self.max_per_document == 1 else "copies")
 
 
 @dataclass(frozen=True)
@@ -61,8 +77,45 @@ class Contribution:
 
 
 @dataclass(frozen=True)
+class HitDocument:
+    """The document a passage is from."""
+
+    id: UUID
+    version: int
+    collection: str
+    external_id: str | None
+    title: str | None
+    name: str | None
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One of the passages that a hit was joined from."""
+
+    start: int
+    end: int
+    title_path: list[str]
+    score: float
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A passage left out for a better hit's sake. is_copy: it has the same words; else nearly the same."""
+
+    document: HitDocument
+    start: int
+    end: int
+    page: int | None
+    score: float
+    is_copy: bool
+
+
+@dataclass(frozen=True)
 class Hit:
-    """A passage. `text_of_document[start:end] == quote`, in code points.
+    """A passage, or several side by side. `text_of_document[start:end] == quote`, in code points.
+
+    Scores and ranks are those of its best passage. merged: all of them, in order; empty for a single one.
 
     page, page_end: the pages of its first and last characters, from 1; None where there are no pages.
     score: the reranker's where it has one; else hybrid: both sides' shares of their best, weighed and smoothed; dense:
@@ -75,14 +128,8 @@ class Hit:
 
     rank: int
     score: float
-    document_id: UUID
+    document: HitDocument
     version_id: UUID
-    version: int
-    collection: str
-    external_id: str | None
-    title: str | None
-    name: str | None
-    attributes: dict[str, Any]
     title_path: list[str]
     quote: str
     start: int
@@ -98,6 +145,8 @@ class Hit:
     highlights: list[tuple[int, int]] = field(default_factory=list)
     neighbours: list[Neighbour] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)
+    merged: list[Merged] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -116,7 +165,8 @@ class Explanation:
 
     passages: in the collections searched. searchable: those that the filter leaves, counted up to where it matters.
     vectors: whether all in scope were compared (`scan`) or the graph was walked (`graph`). best: of each side, that shares
-    are parts of, one a query. reranked_passages: that the reranker put in order. stages: milliseconds of each.
+    are parts of, one a query. reranked_passages: that the reranker put in order. merged_passages: that were joined to a
+    better one. collapsed_passages: that stand behind one. stages: milliseconds of each.
     """
 
     languages: list[str]
@@ -128,6 +178,8 @@ class Explanation:
     best_lexical: list[float]
     candidates: int
     reranked_passages: int
+    merged_passages: int
+    collapsed_passages: int
     stages: dict[str, float]
 
 

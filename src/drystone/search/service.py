@@ -31,7 +31,8 @@ from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon, Scored, Snapshot
 from drystone.index.spaces import Space
 from drystone.index.vectors import Graph
-from drystone.search import fusion, queries, spaces
+from drystone.search import choosing, fusion, queries, spaces
+from drystone.search.choosing import Choice, Chosen, Passage
 from drystone.search.fusion import Side
 from drystone.search.queries import Scope
 from drystone.search.schemas import (
@@ -42,9 +43,12 @@ from drystone.search.schemas import (
     MAX_QUERY_CHARACTERS,
     Answer,
     Contribution,
+    Duplicate,
     ExplainedWord,
     Explanation,
     Hit,
+    HitDocument,
+    Merged,
     Neighbour,
     Notice,
     Question,
@@ -55,6 +59,8 @@ log = get_logger(__name__)
 
 # How many passages each side contributes before fusion. Fewer lose quality, more only cost time.
 DEPTH = 100
+# And how many times more where so many of those are no hits of their own that places in the answer stay empty.
+WIDER = 5
 # How many words of a document its likes are looked for by: those that tell it best from others.
 WORDS_OF_A_DOCUMENT, WORDS_WEIGHED = 25, 100
 # How often a question is embedded anew because somebody switched the collection's model meanwhile.
@@ -120,10 +126,10 @@ async def _search(
         if question.like is not None:
             await documents.get_document(session, principal, question.like)
             asked = await search_.vectors_of_document(question.like)
-        ranked = await search_.find(asked)
         if reranker is None:
-            answer = await search_.show(ranked)
+            answer = await search_.answer(asked)
         else:
+            ranked = await search_.find(asked)
             contents = await search_.best_contents(ranked)
     if reranker is not None:
         ranked = await _rerank(reranker, question, ranked, contents, clock)
@@ -151,6 +157,7 @@ class _Asked:
 class _Ranked:
     """What a search found. candidates: int64 (n,), chunk ids. scores: float64 (n,). order: places of all, best first.
 
+    vectors: float32 (n, dim); None where nobody needs them. is_all: no side had more to give.
     rerank: float64 (n,), NaN for those not reranked; None: none was. warnings: why, if one should have been.
     """
 
@@ -161,6 +168,8 @@ class _Ranked:
     candidates: np.ndarray
     scores: np.ndarray
     order: np.ndarray
+    vectors: np.ndarray | None
+    is_all: bool
     rerank: np.ndarray | None = None
     warnings: Sequence[Notice] = ()
 
@@ -173,10 +182,15 @@ class _Ranked:
     def rerank_score(self, place: int) -> float | None:
         return None if self.rerank is None or np.isnan(self.rerank[place]) else float(self.rerank[place])
 
+    def score(self, place: int) -> float:
+        """What a hit shows: the reranker's score where it has one."""
+        rerank = self.rerank_score(place)
+        return float(self.scores[place]) if rerank is None else rerank
+
 
 @dataclass
 class _Search:
-    """One search on its way through the stages."""
+    """One search on its way through the stages. widen: so many times as deep as usual."""
 
     searcher: Searcher
     session: AsyncSession
@@ -184,6 +198,7 @@ class _Search:
     scope: Scope
     within: Asked
     clock: _Stopwatch
+    widen: int = 1
 
     @property
     def space_id(self) -> int:
@@ -194,6 +209,15 @@ class _Search:
         if self.question.mode != "lexical":
             vector = await vectors.mean(self.session, self.space_id, document_id)
         return [vector]
+
+    async def answer(self, questions: Sequence[np.ndarray | None]) -> Answer:
+        """What is found and shown without a reranker. Looks deeper once where passages left out emptied places."""
+        ranked = await self.find(questions)
+        choice, rows = await self._choose(ranked)
+        if not (choice.is_full or ranked.is_all) and choice.taken > len(choice.hits):
+            ranked = await replace(self, widen=WIDER).find(questions)
+            choice, rows = await self._choose(ranked)
+        return await self._show(ranked, choice, rows)
 
     async def find(self, questions: Sequence[np.ndarray | None]) -> _Ranked:
         """What both sides find, fused. questions: the vector of each wording."""
@@ -218,10 +242,11 @@ class _Search:
             candidates = np.unique(
                 np.concatenate([ids for each in asked for ids in (each.lexical_ids, each.dense_ids)])
             )
-            scores = await self._scores(asked, candidates)
+            scores, rows = await self._scores(asked, candidates)
             order = fusion.best_first(scores, candidates)
         exact = exact or (bool(asked) and all(each.is_exact for each in asked))
-        return _Ranked(asked, snapshot, searchable, exact, candidates, scores, order)
+        is_all = all(len(ids) < self._depth for each in asked for ids in (each.lexical_ids, each.dense_ids))
+        return _Ranked(asked, snapshot, searchable, exact, candidates, scores, order, rows, is_all)
 
     async def best_contents(self, ranked: _Ranked) -> dict[int, str]:
         """What the reranker is to read: place of a candidate -> its titles and text, best first."""
@@ -235,18 +260,18 @@ class _Search:
         """The answer from another transaction than found it: what may no longer be found by now is left out."""
         there = await queries.among_searchable(self.session, self.scope, ranked.candidates)
         order = ranked.order[np.isin(ranked.candidates[ranked.order], there)]
-        return await self.show(replace(ranked, order=order))
+        ranked = replace(ranked, order=order)
+        return await self._show(ranked, *await self._choose(ranked))
 
-    async def show(self, ranked: _Ranked) -> Answer:
+    async def _show(self, ranked: _Ranked, choice: Choice, rows: Mapping[int, Row[Any]]) -> Answer:
         with self.clock.stage("show"):
-            hits = await self._hits(ranked, await self._chosen(ranked.candidates, ranked.order))
-        question = self.question
+            hits = await self._hits(ranked, choice.hits, rows)
         return Answer(
             hits,
             exact=ranked.exact,
-            truncated=question.mode != "lexical" and len(hits) < min(question.limit, ranked.searchable),
+            truncated=self._is_truncated(ranked, choice),
             took_ms=self.clock.total_ms,
-            explanation=self._explanation(ranked) if question.explain else None,
+            explanation=self._explanation(ranked, choice) if self.question.explain else None,
             reranked=ranked.rerank is not None,
             warnings=[*self._lacking(), *ranked.warnings],
         )
@@ -256,10 +281,18 @@ class _Search:
         told = f"{self.within.space.model} does not have all passages of {names} yet."
         return [Notice("search.incomplete_model", told, None)] if names and self.question.mode != "lexical" else []
 
+    def _is_truncated(self, ranked: _Ranked, choice: Choice) -> bool:
+        """Whether passages are in no hit and behind none, although there is room. Words alone tell when they have no more."""
+        if choice.is_full:
+            return False
+        return not ranked.is_all if self.question.mode == "lexical" else choice.taken < ranked.searchable
+
     @property
     def _depth(self) -> int:
         """Deeper where passages may be left out of the answer once they are found."""
-        return max(DEPTH, self.question.limit) * (1 if self.question.max_per_document is None else 2)
+        question = self.question
+        least = DEPTH if question.max_per_document is None else 2 * DEPTH
+        return self.widen * max(least, 2 * question.limit if question.leaves_out else question.limit)
 
     async def _nearest(self, vector: np.ndarray, searchable: int, *, exact: bool) -> tuple[np.ndarray, bool]:
         """(ids of the nearest in scope, nearest first; whether all in scope were compared).
@@ -302,10 +335,10 @@ class _Search:
             skip, count = skip + count, count * 2
         return np.concatenate(kept)[: self._depth] if kept else np.empty(0, np.int64)
 
-    async def _scores(self, asked: Sequence[_Asked], candidates: np.ndarray) -> np.ndarray:
-        """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it."""
+    async def _scores(self, asked: Sequence[_Asked], candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it; and vectors."""
         rows = None
-        if any(each.vector is not None for each in asked):
+        if self.question.diversity > 0 or any(each.vector is not None for each in asked):
             dimension = self.within.space.dimension
             rows = await vectors.of_chunks(self.session, self.space_id, candidates, dimension)
         for each in asked:
@@ -318,61 +351,89 @@ class _Search:
                 each.dense = Side(cosines, fusion.ranks_in(candidates, each.dense_ids), fusion.DENSE_WEIGHT)
         sides = [side for each in asked for side in (each.lexical, each.dense) if side is not None]
         if not sides:
-            return np.zeros(len(candidates))
+            return np.zeros(len(candidates)), rows
         scores = fusion.fuse(sides)
-        return fusion.smooth(scores, rows) if self.question.mode == "hybrid" and rows is not None else scores
+        return fusion.smooth(scores, rows) if self.question.mode == "hybrid" and rows is not None else scores, rows
 
-    async def _chosen(self, candidates: np.ndarray, order: np.ndarray) -> list[int]:
-        """The places of the hits among the candidates, best first."""
-        most = self.question.max_per_document
-        if most is None:
-            return [int(place) for place in order[: self.question.limit]]
-        documents_of = await queries.documents_of(self.session, candidates.tolist())
-        chosen: list[int] = []
-        taken: dict[UUID, int] = {}
-        for place in order.tolist():
-            document_id = documents_of[int(candidates[place])]
-            if taken.get(document_id, 0) < most:
-                taken[document_id] = taken.get(document_id, 0) + 1
-                chosen.append(place)
-            if len(chosen) == self.question.limit:
-                break
-        return chosen
+    async def _choose(self, ranked: _Ranked) -> tuple[Choice, dict[int, Row[Any]]]:
+        """The hits, and what the database has of each place looked at: a few more than hits, and again more if need be."""
+        question = self.question
+        choice = Choice(question.limit, merge=question.merge, collapse=question.collapsed)
+        rows: dict[int, Row[Any]] = {}
+        with self.clock.stage("choose"):
+            order = await self._order(ranked)
+            begin, count = 0, question.limit * 3 // 2 + 5 if question.leaves_out else question.limit
+            while begin < len(order) and not choice.is_full:
+                places = order[begin : begin + count]
+                found = await queries.passages(self.session, ranked.candidates[places].tolist())
+                for place in places.tolist():
+                    row = found.get(int(ranked.candidates[place]))
+                    if row is not None and not choice.is_full:
+                        rows[place] = row
+                        choice.add(_passage(place, row))
+                begin, count = begin + count, count * 2
+        return choice, rows
 
-    async def _hits(self, ranked: _Ranked, places: Sequence[int]) -> list[Hit]:
-        asked, languages = ranked.asked, ranked.snapshot.languages
-        ids = [int(ranked.candidates[place]) for place in places]
-        rows = await queries.passages(self.session, ids)
-        near = await queries.neighbours(self.session, ids, self.question.neighbours) if self.question.neighbours else {}
-        terms = self._terms(asked) if self.question.highlight else set()
+    async def _order(self, ranked: _Ranked) -> np.ndarray:
+        """The places that may be hits, best first: so many of a document at most, and the first of them unlike each other."""
+        order, question = ranked.order, self.question
+        if question.max_per_document is not None:
+            of_chunk = await queries.documents_of(self.session, ranked.candidates.tolist())
+            of_place = {place: of_chunk[int(ranked.candidates[place])] for place in order.tolist()}
+            order = choosing.within(order, of_place, question.max_per_document)
+        if question.diversity > 0 and ranked.vectors is not None:
+            # A reranker's scores and ours are of two scales: those it did not read stay behind.
+            pool = order if ranked.rerank is None else order[np.isfinite(ranked.rerank[order])]
+            relevance = np.array([ranked.score(place) for place in pool.tolist()])
+            count = 2 * question.limit
+            first = choosing.diversified(
+                pool, relevance, ranked.vectors[pool], diversity=question.diversity, count=count
+            )
+            order = np.concatenate([first, order[~np.isin(order, pool)]])
+        return order
+
+    async def _hits(self, ranked: _Ranked, chosen: Sequence[Chosen], rows: Mapping[int, Row[Any]]) -> list[Hit]:
+        asked, languages, question = ranked.asked, ranked.snapshot.languages, self.question
+        terms = self._terms(asked) if question.highlight else set()
+        near = await self._neighbours([_ends(each, rows) for each in chosen])
         hits: list[Hit] = []
-        for place, chunk_id in zip(places, ids, strict=True):
-            row = rows.get(chunk_id)
-            if row is None:
-                continue
+        for each, around in zip(chosen, near, strict=True):
+            place, start, quote = each.best.place, each.passages[0].start, each.text
+            chunk_id = int(ranked.candidates[place])
             hits.append(
                 _hit(
-                    row,
+                    each,
+                    quote,
+                    rows,
+                    ranked,
                     rank=len(hits) + 1,
-                    score=float(ranked.scores[place]),
-                    rerank=ranked.rerank_score(place),
-                    dense=_best_of([each.dense for each in asked], place),
-                    lexical=_best_of([each.lexical for each in asked], place),
                     highlights=[
-                        (row.start_offset + start, row.start_offset + end)
-                        for start, end in (analysis.spans(row.text, terms, languages) if terms else ())
+                        (start + first, start + last)
+                        for first, last in (analysis.spans(quote, terms, languages) if terms else ())
                     ],
-                    neighbours=[_neighbour(each) for each in near.get(chunk_id, [])],
-                    contributions=_contributions(asked, chunk_id) if self.question.explain else [],
+                    neighbours=around,
+                    contributions=_contributions(asked, chunk_id) if question.explain else [],
                 )
             )
         return hits
+
+    async def _neighbours(self, ends: Sequence[tuple[int, int]]) -> list[list[Neighbour]]:
+        """For each hit those before its first and after its last passage. ends: the chunk ids of both."""
+        if not self.question.neighbours:
+            return [[] for _ in ends]
+        ids = list({chunk_id for pair in ends for chunk_id in pair})
+        near = await queries.neighbours(self.session, ids, self.question.neighbours)
+        return [
+            [_neighbour(each) for each in near[first] if each.distance < 0]
+            + [_neighbour(each) for each in near[last] if each.distance > 0]
+            for first, last in ends
+        ]
 
     def _terms(self, asked: Sequence[_Asked]) -> set[str]:
         scored = [each.scored for each in asked if each.scored is not None]
         return {term for each in scored for weight in each.weights for term in weight.token.terms}
 
-    def _explanation(self, ranked: _Ranked) -> Explanation:
+    def _explanation(self, ranked: _Ranked, choice: Choice) -> Explanation:
         asked = ranked.asked
         return Explanation(
             languages=list(ranked.snapshot.languages),
@@ -384,6 +445,8 @@ class _Search:
             best_lexical=[each.lexical.best for each in asked if each.lexical is not None],
             candidates=len(ranked.candidates),
             reranked_passages=0 if ranked.rerank is None else int(np.isfinite(ranked.rerank).sum()),
+            merged_passages=sum(len(hit.passages) - 1 for hit in choice.hits),
+            collapsed_passages=sum(len(hit.duplicates) for hit in choice.hits),
             stages=dict(self.clock.stages),
         )
 
@@ -399,7 +462,7 @@ class _Stopwatch:
     def stage(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.stages[name] = round((time.perf_counter() - began) * 1000, 2)
+        self.stages[name] = round(self.stages.get(name, 0) + (time.perf_counter() - began) * 1000, 2)
 
     @property
     def total_ms(self) -> float:
@@ -480,6 +543,7 @@ def _check(question: Question) -> None:
         raise Invalid("search.collections", f"Name 1 to {MAX_COLLECTIONS} collections.", pointer="/collections")
     _check_number("limit", question.limit, 1, MAX_LIMIT)
     _check_number("neighbours", question.neighbours, 0, MAX_NEIGHBOURS)
+    _check_number("diversity", question.diversity, 0, 1)
     if question.max_per_document is not None:
         _check_number("max_per_document", question.max_per_document, 1, MAX_LIMIT)
 
@@ -502,7 +566,7 @@ def _check_queries(asked: Sequence[str]) -> None:
         )
 
 
-def _check_number(name: str, value: int, least: int, most: int) -> None:
+def _check_number(name: str, value: float, least: int, most: int) -> None:
     if not least <= value <= most:
         raise Invalid(f"search.{name}", f"{name} is a number from {least} to {most}.", pointer=f"/{name}")
 
@@ -516,46 +580,77 @@ def _best_of(sides: Sequence[Side | None], place: int) -> tuple[float, int] | No
     return max(float(side.scores[place]) for side in asked), min(ranks, default=0)
 
 
+def _passage(place: int, row: Row[Any]) -> Passage:
+    return Passage(place, row.version_id, row.ordinal, row.start_offset, row.end_offset, row.text, row.space_before)
+
+
+def _ends(chosen: Chosen, rows: Mapping[int, Row[Any]]) -> tuple[int, int]:
+    """The chunk ids of its first and its last passage."""
+    return rows[chosen.passages[0].place].chunk_id, rows[chosen.passages[-1].place].chunk_id
+
+
 def _hit(
-    row: Row[Any],
+    chosen: Chosen,
+    quote: str,
+    rows: Mapping[int, Row[Any]],
+    ranked: _Ranked,
     *,
     rank: int,
-    score: float,
-    rerank: float | None,
-    dense: tuple[float, int] | None,
-    lexical: tuple[float, int] | None,
     highlights: list[tuple[int, int]],
     neighbours: list[Neighbour],
     contributions: list[Contribution],
 ) -> Hit:
+    place = chosen.best.place
+    first, last, row = (rows[each.place] for each in (chosen.passages[0], chosen.passages[-1], chosen.best))
+    dense = _best_of([each.dense for each in ranked.asked], place)
+    lexical = _best_of([each.lexical for each in ranked.asked], place)
     has_words = lexical is not None and lexical[0] > 0
     return Hit(
         rank=rank,
-        score=score if rerank is None else rerank,
-        document_id=row.document_id,
+        score=ranked.score(place),
+        document=_document(row),
         version_id=row.version_id,
+        title_path=choosing.shared([rows[each.place].title_path for each in chosen.passages]),
+        quote=quote,
+        start=first.start_offset,
+        end=last.end_offset,
+        page=first.page,
+        page_end=last.page_end,
+        ordinal=first.ordinal,
+        dense_score=dense[0] if dense else None,
+        dense_rank=(dense[1] or None) if dense else None,
+        lexical_score=lexical[0] if lexical and has_words else None,
+        lexical_rank=(lexical[1] or None) if lexical and has_words else None,
+        rerank_score=ranked.rerank_score(place),
+        highlights=highlights,
+        neighbours=neighbours,
+        contributions=contributions,
+        merged=[
+            Merged(each.start, each.end, rows[each.place].title_path, ranked.score(each.place))
+            for each in chosen.passages
+            if len(chosen.passages) > 1
+        ],
+        duplicates=[
+            _duplicate(rows[each.passage.place], ranked.score(each.passage.place), is_copy=each.is_copy)
+            for each in chosen.duplicates
+        ],
+    )
+
+
+def _document(row: Row[Any]) -> HitDocument:
+    return HitDocument(
+        id=row.document_id,
         version=row.version_number,
         collection=row.collection,
         external_id=row.external_id,
         title=row.title,
         name=row.name,
         attributes=row.attributes,
-        title_path=row.title_path,
-        quote=row.text,
-        start=row.start_offset,
-        end=row.end_offset,
-        page=row.page,
-        page_end=row.page_end,
-        ordinal=row.ordinal,
-        dense_score=dense[0] if dense else None,
-        dense_rank=(dense[1] or None) if dense else None,
-        lexical_score=lexical[0] if lexical and has_words else None,
-        lexical_rank=(lexical[1] or None) if lexical and has_words else None,
-        rerank_score=rerank,
-        highlights=highlights,
-        neighbours=neighbours,
-        contributions=contributions,
     )
+
+
+def _duplicate(row: Row[Any], score: float, *, is_copy: bool) -> Duplicate:
+    return Duplicate(_document(row), row.start_offset, row.end_offset, row.page, score, is_copy)
 
 
 def _neighbour(row: Row[Any]) -> Neighbour:

@@ -21,6 +21,8 @@ def _shown(capsys: pytest.CaptureFixture[str], **hit: Any) -> list[str]:
         "page": None,
         "page_end": None,
         "title_path": ["Walls"],
+        "merged": None,
+        "duplicates": [],
         "words": None,
     } | hit
     told = whole.pop("told", None)
@@ -77,3 +79,24 @@ def test_reasons_are_shown_where_they_were_asked_for(capsys: pytest.CaptureFixtu
         "wall: in 3 of 9 passages, weight 1.50",
         "vectors: scan; 5 candidates; ms: embed 1.5, total 4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("titles", "is_copy", "shown"),
+    [
+        (["Moss"], True, "   … and 1 copy: Moss p. 2"),
+        (["Moss", "Fern", "Moss"], True, "   … and 3 copies: Moss p. 2, Fern p. 2"),
+        (["A", "B", "C", "D", "E"], False, "   … and 5 nearly the same: A p. 2, B p. 2, C p. 2, D p. 2, …"),
+    ],
+)
+def test_who_else_says_the_same_is_told_below(
+    capsys: pytest.CaptureFixture[str], titles: list[str], is_copy: bool, shown: str
+) -> None:
+    said = [{"document": {"title": title}, "page": 2, "is_copy": is_copy} for title in titles]
+
+    assert _shown(capsys, duplicates=said)[-1] == shown
+
+
+def test_how_many_passages_were_joined_stands_at_the_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _shown(capsys)[-1] == "   0–14 of d"
+    assert _shown(capsys, merged=[{"start": 0}, {"start": 7}])[-1] == "   0–14 of d, 2 passages"
