@@ -1,6 +1,6 @@
 """Index the attributes of documents by type, and documents by the time they were made, for filters.
 
-Locks: writes of documents while those that are there are indexed: some ten seconds for each 100 000 with five attributes.
+Locks: writes of documents while those that are there are indexed.
 Back: the downgrade drops the index only; attributes stay with their documents.
 """
 

@@ -66,7 +66,7 @@ def file() -> packed.Packed:
 
 def test_the_graph_before_quantisation_equals_the_wheels_engine(file: packed.Packed, engine: Any) -> None:
     session = ort.InferenceSession(graph.encoder(file.weights, file.words).SerializeToString())
-    tokenizer = Tokenizer.from_file(str(model.folder_of(MODEL_DIR, model.E5) / model.TOKENIZER_FILE))
+    tokenizer = Tokenizer.from_file(str(model.prepare(MODEL_DIR, model.E5) / model.TOKENIZER_FILE))
 
     cosines = []
     for text in TEXTS:

@@ -88,11 +88,12 @@ def prepare() -> None:
     from drystone.stack import root
 
     settings = load(root.find())
-    for given in (settings.embedding, settings.next_embedding):
-        if given.provider == "bundled":
-            from drystone.adapters.embedding import model as bundled
+    wanted = [each for each in (settings.embedding, settings.next_embedding) if each.provider == "bundled"]
+    if not wanted:
+        typer.echo(f"the model is {settings.embedding.model} at {settings.embedding.url}: nothing to prepare", err=True)
+        return
+    from drystone.adapters.embedding import model as bundled
 
-            folder = bundled.prepare(settings.general.model_dir, bundled.MODELS[given.model])
-            typer.echo(f"model in {folder}", err=True)
-        elif given.provider:
-            typer.echo(f"the model is {given.model} at {given.url}: nothing to prepare", err=True)
+    for each in wanted:
+        folder = bundled.prepare(settings.general.model_dir, bundled.MODELS[each.model])
+        typer.echo(f"model in {folder}", err=True)

@@ -346,7 +346,7 @@ class EmbeddingSettings(_Group):
     passage_prefix: str = Field(
         "",
         alias="EMBEDDING_PASSAGE_PREFIX",
-        description="For openai: the same before a passage. Another one makes other vectors: upload into a new collection.",
+        description="For openai: the same before a passage. Another one counts as another model.",
     )
     dimension: Annotated[int, Ge(1), Le(4000)] = Field(
         384,

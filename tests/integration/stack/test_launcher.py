@@ -136,7 +136,14 @@ def test_tests_need_their_group_and_keep_it(checkout: Checkout) -> None:
     assert ["--group test" in line for line in checkout.log] == [False, True, True]
 
 
-@pytest.mark.parametrize("line", ["EMBEDDING_MODEL=multilingual-e5-small", "EMBEDDING_MODEL='multilingual-e5-small'"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "EMBEDDING_MODEL=multilingual-e5-small",
+        "EMBEDDING_MODEL='multilingual-e5-small'",
+        "NEXT_EMBEDDING_MODEL=multilingual-e5-small",
+    ],
+)
 def test_a_model_that_env_names_brings_its_group(checkout: Checkout, line: str) -> None:
     checkout.run("status")
     (checkout.root / ".env").write_text(f"API_PORT=8000\n{line}\n")
