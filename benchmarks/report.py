@@ -34,7 +34,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         made.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         made.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console().print(made)
+    Console(width=None if sys.stdout.isatty() else 110).print(made)
 
 
 def save(name: str, results: Mapping[str, Any]) -> Path:
@@ -47,14 +47,17 @@ def save(name: str, results: Mapping[str, Any]) -> Path:
     return path
 
 
-def save_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write `results/<name>.jsonl`, a measured value a line, each with machine and versions; the last run's is replaced."""
+def save_lines(name: str, rows: Sequence[Mapping[str, Any]], *, versions: Mapping[str, str] | None = None) -> Path:
+    """Write `results/<name>.jsonl`, a measured value a line, each with machine and versions; the last run's is replaced.
+
+    versions: of what was measured and is not installed here.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.jsonl"
     common = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": _machine(),
-        "versions": _versions(),
+        "versions": _versions() | dict(versions or {}),
     }
     path.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
     say(f"written to {path.relative_to(ROOT)}")
