@@ -128,11 +128,11 @@ class Contender:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Look every second while the block runs, and at its end."""
+        """Look every other second while the block runs, and at its end."""
         over = threading.Event()
 
         def watch() -> None:
-            while not over.wait(1):
+            while not over.wait(2):
                 self.look()
 
         watcher = threading.Thread(target=watch)
@@ -227,7 +227,9 @@ def environment(name: str) -> Path:
             make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)]
             install = [uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--exclude-newer", NOT_AFTER]
             subprocess.run(make, cwd=elsewhere, check=True)
-            subprocess.run([*install, "--python", str(python), *wanted], cwd=elsewhere, check=True)
+            # Not as links into uv's cache: pages that another environment maps too would count in part only.
+            install += ["--link-mode", "copy", "--python", str(python)]
+            subprocess.run([*install, *wanted], cwd=elsewhere, check=True)
         (folder / "done").touch()
     return python
 
