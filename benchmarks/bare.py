@@ -21,13 +21,18 @@ _embedder: BundledEmbedder
 
 def passages(documents: list[Document], model_dir: Path) -> list[str]:
     """What ingestion embeds of these documents, cut as it cuts them."""
+    return [text for texts in passages_of(documents, model_dir) for text in texts]
+
+
+def passages_of(documents: list[Document], model_dir: Path) -> list[list[str]]:
+    """The same, for each document."""
     embedder = BundledEmbedder(model_dir)
 
-    async def cut() -> list[str]:
-        found: list[str] = []
+    async def cut() -> list[list[str]]:
+        found = []
         for document in documents:
             parsed = read_text.read(document.text.encode(), len(document.text) * 4)
-            found += (await ingest.chunk(embedder, parsed, document.title, "simple")).contents
+            found.append(list((await ingest.chunk(embedder, parsed, document.title, "simple")).contents))
         return found
 
     return asyncio.run(cut())

