@@ -218,7 +218,7 @@ async def _run(settings: Any, passages: int, count: int) -> list[dict[str, Any]]
         await _index(settings, vector_table(filled.home.space_id))
         say(f"{len(filled.held)} passages written")
         questions = loaded.questions[:count]
-        asked = np.array(await embedder.embed(questions))
+        asked = np.array(await embedder.embed_queries(questions))
         filled = Filled(**(vars(filled) | {"questions": questions, "asked": asked}))
         searcher = Searcher(readers, Embedders(space, embedder), Lexicon(cache_bytes=1 << 20), PgGraph())
         return [{"n_chunks": len(filled.held), **line} for line in await measure(searcher, principal, filled)]

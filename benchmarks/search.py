@@ -118,6 +118,9 @@ async def _beside(
         alone = await _ready_per_s(api, asyncio.sleep(arguments.seconds))
         lines: list[Line] = []
         together = await _ready_per_s(api, _into(lines, _rate(api, questions, arguments, "ingestion")))
+        if uploads.done():
+            uploads.result()
+            raise SystemExit("all documents were uploaded before the searches had ended: nothing was beside them")
     finally:
         uploads.cancel()
         await asyncio.gather(uploads, return_exceptions=True)

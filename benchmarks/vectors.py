@@ -37,7 +37,7 @@ _AT_ONCE = 1000
 _NEIGHBOURS, _NOISE = 10, 0.1
 # What is asked for: ten, and as many as a search takes from this side.
 DEPTHS = (10, 100)
-EFS = (100, 200)
+EFS = (100, 200, 400)
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> list[dict[st
     real = loaded.vectors.astype(np.float32)
     real /= np.linalg.norm(real, axis=1, keepdims=True)
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
-    questions = await embedder.embed(loaded.questions[: arguments.questions])
+    questions = await embedder.embed_queries(loaded.questions[: arguments.questions])
     engine = make_engine(settings.database.url.get_secret_value(), pool_size=2, parameters=dict(SEARCH_PARAMETERS))
     sessions = make_sessions(engine)
     try:

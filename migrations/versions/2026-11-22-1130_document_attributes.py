@@ -78,6 +78,7 @@ select id from document order by id desc limit 1
 
 
 def upgrade() -> None:
+    op.execute("set local statement_timeout = 0")  # of an index over all that is there
     op.create_table(
         "document_attributes",
         sa.Column("document_id", sa.Uuid(), nullable=False),

@@ -17,6 +17,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.execute("set local statement_timeout = 0")  # of an index over all that is there
     op.create_table(
         "reembeddings",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -58,5 +59,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("delete from jobs where kind in ('documents.reembed', 'documents.drop_vectors')")
     op.drop_index("ix_chunks_content_hash", table_name="chunks")
     op.drop_table("reembeddings")

@@ -125,7 +125,7 @@ def open_store(settings: VectorSettings, *, timeout_s: float | None = None) -> Q
         raise Unavailable(
             "qdrant.no_client",
             f"VECTOR_STORE=qdrant needs a package that is not installed: {exc.name}.",
-            hint="install the extra: uv sync --inexact --extra qdrant",
+            hint="./drystone installs it; without that: uv sync --inexact --group qdrant, or the extra drystone[qdrant]",
         ) from exc
     return open_qdrant(settings, timeout_s=timeout_s or settings.qdrant_timeout_s)
 

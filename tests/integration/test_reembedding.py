@@ -27,6 +27,7 @@ from tests.integration.uploads import Work, count, put, search, send
 from typer.testing import CliRunner
 
 from drystone import invariants, schema
+from drystone.access.service import Principal
 from drystone.adapters.embedding import Embedder
 from drystone.adapters.embedding.model import MODEL_ID
 from drystone.adapters.parsing import Parser
@@ -36,7 +37,7 @@ from drystone.core import settings as core_settings
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict
 from drystone.core.settings import Settings
-from drystone.documents import ingest
+from drystone.documents import ingest, queries
 from drystone.documents.ingest import Tools
 from drystone.documents.turns import Turns
 from drystone.index import spaces as index_spaces
@@ -365,6 +366,23 @@ async def test_searches_go_on_unmixed_while_the_model_is_switched_to_and_fro(
     assert {tuple(each) for each in seen} == {tuple(each) for each in of.values()}
 
 
+async def test_a_switch_waits_for_no_upload_that_is_being_received(
+    both: httpx.AsyncClient, work_both: Work, change: Change, sessions: Sessions, principal: Principal, collection: str
+) -> None:
+    await upload(both, collection, oak="Oak doors.")
+    await work_both()
+    await change("start")
+    await work_both()
+
+    async with transaction(sessions) as receiving:
+        home = await queries.find_collection(receiving, principal.workspace_id, collection, share=True)
+        assert home is not None
+        assert await queries.share_collection(receiving, home.id)
+        switched = await asyncio.wait_for(change("switch"), 10)
+
+    assert switched.status_code == 200
+
+
 async def test_what_is_deleted_or_replaced_while_it_is_filled_leaves_no_vector(
     both: httpx.AsyncClient,
     endpoint: Endpoint,
@@ -463,8 +481,8 @@ class _Meanwhile:
             await self._happen()
         return await self._embedder.embed(texts)
 
-    async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
-        return await self._embedder.embed_queries(queries)
+    async def embed_queries(self, asked: Sequence[str]) -> np.ndarray:
+        return await self._embedder.embed_queries(asked)
 
     async def aclose(self) -> None: ...
 

@@ -252,6 +252,7 @@ async def test_a_merge_patch_changes_what_it_names_and_is_in_the_audit(
         ({"external_id": ""}, 422, "request.invalid"),
         ({"name": "x"}, 422, "request.invalid"),
         ({"attributes": {"a": "x" * 65536}}, 422, "document.attributes_too_large"),
+        ({"attributes": {f"a{n}": n for n in range(1001)}}, 422, "document.too_many_attributes"),
         ({"attributes": [1]}, 422, "request.invalid"),
     ],
     ids=lambda value: str(value)[:30],

@@ -6,6 +6,7 @@ Imported only where VECTOR_STORE=qdrant: its client is an extra of the installat
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -134,6 +135,8 @@ class Qdrant:
             raise _refused(429) from exc
         except (ApiException, httpx.HTTPError, OSError) as exc:
             raise _unavailable("is away", exc) from exc
+        except json.JSONDecodeError as exc:
+            raise _unavailable("is something else: its answer is not JSON", exc) from exc
         except ValueError as exc:  # what the client's local mode says where a server says 404
             raise _refused(404) from exc
 

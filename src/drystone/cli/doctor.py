@@ -139,14 +139,22 @@ def _examine_model(report: Report, settings: Settings) -> None:
     from drystone.adapters.embedding import model
     from drystone.stack.diagnosis.findings import Code, Finding
 
-    bundled = model.MODELS[settings.embedding.model] if settings.embedding.provider == "bundled" else None
-    if bundled is None or not (folder := model.folder_of(settings.general.model_dir, bundled)).exists():
+    where = settings.general.model_dir
+    given = (settings.embedding, settings.next_embedding)
+    wanted = [model.MODELS[each.model] for each in given if each.provider == "bundled"]
+    prepared = [each for each in wanted if model.folder_of(where, each).exists()]
+    if not prepared:
         report.skip("there is none prepared on this machine", "model")
         return
-    findings = []
-    if not model.is_intact(settings.general.model_dir, bundled):
-        message = f"The embedding model in {folder} is not as it was built: a file is missing or has another hash."
-        findings = [Finding(Code.MODEL_DAMAGED, message, "./drystone model prepare builds it anew")]
+    damaged = [model.folder_of(where, each) for each in prepared if not model.is_intact(where, each)]
+    findings = [
+        Finding(
+            Code.MODEL_DAMAGED,
+            f"The embedding model in {folder} is not as it was built: a file is missing or has another hash.",
+            "./drystone model prepare builds it anew",
+        )
+        for folder in damaged
+    ]
     report.add("model", findings)
 
 

@@ -51,7 +51,7 @@ def status(collection: Collection, wait: Wait = False, as_json: AsJson = False) 
     from drystone.cli.client import open_client
 
     with open_client(retry_s=_RETRY_S) as client:
-        _show(_filled(client, collection) if wait else client.embedding(collection), as_json=as_json)
+        _show_filled(client, collection, as_json) if wait else _show(client.embedding(collection), as_json=as_json)
 
 
 @embedding.command("start")
@@ -66,7 +66,7 @@ def start(
 
     with open_client(retry_s=_RETRY_S) as client:
         found = client.change_embedding(collection, "start", {"model": model})
-        _show(_filled(client, collection) if wait else found, as_json=as_json)
+        _show_filled(client, collection, as_json) if wait else _show(found, as_json=as_json)
 
 
 @embedding.command("switch")
@@ -148,13 +148,14 @@ def _judge(
             f"The collection {collection!r} has one model: {models['active']['model']}.",
             hint='run "drystone embedding start" first',
         )
+    alone = ",rerank=false" if mode == "dense" else ""
     evaluating.evaluate(
         collection,
         queries,
         qrels,
         mode=mode,
-        set_=f"model={other['model']}",
-        against=[f"model={models['active']['model']}"],
+        set_=f"model={other['model']}{alone}",
+        against=[f"model={models['active']['model']}{alone}"],
         as_json=as_json,
     )
 
@@ -164,6 +165,14 @@ def _step(collection: str, step: str, *, as_json: bool) -> None:
 
     with open_client() as client:
         _show(client.change_embedding(collection, step), as_json=as_json)
+
+
+def _show_filled(client: Client, collection: str, as_json: bool) -> None:
+    """Ends with 1 where a passage still lacks its vector."""
+    found = _filled(client, collection)
+    _show(found, as_json=as_json)
+    if found["fill"] is not None and not found["fill"]["is_complete"]:
+        raise typer.Exit(1)
 
 
 def _filled(client: Client, collection: str) -> Any:

@@ -60,8 +60,9 @@ def make_engine(
     echo: bool = False,
     application_name: str = "drystone",
     parameters: Mapping[str, str] | None = None,
+    command_timeout_s: float = 60,
 ) -> AsyncEngine:
-    """An engine whose connections time out after 5 s of connecting, 60 s of a statement, 15 s of an idle transaction.
+    """An engine whose connections time out after 5 s of connecting, command_timeout_s of a statement, 15 s of an idle transaction.
 
     parameters: further settings of PostgreSQL for each connection.
 
@@ -76,7 +77,7 @@ def make_engine(
         echo=echo,
         connect_args={
             "timeout": 5,
-            "command_timeout": 60,
+            "command_timeout": command_timeout_s,
             "server_settings": {
                 "application_name": application_name,
                 "jit": "off",

@@ -19,6 +19,8 @@ from drystone.documents.service import DocumentView
 from drystone.jobs import events
 
 MAX_ATTRIBUTES_BYTES = 64 * 1024
+# Each is indexed.
+MAX_ATTRIBUTES = 1000
 MAX_DEPTH = 16
 
 
@@ -73,6 +75,13 @@ def check_attributes(attributes: dict[str, Any]) -> None:
             "document.attributes_too_deep",
             f"The attributes are nested more than {MAX_DEPTH} levels deep.",
             hint="only values at the top can be filtered by",
+            pointer="/attributes",
+        )
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise Invalid(
+            "document.too_many_attributes",
+            f"A document has at most {MAX_ATTRIBUTES} attributes.",
+            hint="put what is not filtered by into one of them, as an object",
             pointer="/attributes",
         )
     try:

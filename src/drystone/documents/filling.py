@@ -6,8 +6,10 @@ for a vector that the space has, for whichever document. No transaction is open 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core import crash_points
 from drystone.core.db import transaction
+from drystone.core.errors import Unavailable
 from drystone.documents import embedding, queries, reembedding
 from drystone.documents.ingest import Tools
 from drystone.documents.models import Collection, Reembedding
@@ -32,7 +35,9 @@ from drystone.jobs.queries import Claim, lock_held
 # Seconds of work before others go first.
 SLICE_S = 5.0
 # Passages of one batch, whose vectors are committed together, and those of one turn at the core.
-_BATCH, _TURN = 64, 16
+_BATCH, _TURN = 64, 8
+# A turn's vectors take a slow machine some ten seconds; an endpoint that is silent keeps all others waiting no longer.
+_PATIENCE_S = 30.0
 # Documents that are looked at together for passages that lack a vector.
 _PAGE = 200
 # Of the pace of late, what one batch leaves of those before it.
@@ -163,11 +168,26 @@ async def _embed(tools: Tools, batch: _Batch) -> dict[bytes, np.ndarray]:
     hashes = list(missing)
     for begin in range(0, len(hashes), _TURN):
         part = hashes[begin : begin + _TURN]
-        async with tools.turns.large():
+        async with tools.turns.large(), _patience():
             rows = await embedder.embed([missing[each] for each in part])
         made |= zip(part, embedding.check(rows, len(part), embedder.dimension), strict=True)
-    tools.embedders.resume(batch.space)
+    if hashes:
+        tools.embedders.resume(batch.space)
     return made
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
+    """While a second model keeps a turn waiting, whatever else there is to embed waits, too."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            yield
+    except TimeoutError as exc:
+        raise Unavailable(
+            "embedding.slow",
+            f"The embedder gave nothing for {_TURN} passages within {_PATIENCE_S:.0f} s.",
+            hint="check that the server behind NEXT_EMBEDDING_URL answers",
+        ) from exc
 
 
 async def _write(tools: Tools, claim: Claim, batch: _Batch, made: dict[bytes, np.ndarray], *, took_s: float) -> None:

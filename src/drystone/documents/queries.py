@@ -247,9 +247,12 @@ async def add_member(session: AsyncSession, values: dict[str, Any]) -> None:
 
 
 async def share_collection(session: AsyncSession, collection_id: UUID) -> bool:
-    """Keep a live collection from being deleted until the transaction ends; False when it is deleted."""
+    """Keep a live collection from being deleted until the transaction ends; False when it is deleted.
+
+    Its space may change meanwhile: a change of model must not wait for a stream of uploads to end.
+    """
     query = select(Collection.id).where(Collection.id == collection_id, Collection.deleted_at.is_(None))
-    return await session.scalar(query.with_for_update(read=True)) is not None
+    return await session.scalar(query.with_for_update(read=True, key_share=True)) is not None
 
 
 async def has_newer_version(session: AsyncSession, document_id: UUID, number: int) -> bool:
@@ -457,7 +460,7 @@ _FOUND = {
     )
     for column in (Collection.name, Collection.id)
 }
-_SHARED = {name: query.with_for_update(read=True) for name, query in _FOUND.items()}
+_SHARED = {name: query.with_for_update(read=True, key_share=True) for name, query in _FOUND.items()}
 
 _HIDDEN = text("""
 select id

@@ -105,10 +105,11 @@ async def feed(sessions: Sessions, store: Qdrant, *, keep_removed_s: float = KEE
     """
     async with transaction(sessions) as session:
         rows = (await session.execute(text("select id, dimension from embedding_spaces order by id"))).all()
-    done = 0
-    for row in rows:
-        while told := await feed_space(sessions, store, Space(row.id, row.dimension), keep_removed_s=keep_removed_s):
-            done += told
+    done, waiting = 0, [Space(row.id, row.dimension) for row in rows]
+    while waiting:  # in turns: a space that is filled anew does not keep the others waiting
+        told = [await feed_space(sessions, store, space, keep_removed_s=keep_removed_s) for space in waiting]
+        waiting = [space for space, changes in zip(waiting, told, strict=True) if changes]
+        done += sum(told)
     return done
 
 

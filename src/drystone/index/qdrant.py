@@ -29,6 +29,8 @@ log = get_logger(__name__)
 MOST_ASKED = 10_000
 # After a failure PostgreSQL is asked at once for so long: not every search should wait for a server that hangs.
 PAUSE_S = 5.0
+# After so long in one search nothing more is asked of it: a transaction is open meanwhile.
+MOST_SPENT_S = 2.0
 
 
 class QdrantGraph:
@@ -65,7 +67,7 @@ class QdrantGraph:
         name = changes.graph_name(space_id, feed.generation)
         seen = await changes.pending(session, space_id) if feed.pending else np.empty(0, np.int64)
         found = [await vectors.compare(session, space_id, within, vector, seen)] if len(seen) else []
-        count, passed = 2 * depth, 0
+        count, passed, began = 2 * depth, 0, time.monotonic()
         while True:
             near = await self._store.nearest(name, within.collection_ids, vector, count)
             new = near[~is_in(near, seen)]
@@ -74,6 +76,8 @@ class QdrantGraph:
             passed += len(found[-1][0])
             if passed >= depth or len(near) < count or count == MOST_ASKED:
                 return _nearest_of(found, depth)
+            if time.monotonic() - began > MOST_SPENT_S:
+                raise Unavailable("qdrant.slow", "Qdrant takes too long.", hint="its log tells why")
             count = min(MOST_ASKED, max(2 * count, math.ceil(1.5 * depth * count / max(passed, 1))))
 
 

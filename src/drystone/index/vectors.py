@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
+from cachetools import TTLCache
 from pgvector import HalfVector
 from sqlalchemy import Result, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -69,6 +70,20 @@ class PgGraph:
         self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
     ) -> tuple[np.ndarray, np.ndarray]:
         return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth=depth)
+
+
+class Sizes:
+    """About how many vectors each space has, as PostgreSQL last counted; asked for once a minute. One a process."""
+
+    def __init__(self) -> None:
+        self._known: TTLCache[int, float] = TTLCache(64, ttl=60)
+
+    async def of(self, session: AsyncSession, space_id: int) -> float:
+        """0 where nobody has counted yet."""
+        if space_id not in self._known:
+            found = await session.scalar(_SIZE, {"table": vector_table(space_id)})
+            self._known[space_id] = max(float(found or 0), 0.0)
+        return self._known[space_id]
 
 
 async def has_graph(session: AsyncSession, space_id: int) -> bool:
@@ -250,6 +265,7 @@ def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
     return {bytes(row.content_hash): row.embedding.to_numpy().astype(np.float32) for row in rows}
 
 
+_SIZE = text("select reltuples from pg_class where oid = to_regclass(:table)")
 _BY_DOCUMENTS = """document_id in (
     select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
 )"""
@@ -261,11 +277,10 @@ _BY_DOCUMENT = "(select {where} from documents as document where document.id = d
 def _scan(table: str, visible: str) -> TextClause:
     return text(f"""
         with scanned as materialized (
-            select chunk_id, embedding from {table}
+            select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score from {table}
             where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
         )
-        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
-        from scanned order by score desc, chunk_id limit :depth
+        select chunk_id, score from scanned order by score desc, chunk_id limit :depth
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
 
 

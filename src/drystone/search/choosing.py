@@ -253,5 +253,5 @@ class _Wording:
 # What a copy in another format may have otherwise: quotation marks, stops at the end of a word, marks of lists and headings.
 _QUOTATION_MARKS = str.maketrans(dict.fromkeys('"“”„«»', " ") | dict.fromkeys("‘’", "'"))
 _STOPS = ".,;:…"
-_LIST_MARKS = frozenset("#*•·‣◦▪|") | {"##", "###", "####"}
+_LIST_MARKS = frozenset("#*•·‣◦▪") | {"##", "###", "####"}
 _DIGIT = re.compile(r"\d")

@@ -51,6 +51,7 @@ async def _ranked(
     searcher: Searcher, principal: Principal, collection: str, asked: str, mode: Mode, model: str
 ) -> tuple[list[str], float]:
     """Ids of documents, best first, and the milliseconds it took."""
-    question = Question([asked], [collection], mode=mode, limit=DEPTH, max_per_document=1, model=model)
+    rerank = False if mode == "dense" else None  # dense is what the models alone do
+    question = Question([asked], [collection], mode=mode, limit=DEPTH, max_per_document=1, model=model, rerank=rerank)
     answer = await service.search(searcher, principal, question)
     return [str(hit.document.id) for hit in answer.hits], answer.took_ms

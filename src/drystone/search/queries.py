@@ -18,6 +18,15 @@ from drystone.documents.filters import Comparison, Compound, condition, narrowin
 EXACT_UP_TO = 10_000
 
 
+def is_few(passages: int, all_vectors: float) -> bool:
+    """Whether comparing these takes less than walking a graph of so many vectors in which only these may be found.
+
+    A walk meets one of them in all_vectors / passages; each met costs some fifty times as much as one compared in a row
+    (docs/adr/0022). From one in 150 on it would give up (hnsw.max_scan_tuples) before it has met a hundred.
+    """
+    return passages <= EXACT_UP_TO or passages**2 <= 100 * all_vectors or 150 * passages <= all_vectors
+
+
 @dataclass(frozen=True)
 class Scope:
     """What a search may find: passages of these collections, of documents that are not deleted and pass the filter.

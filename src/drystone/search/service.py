@@ -30,7 +30,7 @@ from drystone.index.analysis import Token
 from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon, Scored, Snapshot
 from drystone.index.spaces import Space
-from drystone.index.vectors import Graph
+from drystone.index.vectors import Graph, Sizes
 from drystone.search import choosing, fusion, queries, spaces
 from drystone.search.choosing import Choice, Chosen, Passage
 from drystone.search.fusion import Side
@@ -60,7 +60,7 @@ log = get_logger(__name__)
 # How many passages each side contributes before fusion. Fewer lose quality, more only cost time.
 DEPTH = 100
 # And how many times more where so many of those are no hits of their own that places in the answer stay empty.
-WIDER = 5
+WIDER, WIDEST = 5, 1000
 # How many words of a document its likes are looked for by: those that tell it best from others.
 WORDS_OF_A_DOCUMENT, WORDS_WEIGHED = 25, 100
 # How often a question is embedded anew because somebody switched the collection's model meanwhile.
@@ -80,6 +80,11 @@ class Searcher:
     graph: Graph
     reranker: Reranker | None = None
     rerank_depth: int = 50
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """How many vectors there are in all."""
+        return Sizes()
 
     @cached_property
     def guesses(self) -> Guesses:
@@ -225,7 +230,7 @@ class _Search:
         with clock.stage("words"):
             snapshot = await self.searcher.lexicon.open(self.session, self.scope.collection_ids)
             searchable = await self._count(snapshot)
-            exact = searchable <= queries.EXACT_UP_TO
+            exact = await self._is_few(searchable)
             asked = [_Asked(vector) for vector in questions]
             if question.mode != "dense":
                 only = None
@@ -292,7 +297,8 @@ class _Search:
         """Deeper where passages may be left out of the answer once they are found."""
         question = self.question
         least = DEPTH if question.max_per_document is None else 2 * DEPTH
-        return self.widen * max(least, 2 * question.limit if question.leaves_out else question.limit)
+        base = max(least, 2 * question.limit if question.leaves_out else question.limit)
+        return max(base, min(self.widen * base, WIDEST // max(len(question.queries), 1)))
 
     async def _nearest(self, vector: np.ndarray, searchable: int, *, exact: bool) -> tuple[np.ndarray, bool]:
         """(ids of the nearest in scope, nearest first; whether all in scope were compared).
@@ -305,6 +311,12 @@ class _Search:
             if len(ids) >= min(self._depth, searchable):
                 break
         return ids, scan
+
+    async def _is_few(self, searchable: int) -> bool:
+        """Whether all in scope are compared. With a filter `searchable` is no more than enough to say that they are many."""
+        if searchable <= queries.EXACT_UP_TO or not self.scope.is_all:
+            return searchable <= queries.EXACT_UP_TO
+        return queries.is_few(searchable, await self.searcher.sizes.of(self.session, self.space_id))
 
     async def _count(self, snapshot: Snapshot) -> int:
         if self.scope.is_all:

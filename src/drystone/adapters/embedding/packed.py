@@ -59,7 +59,7 @@ class Packed:
 
 
 def read(file: Path) -> Packed:
-    """The whole file, about 90 MB in memory."""
+    """The whole file; about 300 MB in memory, once, while the graph is built."""
     cursor = _Cursor(file.read_bytes())
     cursor.take("4sI")  # "E5S1", version
     hidden, _layers, _heads, wide, *_ = cursor.take("7ifi")
