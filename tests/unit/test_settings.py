@@ -197,5 +197,5 @@ def test_qdrant_without_its_client_is_told_how_to_install_it(
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     monkeypatch.delitem(sys.modules, "drystone.adapters.qdrant", raising=False)
 
-    with pytest.raises(Unavailable, match="--extra qdrant"):
+    with pytest.raises(Unavailable, match="--group qdrant"):
         resources.open_store(settings.vectors)
