@@ -38,8 +38,8 @@ SLICE_S = 5.0
 _BATCH, _TURN = 64, 8
 # A turn's vectors take a slow machine some ten seconds; an endpoint that is silent keeps all others waiting no longer.
 _PATIENCE_S = 30.0
-# Documents that are looked at together for passages that lack a vector.
-_PAGE = 200
+# Documents that are looked at together for passages that lack a vector: so many, with about so many passages.
+_PAGE, _PASSAGES = 200, 2_000
 # Of the pace of late, what one batch leaves of those before it.
 _WEIGHT_OF_BEFORE = 0.9
 # Vectors removed in one transaction.
@@ -96,7 +96,11 @@ async def _drop_some(session: AsyncSession, change: Reembedding) -> int:
 
 
 async def _next_batch(tools: Tools, claim: Claim) -> _Batch | None:
-    """What is to be filled next. None: nothing is left, and the job has ended."""
+    """What is to be filled next. None: nothing is left, and the job has ended.
+
+    Looks on for SLICE_S at most, then raises Unfinished: how far it looked is noted.
+    """
+    began = time.monotonic()
     while True:
         async with transaction(tools.sessions) as session:
             if not await lock_held(session, claim.job_id, claim.attempt):
@@ -107,29 +111,29 @@ async def _next_batch(tools: Tools, claim: Claim) -> _Batch | None:
                 await jobs.finish(session, claim)
                 return None
             space_id = reembedding.second_of(change, home.space_id)
-            passages, position = await _lacking(session, home.id, space_id, change.position)
+            page, passages = await _lacking(session, home.id, space_id, change.position)
             if passages:
                 hashes = [row.content_hash for row in passages]
                 known = await vectors.of_contents(session, space_id, hashes)
                 known |= await vectors.kept(session, space_id, hashes)
-                return _Batch(space_id, await tools.embedders.space(session, space_id), passages, known, position)
-            if await _is_over(session, claim, change, home):
+                space = await tools.embedders.space(session, space_id)
+                return _Batch(space_id, space, passages, known, change.position)
+            if page:
+                change.position = page[-1]
+            elif await _is_over(session, claim, change, home):
                 return None
+        if time.monotonic() - began > SLICE_S:
+            raise jobs.Unfinished
 
 
 async def _lacking(
     session: AsyncSession, collection_id: UUID, space_id: int, position: UUID | None
-) -> tuple[Sequence[Row[Any]], UUID | None]:
-    """Passages without a vector, of the first documents after the position that have some; and the document before those."""
-    while True:
-        found = {"collection_id": collection_id, "position": position or UUID(int=0), "limit": _PAGE}
-        documents = list((await session.scalars(_DOCUMENTS, found)).all())
-        if not documents:
-            return [], None
-        rows = await session.execute(_lacking_of(space_id), {"document_ids": documents, "limit": _BATCH})
-        if passages := rows.all():
-            return passages, position
-        position = documents[-1]
+) -> tuple[Sequence[UUID], Sequence[Row[Any]]]:
+    """The next documents after the position, and passages of them that have no vector."""
+    found = {"collection_id": collection_id, "position": position or UUID(int=0), "limit": _PAGE, "passages": _PASSAGES}
+    page = (await session.scalars(_DOCUMENTS, found)).all()
+    rows = await session.execute(_lacking_of(space_id), {"document_ids": list(page), "limit": _BATCH})
+    return page, rows.all()
 
 
 async def _is_over(session: AsyncSession, claim: Claim, change: Reembedding, home: Collection) -> bool:
@@ -242,8 +246,17 @@ async def _tell(tools: Tools, claim: Claim) -> None:
 
 
 _DOCUMENTS = text("""
-select id from documents
-where collection_id = :collection_id and deleted_at is null and id > :position order by id limit :limit
+select id
+from (
+    select document.id, sum(chunks) over (order by document.id) - chunks as before
+    from (
+        select id, current_version_id from documents
+        where collection_id = :collection_id and deleted_at is null and id > :position order by id limit :limit
+    ) as document
+    left join versions as version on version.id = document.current_version_id
+    cross join lateral (select coalesce(version.chunk_count, 0) as chunks) as counted
+) as each
+where before < :passages order by id
 """)
 
 
