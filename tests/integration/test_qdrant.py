@@ -141,7 +141,11 @@ class Library:
 
     async def state(self) -> Any:
         async with transaction(self.sessions) as session:
-            return (await session.execute(text("select * from vector_feeds"))).one()
+            return (
+                await session.execute(
+                    text("select * from vector_feeds where space_id = :space_id"), {"space_id": self.space_id}
+                )
+            ).one()
 
     async def held(self) -> list[int]:
         """What the graph holds, its mark left out."""
@@ -175,7 +179,17 @@ class Library:
 
 
 @pytest.fixture
-def library(resources: Resources, sessions: Sessions, principal: Principal, store: Watched) -> Library:
+async def one_space(resources: Resources, sessions: Sessions, owner: Sessions) -> None:
+    """No space but that of new collections: other modules leave theirs, which would be fed, too."""
+    async with transaction(owner) as session:
+        own = await spaces.find(session, resources.space.model, resources.space.dimension)
+        for other in await session.scalars(text("select id from embedding_spaces where id <> :own"), {"own": own}):
+            await session.execute(text(f"drop table {spaces.vector_table(other)}"))
+            await session.execute(text("delete from embedding_spaces where id = :other"), {"other": other})
+
+
+@pytest.fixture
+def library(resources: Resources, sessions: Sessions, principal: Principal, store: Watched, one_space: None) -> Library:
     readers = make_sessions(resources.engine.execution_options(isolation_level="REPEATABLE READ"))
     return Library(sessions, readers, principal, resources, store)
 
