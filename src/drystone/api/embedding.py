@@ -118,7 +118,7 @@ class NewChange(BaseModel):
     )
 
 
-class Comparison(BaseModel):
+class CompareRequest(BaseModel):
     """What to ask both models."""
 
     model_config = ConfigDict(
@@ -226,7 +226,7 @@ async def start(
 
 
 @router.post("/compare", summary="Ask both models the same queries", responses=responses(404, 409))
-async def compare(collection: Text, body: Comparison, caller: Caller, resources: ResourcesOf) -> Compared:
+async def compare(collection: Text, body: CompareRequest, caller: Caller, resources: ResourcesOf) -> Compared:
     """How much the answers to your queries would change; it changes nothing. Judged queries: `drystone eval`."""
     return Compared.of(await comparing.compare(resources.searcher, caller, collection, body.queries, mode=body.mode))
 
