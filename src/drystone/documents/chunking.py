@@ -94,6 +94,11 @@ def chunk(
     ]
 
 
+def content(title_path: Sequence[str], text: str) -> str:
+    """What a passage is embedded as, compared by and reranked by: its text below its titles. `content_hash` is of this."""
+    return "\n".join((*title_path, text))
+
+
 def _space(text: str, start: int, end: int) -> str | None:
     return text[start:end] if end - start <= _MOST_SPACE else None
 

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import Unavailable
-from drystone.documents import embedding, queries, reembedding
+from drystone.documents import chunking, embedding, queries, reembedding
 from drystone.documents.ingest import Tools
 from drystone.documents.models import Collection, Reembedding
 from drystone.index import queries as index
@@ -166,7 +166,7 @@ async def _is_over(session: AsyncSession, claim: Claim, change: Reembedding, hom
 async def _embed(tools: Tools, batch: _Batch) -> dict[bytes, np.ndarray]:
     """Vectors of the contents that have none yet, each content once."""
     embedder = await tools.embedders.get(batch.space)
-    contents = {row.content_hash: "\n".join((*row.title_path, row.text)) for row in batch.passages}
+    contents = {row.content_hash: chunking.content(row.title_path, row.text) for row in batch.passages}
     missing = {key: content for key, content in contents.items() if key not in batch.known}
     made: dict[bytes, np.ndarray] = {}
     hashes = list(missing)

@@ -24,7 +24,6 @@ from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Unavailable
 from drystone.core.logging import get_logger
 from drystone.documents import archives, blobs, chunking, collections, embedding, queries
-from drystone.documents.chunking import Chunk
 from drystone.documents.embedding import Wanted
 from drystone.documents.models import FAILED, File, Version
 from drystone.documents.progress import Progress
@@ -147,7 +146,7 @@ async def chunk(embedder: Embedder, parsed: Parsed, title: str | None, language:
     def cut() -> Prepared:
         token_starts = embedder.token_starts(parsed.text)
         passages = chunking.chunk(parsed, token_starts, title=title or parsed.title)
-        contents = [_below_titles(passage) for passage in passages]
+        contents = [chunking.content(passage.title_path, passage.text) for passage in passages]
         rules = collections.language_of(language, parsed.language)
         bounds = np.searchsorted(token_starts, [(passage.start, passage.end) for passage in passages])
         return Prepared(
@@ -279,7 +278,3 @@ async def _keep_text(tools: Tools, pending: Pending, text: str) -> bytes:
     if sha256 != pending.sha256:
         await blobs.keep(tools.sessions, tools.objects, sha256, body)
     return sha256
-
-
-def _below_titles(passage: Chunk) -> str:
-    return "\n".join((*passage.title_path, passage.text))

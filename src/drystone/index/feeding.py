@@ -35,8 +35,8 @@ _LISTED_AT_ONCE, _CHUNKS_OF_A_ROW = 100_000, 1_000
 
 
 @dataclass(frozen=True)
-class Space:
-    """An embedding space and the length of its vectors."""
+class Fed:
+    """A space whose graph outside is fed, and the length of its vectors."""
 
     id: int
     dimension: int
@@ -76,7 +76,7 @@ async def progress(session: AsyncSession) -> list[Progress]:
                 name=changes.graph_name(row.id, state.generation) if state else None,
                 pending=state.pending if state else 0,
                 is_asked=state is not None and state.is_trusted and state.pending <= changes.MOST_PENDING,
-                has_graph=await vectors.has_graph(session, row.id),
+                has_graph=await spaces.has_graph(session, row.id),
             )
         )
     return found
@@ -105,7 +105,7 @@ async def feed(sessions: Sessions, store: Qdrant, *, keep_removed_s: float = KEE
     """
     async with transaction(sessions) as session:
         rows = (await session.execute(text("select id, dimension from embedding_spaces order by id"))).all()
-    done, waiting = 0, [Space(row.id, row.dimension) for row in rows]
+    done, waiting = 0, [Fed(row.id, row.dimension) for row in rows]
     while waiting:  # in turns: a space that is filled anew does not keep the others waiting
         told = [await feed_space(sessions, store, space, keep_removed_s=keep_removed_s) for space in waiting]
         waiting = [space for space, changes in zip(waiting, told, strict=True) if changes]
@@ -113,7 +113,7 @@ async def feed(sessions: Sessions, store: Qdrant, *, keep_removed_s: float = KEE
     return done
 
 
-async def feed_space(sessions: Sessions, store: Qdrant, space: Space, *, keep_removed_s: float = KEEP_REMOVED_S) -> int:
+async def feed_space(sessions: Sessions, store: Qdrant, space: Fed, *, keep_removed_s: float = KEEP_REMOVED_S) -> int:
     """One round: how many changes were told. 0 also where another process is at it."""
     async with transaction(sessions) as holder:
         if not await holder.scalar(_TRY_LOCK, {"space_id": space.id}):
@@ -155,7 +155,7 @@ async def _list(session: AsyncSession, space_id: int) -> None:
     )
 
 
-async def _known(sessions: Sessions, store: Qdrant, space: Space) -> Row[tuple[object, ...]]:
+async def _known(sessions: Sessions, store: Qdrant, space: Fed) -> Row[tuple[object, ...]]:
     """The feed's state, once the graph is the one that it tells of: a new one, where it was not."""
     while True:
         async with transaction(sessions) as session:
@@ -189,7 +189,7 @@ async def _renew(sessions: Sessions, space_id: int, name: str) -> None:
 
 
 async def _tell(
-    sessions: Sessions, store: Qdrant, space: Space, state: Row[tuple[object, ...]], keep_removed_s: float
+    sessions: Sessions, store: Qdrant, space: Fed, state: Row[tuple[object, ...]], keep_removed_s: float
 ) -> int:
     name, mark = graph_name(space.id, state.generation), uuid4()
     async with transaction(sessions) as session:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
-from drystone.index import changes, vectors
+from drystone.index import changes, spaces, vectors
 from drystone.index.changes import MOST_PENDING, Feed
 from drystone.index.lexical import is_in
 from drystone.index.vectors import PgGraph, Within
@@ -57,7 +57,7 @@ class QdrantGraph:
     async def _do_without(
         self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, depth: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        find = PgGraph().walk if await vectors.has_graph(session, space_id) else vectors.scan
+        find = PgGraph().walk if await spaces.has_graph(session, space_id) else vectors.scan
         return await find(session, space_id, within, vector, depth=depth)
 
     async def _walk(

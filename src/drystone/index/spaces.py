@@ -90,12 +90,17 @@ async def build_graph(session: AsyncSession, space_id: int) -> None:
     await driver.execute(graph_statement(space_id), timeout=_BUILD_S)
 
 
+async def has_graph(session: AsyncSession, space_id: int) -> bool:
+    """Whether PostgreSQL has a graph of a space's vectors; a walk without one reads the vectors of all collections."""
+    found = text("select to_regclass(:index) is not null")
+    return bool(await session.scalar(found, {"index": f"ix_{vector_table(space_id)}_embedding"}))
+
+
 async def drop_graph(session: AsyncSession, space_id: int) -> bool:
     """Drop a space's graph in PostgreSQL; whether there was one. Needs the owner role, and waits for searches that run."""
-    index = f"ix_{vector_table(space_id)}_embedding"
-    was_there = await session.scalar(text("select to_regclass(:index) is not null"), {"index": index})
-    await session.execute(text(f"drop index if exists {index}"))
-    return bool(was_there)
+    was_there = await has_graph(session, space_id)
+    await session.execute(text(f"drop index if exists ix_{vector_table(space_id)}_embedding"))
+    return was_there
 
 
 async def get(session: AsyncSession, space_id: int) -> Space:

@@ -86,15 +86,6 @@ class Sizes:
         return self._known[space_id]
 
 
-async def has_graph(session: AsyncSession, space_id: int) -> bool:
-    """Whether PostgreSQL has a graph of a space's vectors; a walk without one reads the vectors of all collections."""
-    return bool(
-        await session.scalar(
-            text("select to_regclass(:index) is not null"), {"index": f"ix_{vector_table(space_id)}_embedding"}
-        )
-    )
-
-
 async def scan(
     session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
 ) -> tuple[np.ndarray, np.ndarray]:

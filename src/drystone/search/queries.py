@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.documents import chunking
 from drystone.documents.filters import Comparison, Compound, condition, narrowing
 
 # Up to here every vector is compared; above, the graph is walked on until enough rows pass the filter.
@@ -107,7 +108,7 @@ async def contents(session: AsyncSession, document_id: UUID) -> list[str]:
         text("select title_path, text from chunks where document_id = :document_id order by ordinal"),
         {"document_id": document_id},
     )
-    return ["\n".join((*row.title_path, row.text)) for row in rows]
+    return [chunking.content(row.title_path, row.text) for row in rows]
 
 
 async def contents_of(session: AsyncSession, chunk_ids: Sequence[int]) -> dict[int, str]:
@@ -116,7 +117,7 @@ async def contents_of(session: AsyncSession, chunk_ids: Sequence[int]) -> dict[i
         text("select id, title_path, text from chunks where id = any(cast(:chunk_ids as bigint[]))"),
         {"chunk_ids": list(chunk_ids)},
     )
-    return {row.id: "\n".join((*row.title_path, row.text)) for row in rows}
+    return {row.id: chunking.content(row.title_path, row.text) for row in rows}
 
 
 async def documents_of(session: AsyncSession, chunk_ids: Sequence[int]) -> dict[int, UUID]:
