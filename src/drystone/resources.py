@@ -135,4 +135,6 @@ def _others(settings: Settings) -> dict[Space, Callable[[], Embedder]]:
     given = settings.next_embedding
     if not given.provider:
         return {}
-    return {spaces.space_of(given): partial(open_embedder, given, settings.general.model_dir)}
+    return {
+        spaces.space_of(given): partial(open_embedder, given, settings.general.model_dir, variables="NEXT_EMBEDDING_")
+    }

@@ -122,5 +122,5 @@ def _bad(what: str) -> Unavailable:
     return Unavailable(
         BAD_ANSWER,
         f"The embedder gave {what}.",
-        hint="check that EMBEDDING_MODEL and EMBEDDING_DIMENSION belong together",
+        hint="check that the model and the dimension in the EMBEDDING_ variables (NEXT_EMBEDDING_ of a second model) belong together",
     )

@@ -58,8 +58,11 @@ def model_id(settings: EmbeddingSettings) -> str:
     return f"{settings.model} {settings.passage_prefix!r}" if settings.passage_prefix else settings.model
 
 
-def open_embedder(settings: EmbeddingSettings, model_dir: Path) -> Embedder:
-    """The embedder the settings name. A bundled model is prepared in `model_dir` if it is not there yet."""
+def open_embedder(settings: EmbeddingSettings, model_dir: Path, *, variables: str = "EMBEDDING_") -> Embedder:
+    """The embedder the settings name. A bundled model is prepared in `model_dir` if it is not there yet.
+
+    variables: how the settings' names begin, for errors.
+    """
     if settings.provider == "bundled":
         from drystone.adapters.embedding.bundled import BundledEmbedder
 
@@ -77,4 +80,5 @@ def open_embedder(settings: EmbeddingSettings, model_dir: Path) -> Embedder:
         batch_size=settings.batch_size,
         timeout_s=settings.timeout_s,
         tokenizer_file=model.find_tokenizer(model_dir),
+        variables=variables,
     )

@@ -47,8 +47,10 @@ class OpenAIEmbedder:
         batch_size: int = 64,
         timeout_s: float = 30.0,
         tokenizer_file: Path | None = None,
+        variables: str = "EMBEDDING_",
     ) -> None:
         """model_id: of the vectors; the model's name where it is empty. query_prefix, passage_prefix: put before each.
+        variables: how the names of the settings begin that errors send the reader to.
 
         tokenizer_file: counts tokens for chunking, though it is not the endpoint's own; without one they are estimated.
         """
@@ -57,6 +59,7 @@ class OpenAIEmbedder:
         self._query_prefix = query_prefix
         self._passage_prefix = passage_prefix
         self.dimension = dimension
+        self._variables = variables
         self._batch_size = batch_size
         self._timeout_s = timeout_s
         self._api_key = api_key
@@ -86,7 +89,7 @@ class OpenAIEmbedder:
         parts = [np.empty((0, self.dimension), np.float32)]
         for start in range(0, len(texts), self._batch_size):
             part = texts[start : start + self._batch_size]
-            parts.append(_read_answer(await self._ask(part), len(part), self.dimension))
+            parts.append(_read_answer(await self._ask(part), len(part), self.dimension, self._variables))
         return np.concatenate(parts)
 
     async def _ask(self, texts: Sequence[str]) -> bytes:
@@ -115,7 +118,7 @@ class OpenAIEmbedder:
             raise Unavailable(
                 "embedding.unavailable",
                 f"The embedding endpoint {self._endpoint} {'did not answer in time' if slow else 'is away'}.",
-                hint="check EMBEDDING_URL and that the server behind it runs",
+                hint=f"check {self._variables}URL and that the server behind it runs",
                 cause=type(exc).__name__,
             ) from exc
         if response.status_code != 200:
@@ -128,7 +131,7 @@ class OpenAIEmbedder:
             return Unavailable(
                 "embedding.denied",
                 f"The embedding endpoint {self._endpoint} refuses the key (HTTP {status}).",
-                hint="check EMBEDDING_API_KEY",
+                hint=f"check {self._variables}API_KEY",
                 endpoint_status=status,
             )
         wait = (
@@ -145,7 +148,7 @@ class OpenAIEmbedder:
         return Unavailable(
             code,
             f"The embedding endpoint {self._endpoint} {what} (HTTP {status}){': ' + said if said else ''}.",
-            hint=None if status in _PASSING_STATUS else "check EMBEDDING_URL and EMBEDDING_MODEL",
+            hint=None if status in _PASSING_STATUS else f"check {self._variables}URL and {self._variables}MODEL",
             endpoint_status=status,
             **wait,
         )
@@ -171,7 +174,7 @@ def _pause_s(tries: int) -> float:
     return whole / 2 + random.uniform(0, whole / 2)  # noqa: S311  spreads load, guards nothing
 
 
-def _read_answer(content: bytes, count: int, dimension: int) -> np.ndarray:
+def _read_answer(content: bytes, count: int, dimension: int, variables: str) -> np.ndarray:
     """Unit rows in the order of the request, from the answer's JSON. Raises Unavailable unless all of it is usable."""
     try:
         items = httpx.Response(200, content=content).json()["data"]
@@ -184,8 +187,8 @@ def _read_answer(content: bytes, count: int, dimension: int) -> np.ndarray:
     for row in rows:
         if row.shape != (dimension,):
             raise _bad_answer(
-                f"vectors of {row.size} numbers; EMBEDDING_DIMENSION says {dimension}",
-                hint="set EMBEDDING_DIMENSION and EMBEDDING_MODEL to what belongs together",
+                f"vectors of {row.size} numbers; {variables}DIMENSION says {dimension}",
+                hint=f"set {variables}DIMENSION and {variables}MODEL to what belongs together",
             )
     return _unit_rows(np.stack(rows))
 
