@@ -145,6 +145,7 @@ async def release(
     delay_s: float,
     error_code: str | None = None,
     error_message: str | None = None,
+    error_hint: str | None = None,
     transient: bool = False,
     poison: bool = False,
     progressed: bool = False,
@@ -162,6 +163,7 @@ async def release(
             "delay_s": delay_s,
             "code": error_code,
             "message": error_message,
+            "hint": error_hint,
             "transient": int(transient),
             "poison": int(poison),
             "keep": int(not progressed),
@@ -332,7 +334,7 @@ returning id
 
 _RELEASE = text("""
 update jobs set state = 'queued', lease_until = null, run_after = clock_timestamp() + make_interval(secs => :delay_s),
-       offered_at = clock_timestamp(), error_code = :code, error_message = :message,
+       offered_at = clock_timestamp(), error_code = :code, error_message = :message, error_hint = :hint,
        transient_tries = transient_tries * :keep + :transient, lost_tries = lost_tries * :keep,
        poison_tries = poison_tries + :poison,
        cost = coalesce(:cost, cost)

@@ -331,6 +331,7 @@ class Process:
                 delay_s=delay_s,
                 error_code=error.code if error else None,
                 error_message=error.message if error else None,
+                error_hint=error.hint if error else None,
                 poison=poison,
                 transient=transient,
                 progressed=progressed,
