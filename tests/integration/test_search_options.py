@@ -120,6 +120,8 @@ async def test_a_document_may_be_held_to_one_passage(client: httpx.AsyncClient, 
     assert _names(two).count("long") == 2
     assert held["hits"][0]["quote"] == free["hits"][0]["quote"]
     assert [hit["rank"] for hit in held["hits"]] == [1, 2, 3, 4, 5, 6]
+    every = await _search(client, query="heron in the reeds", collection=collection, limit=50, max_per_document=1)
+    assert (len(every["hits"]), every["truncated"]) == (len(BIRDS) + 1, False), "one of each document is all there is"
 
 
 async def test_neighbours_are_the_passages_around_a_hit(client: httpx.AsyncClient, work: Work, collection: str) -> None:

@@ -9,7 +9,7 @@ from annotated_types import Len
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
+from drystone.api.conditions import ConditionOf
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.jobs import JobState
@@ -183,19 +183,16 @@ class Compared(BaseModel):
         )
 
 
-@router.get("", summary="Get the models of a collection", responses=NOT_MODIFIED | responses(404, 412))
+@router.get("", summary="Get the models of a collection", responses=responses(404))
 async def get(
-    collection: Text,
-    caller: Caller,
-    condition: ConditionOf,
-    resources: ResourcesOf,
-    session: Session,
-    response: Response,
+    collection: Text, caller: Caller, resources: ResourcesOf, session: Session, response: Response
 ) -> Embedding:
-    """Which models it has and how far a change is. The ETag changes with the models and their roles, not with `fill`."""
+    """Which models it has and how far a change is. The ETag is for If-Match of the steps: it changes with models and state.
+
+    It does not change with `fill`, so nothing is answered with 304.
+    """
     found = await reembedding.status(session, caller, resources.embedders, collection)
-    show(condition, response, found.tag)
-    return Embedding.of(found, resources.embedders)
+    return _shown(found, resources.embedders, response)
 
 
 @router.post("/start", status_code=202, summary="Begin a change of model", responses=responses(404, 409, 412))

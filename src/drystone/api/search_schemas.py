@@ -97,7 +97,7 @@ class SearchRequest(BaseModel):
 
     model: _Model | None = Field(
         None,
-        description="With the vectors of this model, where a collection has two (GET …/embedding); null: those that searches ask.",
+        description="With the vectors of this model, where a collection has two (GET …/embedding); name/dimension where both have one name; null: those that searches ask.",
     )
 
     def question(self) -> Question:

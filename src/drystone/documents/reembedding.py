@@ -66,9 +66,9 @@ class Status:
 
     @property
     def tag(self) -> str:
-        """What a condition is asked about: which models there are and in which roles, not how far the filling is."""
+        """What a condition is asked about: which models there are and in which state, not how far the filling is."""
         change = self.change
-        return f'"{self.collection.id.hex}-{self.collection.space_id}-{change.id.hex if change else "single"}"'
+        return f'"{self.collection.id.hex}-{self.collection.space_id}-{change.id.hex if change else ""}-{self.state}"'
 
 
 async def status(session: AsyncSession, principal: Principal, embedders: Embedders, name_or_id: str) -> Status:
@@ -256,7 +256,7 @@ def _target(embedders: Embedders, found: Status, model: str | None) -> Space:
     """The space to change to."""
     others = [space for space in embedders.spaces if space != found.active]
     if model is not None:
-        others = [space for space in others if space.model == model]
+        others = [space for space in others if space.is_called(model)]
         if not others:
             raise Invalid(
                 "embedding.unknown_model",

@@ -27,6 +27,15 @@ class Space:
     model: str
     dimension: int
 
+    @property
+    def full_name(self) -> str:
+        """Also tells apart one model's vectors of two lengths."""
+        return f"{self.model}/{self.dimension}"
+
+    def is_called(self, name: str) -> bool:
+        """Whether a user's name for a model means this one."""
+        return name in (self.model, self.full_name)
+
 
 def model_of(settings: EmbeddingSettings) -> str:
     """The id of the configured model, which names its space."""

@@ -40,6 +40,8 @@ async def compare(
             hint="start a change first",
         )
     models = found.active.model, found.second.model
+    if models[0] == models[1]:
+        models = found.active.full_name, found.second.full_name
     agreements = []
     for asked in questions:
         ours, theirs = [await _ranked(searcher, principal, collection, asked, mode, model) for model in models]

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from sqlalchemy import Row
@@ -129,8 +128,11 @@ async def _search(
             )
         search_ = _Search(searcher, session, question, scope, within, clock)
         if question.like is not None:
-            await documents.get_document(session, principal, question.like)
-            asked = await search_.vectors_of_document(question.like)
+            view = await documents.get_document(session, principal, question.like)
+            asked = [None]
+            if question.mode != "lexical":
+                await spaces.check_has(session, searcher.embedders, within, view.document.collection_id)
+                asked = [await vectors.mean(session, within.space_id, question.like)]
         if reranker is None:
             answer = await search_.answer(asked)
         else:
@@ -184,6 +186,9 @@ class _Ranked:
         rerank[places] = scores
         return replace(self, rerank=rerank, order=fusion.reorder(self.order, places, scores))
 
+    def has_vector(self, place: int) -> bool:
+        return self.vectors is not None and bool(self.vectors[place].any())
+
     def rerank_score(self, place: int) -> float | None:
         return None if self.rerank is None or np.isnan(self.rerank[place]) else float(self.rerank[place])
 
@@ -208,12 +213,6 @@ class _Search:
     @property
     def space_id(self) -> int:
         return self.within.space_id
-
-    async def vectors_of_document(self, document_id: UUID) -> list[np.ndarray | None]:
-        vector = None
-        if self.question.mode != "lexical":
-            vector = await vectors.mean(self.session, self.space_id, document_id)
-        return [vector]
 
     async def answer(self, questions: Sequence[np.ndarray | None]) -> Answer:
         """What is found and shown without a reranker. Looks deeper once where passages left out emptied places."""
@@ -287,10 +286,10 @@ class _Search:
         return [Notice("search.incomplete_model", told, None)] if names and self.question.mode != "lexical" else []
 
     def _is_truncated(self, ranked: _Ranked, choice: Choice) -> bool:
-        """Whether passages are in no hit and behind none, although there is room. Words alone tell when they have no more."""
+        """Whether passages were not even looked at, although there is room. Words alone tell when they have no more."""
         if choice.is_full:
             return False
-        return not ranked.is_all if self.question.mode == "lexical" else choice.taken < ranked.searchable
+        return not ranked.is_all if self.question.mode == "lexical" else len(ranked.candidates) < ranked.searchable
 
     @property
     def _depth(self) -> int:
@@ -614,7 +613,7 @@ def _hit(
 ) -> Hit:
     place = chosen.best.place
     first, last, row = (rows[each.place] for each in (chosen.passages[0], chosen.passages[-1], chosen.best))
-    dense = _best_of([each.dense for each in ranked.asked], place)
+    dense = _best_of([each.dense for each in ranked.asked], place) if ranked.has_vector(place) else None
     lexical = _best_of([each.lexical for each in ranked.asked], place)
     has_words = lexical is not None and lexical[0] > 0
     return Hit(

@@ -52,7 +52,7 @@ class Guesses:
     def guess(self, principal: Principal, question: Question) -> Space:
         """The space to embed the question for."""
         if question.model is not None:
-            named = [space for space in self._embedders.spaces if space.model == question.model]
+            named = [space for space in self._embedders.spaces if space.is_called(question.model)]
             return named[0] if named else self._embedders.current
         return self._spaces.get((principal.workspace_id, question.collections[0]), self._embedders.current)
 
@@ -74,7 +74,7 @@ async def asked(session: AsyncSession, embedders: Embedders, question: Question,
     lacking: list[str] = []
     if question.model is not None:
         for each, (second_id, is_complete) in (await _seconds(session, found)).items():
-            if await _model(session, embedders, chosen[each.id]) != question.model:
+            if not (await embedders.space(session, chosen[each.id])).is_called(question.model):
                 chosen[each.id] = second_id
                 lacking += [] if is_complete else [each.name]
         await _check_named(session, embedders, question.model, found, chosen)
@@ -87,6 +87,20 @@ async def asked(session: AsyncSession, embedders: Embedders, question: Question,
         if question.like is None and space not in embedders.spaces:
             raise _other_model(found[0], space, embedders)
     return Asked(space_id, space, lacking)
+
+
+async def check_has(session: AsyncSession, embedders: Embedders, within: Asked, collection_id: UUID) -> None:
+    """Raises Conflict unless the passages of this collection have vectors in the space that is asked."""
+    home = await session.get_one(Collection, collection_id)
+    second_id, _ = (await _seconds(session, [home])).get(home, (home.space_id, True))
+    if within.space_id not in (home.space_id, second_id):
+        raise Conflict(
+            "search.like_other_model",
+            f"The document is in the collection {home.name!r}, embedded with {await _model(session, embedders, home.space_id)};"
+            f" those searched are with {within.space.model}, and their vectors say nothing of each other.",
+            hint="look for what is like it by words only (mode lexical)",
+            pointer="/like",
+        )
 
 
 async def _seconds(session: AsyncSession, found: Sequence[Collection]) -> dict[Collection, tuple[int, bool]]:
@@ -102,7 +116,7 @@ async def _check_named(
     session: AsyncSession, embedders: Embedders, model: str, found: Sequence[Collection], chosen: dict[UUID, int]
 ) -> None:
     for each in found:
-        if await _model(session, embedders, chosen[each.id]) != model:
+        if not (await embedders.space(session, chosen[each.id])).is_called(model):
             has = await _model(session, embedders, each.space_id)
             raise Invalid(
                 "search.no_such_model",
