@@ -41,9 +41,9 @@ from drystone.index.spaces import Space, vector_table
 from drystone.index.vectors import PgGraph
 from drystone.resources import SEARCH_PARAMETERS
 from drystone.search import queries, service
+from drystone.search.context import DEPTH, Searcher
 from drystone.search.queries import Scope
 from drystone.search.schemas import Question
-from drystone.search.service import DEPTH, Searcher
 from drystone.stack.supervise import Servers
 
 PER_MILLE = (1, 10, 100, 500)

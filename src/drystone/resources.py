@@ -27,7 +27,7 @@ from drystone.index.qdrant import QdrantGraph
 from drystone.index.spaces import Space
 from drystone.index.vectors import PgGraph
 from drystone.jobs.broker import Nudger
-from drystone.search.service import Searcher
+from drystone.search.context import Searcher
 
 if TYPE_CHECKING:
     from drystone.adapters.qdrant import Qdrant

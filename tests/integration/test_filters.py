@@ -28,6 +28,7 @@ from drystone.index import queries as index
 from drystone.index.analysis import Analysed
 from drystone.resources import SEARCH_PARAMETERS, Resources
 from drystone.search import queries, service
+from drystone.search.context import DEPTH
 from drystone.search.queries import Scope
 from drystone.search.schemas import Question
 
@@ -366,7 +367,7 @@ async def test_what_passes_far_from_the_question_is_found_although_the_walk_give
     async with _giving_up_after(resources, 200) as readers:
         async with transaction(readers) as session:
             walked, _ = await resources.searcher.graph.walk(
-                session, home.space_id, Scope([home.id], given), question, depth=service.DEPTH
+                session, home.space_id, Scope([home.id], given), question, depth=DEPTH
             )
         answer = await service.search(
             replace(resources.searcher, sessions=readers),
@@ -374,7 +375,7 @@ async def test_what_passes_far_from_the_question_is_found_although_the_walk_give
             Question(queries=["heron"], collections=[collection], filter=given, mode="dense"),
         )
 
-    assert len(walked) < service.DEPTH  # else this test would say nothing
+    assert len(walked) < DEPTH  # else this test would say nothing
     assert {hit.document.id for hit in answer.hits} == {ids[place] for place in best}
     assert (answer.exact, answer.truncated) == (True, False)
 

@@ -11,8 +11,8 @@ from drystone.core.errors import Conflict
 from drystone.documents import reembedding
 from drystone.evaluation.agreement import DEPTH, Agreement
 from drystone.search import service
+from drystone.search.context import Searcher
 from drystone.search.schemas import Mode, Question
-from drystone.search.service import Searcher
 
 MAX_QUESTIONS = 100
 
