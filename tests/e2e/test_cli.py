@@ -440,6 +440,21 @@ def test_settings_and_earlier_runs_are_compared_and_the_report_is_written(
     assert {path.suffix for path in report.iterdir()} == {".html", ".svg", ".json", ".jsonl"}
 
 
+def test_an_evaluation_that_is_not_good_enough_fails(running: dict[str, str], judged: dict[str, Any]) -> None:
+    nothing = 'filter={"type":"eq","key":"none","value":1}'
+
+    good = _run(running, *judged["args"], "--fail-under", "ndcg@10=0.9", "--fail-under", "MRR@10=1")
+    bad = _run(running, *judged["args"], "--fail-under", "ndcg@10=0.93", "--fail-under", "recall@100=0.5")
+    better = _run(running, *judged["args"], "--against", nothing, "--fail-if-worse")
+    worse = _run(running, *judged["args"], "--set", nothing, "--against", "filter=null", "--fail-if-worse")
+
+    assert [each.returncode for each in (good, bad, better, worse)] == [0, 1, 0, 1], worse.stderr
+    assert b"failed: nDCG@10 is 0.9201, below 0.93" in bad.stderr
+    assert b"failed: Recall" not in bad.stderr
+    assert b"failed: MRR@10 is worse than hybrid by 1.0000 [1.0000, 1.0000]" in worse.stderr
+    assert worse.stdout
+
+
 def test_an_evaluation_is_lines_for_programs_and_a_table_with_progress_on_a_terminal(
     running: dict[str, str], judged: dict[str, Any]
 ) -> None:
@@ -465,6 +480,8 @@ def test_an_evaluation_is_lines_for_programs_and_a_table_with_progress_on_a_term
         ((), "1 0 castles 1\n", 2, "Its documents go by ids such as walls, bridges, kites."),
         ((), "9 0 walls 1\n", 2, "No query of"),
         (("--against", "lexical"), "1 0 walls 1\n", 2, "is not KEY=VALUE"),
+        (("--fail-under", "ndcg=0.5"), "1 0 walls 1\n", 2, "measures: ndcg@10, recall@100, mrr@10"),
+        (("--fail-if-worse",), "1 0 walls 1\n", 2, "add --against or --against-run"),
         (("--against", "colour=red"), "1 0 walls 1\n", 2, "/colour"),
         (("--against", "collection=none"), "1 0 walls 1\n", 4, "none"),
         (("--save-run", "/no/such/folder/run"), "1 0 walls 1\n", 4, "There is no folder /no/such/folder"),

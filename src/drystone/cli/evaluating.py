@@ -63,6 +63,18 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write what was ranked in TREC's format, for trec_eval and others."),
     ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEASURE=NUMBER", help="Exit code 1 if it is less, as in ndcg@10=0.5; more than once if wanted."
+        ),
+    ] = None,
+    fail_if_worse: Annotated[
+        bool,
+        typer.Option(
+            "--fail-if-worse", help="Exit code 1 if a measure is worse than a compared one's: its interval is below 0."
+        ),
+    ] = False,
     concurrency: Annotated[
         int, typer.Option(min=1, max=64, help="Queries asked at a time; with more than 1 latencies hold waiting.")
     ] = 1,
@@ -82,13 +94,17 @@ def evaluate(
     drystone eval papers --queries queries.jsonl --qrels qrels.tsv
     drystone eval papers --queries q.tsv --qrels qrels.tsv --against mode=lexical --report evaluation
     drystone eval papers --queries q.tsv --qrels qrels.tsv --against-run before.jsonl --json
+    drystone eval papers --queries q.tsv --qrels qrels.tsv --fail-under ndcg@10=0.5
     """
     from drystone.cli import scoreboard, terminal
     from drystone.cli.asking import DOCUMENTS
     from drystone.cli.client import open_client
+    from drystone.evaluation import gate, runs, settings
     from drystone.evaluation import report as reports
-    from drystone.evaluation import runs, settings
 
+    floors = gate.parse(fail_under or ())
+    if fail_if_worse and not (against or against_run):
+        raise Invalid("eval.nothing_to_compare", "--fail-if-worse compares.", hint="add --against or --against-run")
     ours = {"collection": collection, "mode": mode, **(settings.parse(set_) if set_ else {})}
     searches = [ours, *({**ours, **settings.parse(each)} for each in against or ())]
     task = _read(queries, qrels, searches, against_run or ())
@@ -110,6 +126,10 @@ def evaluate(
         terminal.say(note)
     if report is not None:
         terminal.say(f"written: {reports.write(found, report)}")
+    if failed := [*gate.below(found, floors), *(gate.worse(found) if fail_if_worse else ())]:
+        for line in failed:
+            terminal.say(f"failed: {line}")
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
