@@ -88,20 +88,20 @@ def prepare() -> None:
 
 def down() -> None:
     """Stop everything that `up` started, wherever it runs. Harmless when nothing runs; no data is lost."""
+    import sys
+
     from drystone.core.settings import SettingsError
     from drystone.stack import commands, root
-    from drystone.stack.project import open_project
+    from drystone.stack.project import open_started
 
     folder = root.find()
     try:
-        project = open_project(folder)
+        project = open_started(folder, talk=sys.stderr)
     except SettingsError:
         if (folder / ".env").exists():
             raise
         typer.echo("Nothing was running: there is no .env yet.", err=True)
         return
-    import sys
-
     was_running = commands.take_down(project, talk=sys.stderr)
     typer.echo("Stopped." if was_running else "Nothing was running.", err=True)
 
@@ -115,15 +115,16 @@ def status(
     Ends with 0 if everything is healthy and with 3 if not.
     """
     import json
+    import sys
 
     from drystone.core.settings import SettingsError
     from drystone.stack import commands, probes, root
-    from drystone.stack.project import open_project
+    from drystone.stack.project import open_started
 
     folder = root.find()
     elsewhere = ""
     try:
-        project = open_project(folder)
+        project = open_started(folder, talk=sys.stderr)
         last, rows = commands.status(project)
         elsewhere = commands.served(project)
     except SettingsError:

@@ -10,9 +10,12 @@ from typing import TextIO
 
 from drystone.core import settings as core_settings
 from drystone.core.errors import Conflict
-from drystone.core.settings import Settings
+from drystone.core.settings import Settings, SettingsError
 from drystone.stack import dotenv
 from drystone.stack.state import RunLock
+
+# Variables of a model make sense together only.
+_MODELS = ("NEXT_EMBEDDING", "EMBEDDING")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,34 @@ def open_project(root: Path, *, shell: Mapping[str, str] | None = None) -> Proje
     root = root.resolve()
     environment = dotenv.read(root / ".env", os.environ if shell is None else shell)
     return Project(root, environment, core_settings.absolute(core_settings.parse(environment), root))
+
+
+def open_started(root: Path, *, talk: TextIO) -> Project:
+    """As `open_project`, for what was started with other settings than `.env` has now: what is wrong there counts as not set.
+
+    Says so. Raises SettingsError where that does not help, or where the data folder itself is wrong.
+    """
+    try:
+        return open_project(root)
+    except SettingsError as exc:
+        problems = [str(line) for line in exc.values["problems"]]
+        wrong = {line.partition(":")[0] for line in problems}
+        if "DRYSTONE_DATA_DIR" in wrong:
+            raise
+        left_out = tuple(wrong | {f"{prefix}_" for name in wrong for prefix in _MODELS if name.startswith(prefix)})
+        shell = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+        environment = {
+            name: value for name, value in dotenv.read(root / ".env", shell).items() if not name.startswith(left_out)
+        }
+        try:
+            settings = core_settings.absolute(core_settings.parse(environment), root.resolve())
+        except SettingsError:
+            raise exc from None
+        print(
+            "Not usable in .env or the shell, so left out here:\n" + "\n".join(f"  {line}" for line in problems),
+            file=talk,
+        )
+        return Project(root.resolve(), environment, settings)
 
 
 def write_environment(root: Path, talk: TextIO, *, ports: dotenv.PortChoice = "free") -> None:
