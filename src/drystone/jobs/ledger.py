@@ -196,8 +196,8 @@ def no_job(job_id: UUID) -> NotFound:
 def _needed(job: Job) -> Conflict:
     return Conflict(
         "job.not_cancellable",
-        f"A job of kind {job.kind} cannot be cancelled: it clears away what was deleted.",
-        hint="let it end",
+        f"A job of kind {job.kind} cannot be cancelled by itself: it is part of something larger.",
+        hint="what fills a collection's second model ends with the change: drystone embedding cancel; what clears away, let it end",
     )
 
 

@@ -24,6 +24,7 @@ class Claim:
     poison_tries: int
     lost_tries: int
     transient_tries: int
+    error_code: str | None = None  # why it was given back the last time
 
 
 async def add(
@@ -149,11 +150,13 @@ async def release(
     transient: bool = False,
     poison: bool = False,
     progressed: bool = False,
+    afresh: bool = False,
     cost: int | None = None,
 ) -> bool:
     """Give the job back to the queue, due after delay_s. cost: what it turned out to be.
 
-    progressed: a part of it is done, so earlier tries that were lost or met nobody count no more.
+    progressed: a part of it is done, so earlier tries that were lost or met nobody count no more. afresh: nor do those that
+    met nobody.
     """
     result = await session.execute(
         _RELEASE,
@@ -167,6 +170,7 @@ async def release(
             "transient": int(transient),
             "poison": int(poison),
             "keep": int(not progressed),
+            "count_on": int(not (progressed or afresh)),
             "cost": cost,
         },
     )
@@ -208,7 +212,7 @@ async def stuck(session: AsyncSession, *, idle_s: float) -> int:
     return 0 if moves else waiting
 
 
-_COLUMNS = "id, workspace_id, kind, subject_id, attempt, poison_tries, lost_tries, transient_tries"
+_COLUMNS = "id, workspace_id, kind, subject_id, attempt, poison_tries, lost_tries, transient_tries, error_code"
 
 _ADD = text("""
 insert into jobs (id, workspace_id, kind, subject_id, collection_id, cost)
@@ -335,7 +339,7 @@ returning id
 _RELEASE = text("""
 update jobs set state = 'queued', lease_until = null, run_after = clock_timestamp() + make_interval(secs => :delay_s),
        offered_at = clock_timestamp(), error_code = :code, error_message = :message, error_hint = :hint,
-       transient_tries = transient_tries * :keep + :transient, lost_tries = lost_tries * :keep,
+       transient_tries = transient_tries * :count_on + :transient, lost_tries = lost_tries * :keep,
        poison_tries = poison_tries + :poison,
        cost = coalesce(:cost, cost)
 where id = :id and attempt = :attempt and state = 'running'
@@ -402,4 +406,5 @@ def claim_of(row: Row[Any]) -> Claim:
         poison_tries=row.poison_tries,
         lost_tries=row.lost_tries,
         transient_tries=row.transient_tries,
+        error_code=row.error_code,
     )

@@ -267,7 +267,7 @@ class Process:
                 await self._release(claim, None, delay_s=0.0, cost=exc.cost)
             case jobs.Unfinished():
                 await self._release(claim, None, delay_s=0.0, progressed=True)
-            case Unavailable() if exc.code in _REFUSALS and claim.transient_tries + 1 >= MAX_REFUSED_TRIES:
+            case Unavailable() if exc.code in _REFUSALS and _refused_tries(claim) + 1 >= MAX_REFUSED_TRIES:
                 await self._fail(claim, exc)
             case Unavailable() | TimeoutError():
                 await self._give_back(claim, exc)
@@ -304,7 +304,8 @@ class Process:
         until = time.monotonic() + self._settings.worker.lease_s
         while True:
             try:
-                await self._release(claim, error, delay_s=delay_s, transient=True)
+                afresh = error.code in _REFUSALS and claim.error_code not in _REFUSALS
+                await self._release(claim, error, delay_s=delay_s, transient=True, afresh=afresh)
                 return
             except Unavailable:
                 # PostgreSQL itself was away. It is back long before the lease would end by itself.
@@ -321,6 +322,7 @@ class Process:
         poison: bool = False,
         transient: bool = False,
         progressed: bool = False,
+        afresh: bool = False,
         cost: int | None = None,
     ) -> None:
         async with transaction(self._resources.sessions) as session:
@@ -335,6 +337,7 @@ class Process:
                 poison=poison,
                 transient=transient,
                 progressed=progressed,
+                afresh=afresh,
                 cost=cost,
             )
             if is_ours and error is not None:
@@ -384,3 +387,8 @@ def _internal(exc: Exception, error_id: str) -> DrystoneError:
         f"A fault of ours ({type(exc).__name__}), id {error_id}.",
         hint="the worker's log tells more under this id; please report it",
     )
+
+
+def _refused_tries(claim: Claim) -> int:
+    """How often in a row it was refused: who was away in between has refused nothing."""
+    return claim.transient_tries if claim.error_code in _REFUSALS else 0
