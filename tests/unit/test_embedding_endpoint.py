@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -259,11 +260,15 @@ def with_vector(vector: Any) -> Script:
         lambda request: Answer(b"{}"),
         lambda request: Answer(b"<html>"),
         lambda request: Answer(b""),
+        with_vector([10**400, 1.0, 1.0, 1.0]),
+        lambda request: Answer(b"[" * 200_000),
+        lambda request: Answer(b" " * 3_000_000 + good(request).body),
+        lambda request: Answer(gzip.compress(b" " * 30_000_000), headers={"Content-Encoding": "gzip"}),
     ],
     ids=[
         "longer", "shorter", "empty", "nan", "inf", "overflow", "zeros", "null", "nested", "ragged", "not base64",
         "half a float", "nan in base64", "object", "too few", "too many", "one index twice", "no index", "no list",
-        "a bare list", "no data", "html", "nothing",
+        "a bare list", "no data", "html", "nothing", "integer too large", "too deep", "too long", "too long when unpacked",
     ],
 )  # fmt: skip
 async def test_an_answer_that_could_poison_the_index_is_refused(script: Script) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -331,6 +332,8 @@ def indexed(index: Any) -> Script:
         lambda request: said([[0.5, 0.5]]),
         lambda request: Answer(b'{"results": [{"index": 0, "relevance_score": 1e999}]}'),
         lambda request: Answer(b"[" * 100_000),
+        lambda request: Answer(b" " * 10_000_000),
+        lambda request: Answer(gzip.compress(b" " * 30_000_000), headers={"Content-Encoding": "gzip"}),
         lambda request: Answer(b"<html>"),
         lambda request: Answer(b"\xff\xfe"),
         lambda request: Answer(b""),
@@ -339,7 +342,7 @@ def indexed(index: Any) -> Script:
         "index too high", "index below 0", "index twice", "index float", "index bool", "index string", "index null",
         "no index", "one missing", "all missing", "one too many", "nan", "inf", "overflow", "null", "string", "bool",
         "list", "no score", "items are strings", "results null", "results object", "no results", "a string", "nothing",
-        "nested", "1e999", "too deep", "html", "not utf-8", "empty",
+        "nested", "1e999", "too deep", "too long", "too long when unpacked", "html", "not utf-8", "empty",
     ],
 )  # fmt: skip
 async def test_an_answer_that_is_not_one_finite_score_for_each_text_is_refused_whole(script: Script) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import numpy as np
 
-from drystone.adapters.network import is_loopback, retry_after_s
+from drystone.adapters.network import TooLarge, is_loopback, post, retry_after_s
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import RerankSettings
@@ -87,7 +87,9 @@ class Reranker:
 
     async def _ask_once(self, body: dict[str, Any]) -> bytes:
         try:
-            response = await self._client.post(self._endpoint, json=body)
+            response = await post(self._client, self._endpoint, body, most=_MOST_OF_ANSWER)
+        except TooLarge as exc:
+            raise _bad_answer(str(exc)) from exc
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             slow = isinstance(exc, httpx.TimeoutException)
             raise self._no_answer("did not answer in time" if slow else "is away", exc) from exc
@@ -127,7 +129,7 @@ class Reranker:
         """The message in one of the usual envelopes, shortened; never the key, which some servers repeat."""
         try:
             said = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
         for _ in range(2):  # {"error": {"message": …}}, {"message": …}, {"error": …}, {"detail": …}
             if isinstance(said, dict):
@@ -139,6 +141,8 @@ class Reranker:
 # text-embeddings-inference takes so many texts at once unless told otherwise (--max-client-batch-size).
 _TEI_BATCH = 32
 _PAUSE_S = 0.1
+# Bytes of an answer: some servers give the passages back.
+_MOST_OF_ANSWER = 8 << 20
 # 424: text-embeddings-inference says so when its model fails.
 _PASSING_STATUS = frozenset({408, 424, 425, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"rerank.unavailable", "rerank.busy"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from drystone.adapters.embedding import model
 from drystone.adapters.embedding.tokens import check_unicode, estimated_token_starts, open_tokenizer, token_starts
-from drystone.adapters.network import is_loopback, retry_after_s
+from drystone.adapters.network import TooLarge, is_loopback, post, retry_after_s
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 
@@ -74,6 +75,9 @@ class OpenAIEmbedder:
     def token_starts(self, text: str) -> np.ndarray:
         return token_starts(self._tokenizer, text) if self._tokenizer else estimated_token_starts(text)
 
+    def reads(self, text: str) -> bool:
+        return True  # nobody tells
+
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         return await self._embed([self._passage_prefix + text for text in texts])
 
@@ -112,7 +116,10 @@ class OpenAIEmbedder:
     async def _ask_once(self, body: dict[str, Any]) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):  # httpx times each read alone: a trickle would never end
-                response = await self._client.post(self._endpoint, json=body)
+                most = _MOST_OF_ANSWER + len(body["input"]) * self.dimension * _MOST_OF_NUMBER
+                response = await post(self._client, self._endpoint, body, most=most)
+        except TooLarge as exc:
+            raise _bad_answer(str(exc)) from exc
         except (httpx.HTTPError, TimeoutError) as exc:
             slow = isinstance(exc, httpx.TimeoutException | TimeoutError)
             raise Unavailable(
@@ -137,7 +144,7 @@ class OpenAIEmbedder:
         wait = (
             {}
             if (seconds := retry_after_s(response.headers.get("Retry-After", ""))) is None
-            else {"retry_after_s": seconds}
+            else {"retry_after_s": math.ceil(seconds)}
         )
         code, what = (
             ("embedding.busy", "is busy or broken")
@@ -157,13 +164,15 @@ class OpenAIEmbedder:
         """The message in OpenAI's error envelope, shortened; never the key, which some servers repeat."""
         try:
             message = response.json()["error"]["message"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return ""
         text = " ".join(str(message).split())
         return (text.replace(self._api_key, "***") if self._api_key else text)[:200].rstrip(".")
 
 
 _MAX_TRIES = 4
+# Bytes of an answer's names, and of one number of a vector; some servers write twenty digits and a space.
+_MOST_OF_ANSWER, _MOST_OF_NUMBER = 1 << 20, 32
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"embedding.unavailable", "embedding.busy"})
 
@@ -182,7 +191,7 @@ def _read_answer(content: bytes, count: int, dimension: int, variables: str) -> 
         if [item["index"] for item in ordered] != list(range(count)):
             raise _bad_answer(f"{len(items)} vectors, or not one each, for {count} texts")
         rows = [_read_vector(item["embedding"]) for item in ordered]
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
         raise _bad_answer("something that is not a list of embeddings") from exc
     for row in rows:
         if row.shape != (dimension,):
