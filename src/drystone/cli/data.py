@@ -6,6 +6,7 @@ Data goes to standard output, talk to standard error. Imports stay inside the co
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,7 +198,8 @@ def search(
     elif answer["truncated"]:
         terminal.say("fewer passages than asked for, although more may match")
     for warning in answer["warnings"]:
-        terminal.say(f"not reranked: {warning['detail']}" + (f" ({warning['hint']})" if warning["hint"] else ""))
+        what = "not reranked" if warning["code"].startswith("rerank.") else "warning"
+        terminal.say(f"{what}: {warning['detail']}" + (f" ({warning['hint']})" if warning["hint"] else ""))
 
 
 @documents.command("list")
@@ -369,10 +371,17 @@ def _no_constant(name: str) -> Any:
     raise ValueError(name)  # NaN and Infinity are Python's idea, not JSON's
 
 
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)  # 1e999 is none that JSON could carry on
+    return value
+
+
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_number)
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise Invalid(

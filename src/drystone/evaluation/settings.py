@@ -6,6 +6,7 @@ A key is a field of the API's search request, so a field that is new there needs
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -51,8 +52,8 @@ def name(settings: Mapping[str, Any], *, collection: str) -> str:
 def _value(text: str, at: int) -> tuple[Any, int]:
     """The value that begins at `at`, and where the next key begins."""
     try:
-        value, end = json.JSONDecoder(parse_constant=_no_constant).raw_decode(text, at)
-    except ValueError:
+        value, end = json.JSONDecoder(parse_constant=_no_constant, parse_float=_number).raw_decode(text, at)
+    except (ValueError, RecursionError):
         value, end = None, -1
     if end == len(text) or text[end : end + 1] == ",":
         return value, end + 1
@@ -64,6 +65,13 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 def _no_constant(constant: str) -> Any:
     raise ValueError(constant)  # NaN and Infinity are Python's idea, not JSON's
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _refuse(what: str) -> NoReturn:
