@@ -22,6 +22,9 @@ class FakeEmbedder:
     def token_starts(self, text: str) -> np.ndarray:
         return np.array([word.start() for word in re.finditer(r"\S+", text)], np.int64)
 
+    def reads(self, text: str) -> bool:
+        return True
+
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         rows = np.zeros((len(texts), self.dimension), np.float32)
         for row, text in zip(rows, texts, strict=True):

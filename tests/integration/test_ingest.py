@@ -44,6 +44,9 @@ class _Counted:
     def token_starts(self, text: str) -> np.ndarray:
         return self._embedder.token_starts(text)
 
+    def reads(self, text: str) -> bool:
+        return True
+
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         self.asked += texts
         made = await self._embedder.embed(texts)

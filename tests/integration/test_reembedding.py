@@ -331,6 +331,37 @@ async def test_a_second_model_that_fails_holds_up_no_upload_but_the_switch(
     assert await harm(resources) == {}
 
 
+async def test_who_was_away_has_refused_nothing(
+    both: httpx.AsyncClient, endpoint: Endpoint, work_both: Work, change: Change, sessions: Sessions, collection: str
+) -> None:
+    """After a long absence one refusal ended the job: tries of both kinds were counted as one."""
+    await upload(both, collection, granite="Granite walls.")
+    await work_both()
+    endpoint.scripts[:] = [refuses]
+    await change("start")
+
+    async def state_after(transient_tries: int, error_code: str) -> tuple[str, int]:
+        async with transaction(sessions) as session:
+            given = {"tries": transient_tries, "code": error_code}
+            await session.execute(
+                text(
+                    "update jobs set run_after = clock_timestamp(), transient_tries = :tries, error_code = :code"
+                    " where kind = 'documents.reembed'"
+                ),
+                given,
+            )
+        await work_both()
+        async with transaction(sessions) as session:
+            row = (
+                await session.execute(text("select state, transient_tries from jobs where kind = 'documents.reembed'"))
+            ).one()
+        return row.state, row.transient_tries
+
+    assert await state_after(9, "embedding.unavailable") == ("queued", 1)
+    assert await state_after(4, "embedding.refused") == ("queued", 5)
+    assert (await state_after(5, "embedding.refused"))[0] == "failed"
+
+
 async def test_searches_go_on_unmixed_while_the_model_is_switched_to_and_fro(
     both: httpx.AsyncClient, work_both: Work, change: Change, collection: str
 ) -> None:
@@ -475,6 +506,9 @@ class _Meanwhile:
     def token_starts(self, text: str) -> np.ndarray:
         return self._embedder.token_starts(text)
 
+    def reads(self, text: str) -> bool:
+        return True
+
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         if not self._happened:
             self._happened = True
@@ -546,11 +580,12 @@ async def test_only_collections_of_one_model_are_searched_together(
     refused = await both.post("/api/v1/search", json=question)
     by_words_only = await both.post("/api/v1/search", json=question | {"mode": "lexical"})
     named = await both.post("/api/v1/search", json=question | {"model": MODEL_ID})
+    plainly = await both.post("/api/v1/search", json=question | {"model": "all-MiniLM-L6-v2"})
     unknown = await both.post("/api/v1/search", json=question | {"model": NEXT})
 
     assert (refused.status_code, refused.json()["code"]) == (409, "search.several_models")
     assert len(by_words_only.json()["hits"]) == 2
-    assert len(named.json()["hits"]) == 2
+    assert len(named.json()["hits"]) == len(plainly.json()["hits"]) == 2
     assert (unknown.status_code, unknown.json()["code"]) == (422, "search.no_such_model")
     assert len(alike.json()["hits"]) == 1, "it has vectors of its model of before, too"
     await change("finish")

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from drystone.core.db import Sessions, transaction
 from drystone.index import merging
 from drystone.resources import Resources
-from drystone.search import queries
+from drystone.search import context, queries, ranking
 
 Work = Callable[[], Awaitable[None]]
 
@@ -152,6 +152,153 @@ async def test_highlights_are_words_of_the_question_in_the_text(
 
     spans = [(span["start"], span["end"]) for hit in found["hits"] for span in hit["highlights"]]
     assert sorted({whole[start:end] for start, end in spans}) == ["Haus", "Häuser", "Reiher"]
+
+
+async def test_single_signs_are_highlighted_too(client: httpx.AsyncClient, work: Work, collection: str) -> None:
+    body = "北京大学的研究人员在城墙旁边种树。"
+    await _fill(client, work, collection, {"zh": body})
+
+    for question, expected in (("北", ["北"]), ("城墙", ["城墙"]), ("树", ["树"])):
+        found = await _search(client, query=question, collection=collection, mode="lexical", highlight=True)
+        spans = found["hits"][0]["highlights"]
+        assert [body[span["start"] : span["end"]] for span in spans] == expected
+
+
+async def test_a_stop_word_of_the_passage_is_not_highlighted_for_another_languages_sake(
+    client: httpx.AsyncClient, work: Work, collection: str
+) -> None:
+    bodies = {
+        "de": "Die Steine liegen in den Fugen der alten Mauer und halten die Mauer seit vielen Jahren zusammen.",
+        "en": "Birds die in winter when there is nothing left in the garden for them to eat or to drink.",
+    }
+    await _fill(client, work, collection, bodies)
+
+    found = await _search(client, query="die Mauer", collection=collection, mode="lexical", highlight=True)
+
+    marked = {
+        hit["document"]["external_id"]: {hit["quote"][span["start"] : span["end"]] for span in hit["highlights"]}
+        for hit in found["hits"]
+    }
+    assert marked == {"de": {"Mauer"}, "en": {"die"}}
+
+
+async def test_a_question_is_cleaned_as_texts_are(client: httpx.AsyncClient, work: Work, collection: str) -> None:
+    await _fill(
+        client, work, collection, {"a": "An extra\u00adordinary wall of zero\u200bwidth.", "b": "Ordinary extras."}
+    )
+
+    for question in ("extra\u00adordinary", "zero\u200bwidth", "extraordinary"):
+        found = await _search(client, query=question, collection=collection, mode="lexical")
+        assert _names(found) == ["a"], question
+    empty = await client.post("/api/v1/search", json={"query": "\u200b", "collection": collection})
+    assert (empty.status_code, empty.json()["code"]) == (422, "search.empty_query")
+
+
+async def test_a_question_that_the_model_cannot_read_is_answered_by_words(
+    client: httpx.AsyncClient, work: Work, collection: str
+) -> None:
+    """MiniLM takes every Thai word for the same unknown one: all of them would be alike."""
+    bodies = {
+        "cat": "แมวดำนอนหลับอยู่บนหลังคาบ้าน",
+        "bank": "ธนาคารเปิดทำการทุกวันจันทร์ถึงศุกร์",
+        "ball": "ทีมฟุตบอลชนะการแข่งขันเมื่อวานนี้",
+    }
+    await _fill(client, work, collection, bodies)
+
+    found = await _search(client, query="แมวดำ", collection=collection, explain=True)
+    dense = await _search(client, query="แมวดำ", collection=collection, mode="dense")
+    mixed = await _search(client, queries=["แมวดำ", "black cat"], collection=collection)
+    latin = await _search(client, query="schwarze Katze", collection=collection)
+
+    assert _names(found) == ["cat"]
+    assert found["hits"][0]["scores"]["dense"] is None
+    assert found["explanation"]["vectors"] == "none"
+    assert [each["code"] for each in found["warnings"]] == ["search.unread_question"]
+    assert "answered by its words alone" in found["warnings"][0]["detail"]
+    assert "its scores say nothing" in dense["warnings"][0]["detail"]
+    assert len(dense["hits"]) == 3
+    assert [each["code"] for each in mixed["warnings"]] == ["search.unread_question"]
+    assert mixed["hits"][0]["scores"]["dense"] is not None
+    assert latin["warnings"] == []
+
+
+async def test_a_question_of_stop_words_says_so(client: httpx.AsyncClient, work: Work, collection: str) -> None:
+    await _fill(client, work, collection, BIRDS)
+
+    for mode, said in (("lexical", ["search.only_stop_words"]), ("hybrid", ["search.only_stop_words"]), ("dense", [])):
+        found = await _search(client, query="what is the", collection=collection, mode=mode)
+        assert [each["code"] for each in found["warnings"]] == said
+    assert (await _search(client, query="what is the heron", collection=collection))["warnings"] == []
+
+
+async def test_a_filter_that_can_match_nothing_says_why(client: httpx.AsyncClient, work: Work, collection: str) -> None:
+    await _fill(client, work, collection, BIRDS, attributes='{"year": 1960, "tags": ["x"]}')
+
+    async def warned(type_: str, key: str, value: Any) -> list[str]:
+        found = await _search(
+            client, query="heron", collection=collection, filter={"type": type_, "key": key, "value": value}
+        )
+        return [f"{each['code']}: {each['detail']}" for each in found["warnings"]]
+
+    assert await warned("gte", "yeer", 1960) == [
+        "filter.unknown_attribute: No document here has an attribute 'yeer' that is a number, a string, true or false."
+    ]
+    assert await warned("gte", "year", "1960") == [
+        "filter.other_type: The attribute 'year' is a number here, never a string."
+    ]
+    assert (await warned("in", "tags", ["x"]))[0].startswith("filter.unknown_attribute")
+    assert await warned("gte", "year", 1999) == [], "nobody is late enough: that is no mistake"
+    assert await warned("gte", "year", 1950) == []
+    assert await warned("ne", "yeer", 1960) == []
+    english = {"type": "eq", "key": "$language", "value": "EN"}
+    assert len((await _search(client, query="heron", collection=collection, filter=english))["hits"]) >= 1
+    refused = await client.post(
+        "/api/v1/search", json={"query": "heron", "collection": collection, "filter": english | {"value": "English"}}
+    )
+    assert refused.status_code == 422
+    assert "such as en or de" in refused.text
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense"])
+async def test_the_first_hits_are_the_same_however_many_are_wanted(
+    client: httpx.AsyncClient, work: Work, collection: str, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(context, "DEPTH", 10)
+    monkeypatch.setattr(ranking, "DEPTH", 10)
+    bodies = {
+        f"{word}-{n}": f"A {word} of number {n} stands beside stones of a wall." for word in BIRDS for n in range(12)
+    }
+    await _fill(client, work, collection, bodies)
+
+    few, many, apart = [
+        await _search(client, query="wall of stones with a heron", collection=collection, mode=mode, **more)
+        for more in ({"limit": 5}, {"limit": 60}, {"limit": 30, "max_per_document": 1})
+    ]
+
+    assert [hit["score"] for hit in few["hits"]] == [hit["score"] for hit in many["hits"][:5]]
+    assert _names(few) == _names(many)[:5] == _names(apart)[:5]
+    assert _names(many)[:30] == _names(apart)
+    scores = [hit["score"] for hit in many["hits"]]
+    assert len(scores) == 60
+    assert scores == sorted(scores, reverse=True)
+
+
+async def test_questions_of_thousands_of_words_are_answered_and_explained(
+    client: httpx.AsyncClient, work: Work, collection: str
+) -> None:
+    """Each hit looked up each word by itself: that took a minute, in which nobody else was answered."""
+    await _fill(client, work, collection, {f"{n}": "".join(map(chr, range(0x4E00 + n, 0x5E00 + n))) for n in range(3)})
+    asked = ["".join(map(chr, range(0x4E00 + 7 * n, 0x4E00 + 7 * n + 3_900))) for n in range(8)]
+
+    found = await _search(
+        client, queries=asked, collection=collection, mode="lexical", limit=100, explain=True, highlight=True
+    )
+    single = await _search(client, query=asked[0], collection=collection, mode="lexical", explain=True)
+
+    assert len(found["hits"]) > 20
+    assert all(hit["words"] and hit["highlights"] for hit in found["hits"])
+    for hit in single["hits"]:
+        assert sum(each["score"] for each in hit["words"]) == pytest.approx(hit["scores"]["lexical"], rel=1e-3)
 
 
 async def test_an_explanation_adds_up(client: httpx.AsyncClient, work: Work, collection: str) -> None:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,13 @@ def _as_text(value: Scalar) -> str:
     if not isinstance(value, str):
         raise ValueError("is compared with a string")  # noqa: TRY004  # what pydantic tells the caller
     return value
+
+
+def _as_language(value: Scalar) -> str:
+    """A language's code as documents have it. Case does not count."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]{2,3}", value):
+        raise ValueError("is compared with a code of two or three letters, such as en or de")
+    return value.lower()
 
 
 def _as_time(value: Scalar) -> str:
@@ -74,7 +82,7 @@ FIELDS = {
     "$collection": OwnField("(select name from collections where id = document.collection_id)"),
     "$created_at": OwnField("document.created_at", "timestamptz", _as_time),
     "$external_id": OwnField("document.external_id"),
-    "$language": OwnField(_of_version("version.detected_language")),
+    "$language": OwnField(_of_version("version.detected_language"), read=_as_language),
     "$media_type": OwnField(_of_version("file.media_type")),
     "$name": OwnField(_of_version("coalesce(version.name, document.name)")),
     "$title": OwnField(_of_version("coalesce(document.title, version.title, version.name, document.name)")),
@@ -203,6 +211,15 @@ def _of_field(given: Comparison, field: OwnField, parameters: dict[str, Any]) ->
         return f"({field.sql} is distinct from {constant})"
     collated = f'{field.sql} collate "C"' if field.type == "text" else field.sql
     return f"({collated} {_COMPARISONS[given.type]} {constant})"
+
+
+def attributes(given: Comparison | Compound) -> dict[tuple[str, str], None]:
+    """Each attribute that must be there for a comparison to hold, with the type it is compared with, in order."""
+    if isinstance(given, Compound):
+        return {each: None for part in given.filters for each in attributes(part)}
+    if given.field is not None or given.type in ("ne", "nin"):
+        return {}
+    return {(given.attribute, _column(value)): None for value in given.values}
 
 
 def narrowing(given: Comparison | Compound, parameters: dict[str, Any]) -> list[str]:

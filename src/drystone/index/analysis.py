@@ -203,15 +203,15 @@ def fold(word: str) -> str:
 
 
 def _places(match: regex.Match[str]) -> Iterator[tuple[int, int]]:
-    """A word, or each pair of signs (a single one where it stands alone), by place."""
+    """A word, or each sign and each pair of signs, by place."""
     if match["word"]:
         yield match.span()
         return
     signs = [sign.span() for sign in _SIGNS.finditer(match.string, match.start(), match.end())]
-    if len(signs) == 1:
-        yield signs[0]
-    for (start, _), (_, end) in itertools.pairwise(signs):
-        yield start, end
+    for sign, after in itertools.zip_longest(signs, signs[1:]):
+        yield sign
+        if after:
+            yield sign[0], after[1]
 
 
 def _normal(text: str) -> str:

@@ -10,6 +10,7 @@ question says the word. N, n and lengths are those of the passages that are ther
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ from drystone.index.analysis import Token
 
 # Passages are cut to much the same length, so a longer one is seldom long for nothing: B below the usual 0.75.
 K1, B = 1.2, 0.6
+# A question of more words is not reckoned on the event loop, where everybody else would wait.
+MANY_WORDS = 64
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,20 @@ class Scored:
             found[places >= 0] = given[places[places >= 0]]
         return found
 
-    def contributions(self, chunk_id: int) -> list[float]:
-        """What each weight adds to the score of one chunk, in the order of `weights`."""
+    def contributions(self, chunk_ids: np.ndarray) -> np.ndarray:
+        """float64 (chunks, weights): what each weight adds to the score of each of these chunks."""
+        found = np.zeros((len(chunk_ids), len(self.weights)))
         mean = mean_length(self.parts)
         for part in self.parts:
-            place = int(_places(part, np.array([chunk_id]))[0])
-            if place >= 0:
-                norm = K1 * (1 - B + B * float(part.lengths[place]) / mean)
-                frequencies = [_frequency(part, weight.token, place) for weight in self.weights]
-                return [
-                    weight.weight * tf * (K1 + 1) / (tf + norm)
-                    for weight, tf in zip(self.weights, frequencies, strict=True)
-                ]
-        return [0.0] * len(self.weights)
+            places = _places(part, chunk_ids)
+            here = np.flatnonzero(places >= 0)
+            if not len(here):
+                continue
+            norms = K1 * (1 - B + B / mean * part.lengths[places[here]])
+            for at, weight in enumerate(self.weights):
+                tf = _frequencies(_postings(part, weight.token), places[here])
+                found[here, at] = weight.weight * (K1 + 1) * tf / (tf + norms)
+        return found
 
 
 def score(parts: Sequence[Part], tokens: Sequence[Token]) -> Scored:
@@ -200,7 +204,7 @@ class Snapshot:
             for number, part in self.segments.items()
         ]
         parts.append(replace(self.recent, postings=_recent_postings(self.additions, terms)))
-        return score(parts, tokens)
+        return await asyncio.to_thread(score, parts, tokens) if len(tokens) > MANY_WORDS else score(parts, tokens)
 
     async def _read(self, session: AsyncSession, terms: Sequence[str]) -> dict[tuple[int, str], Postings]:
         wanted = [(number, term) for number in self.segments for term in terms]
@@ -332,10 +336,12 @@ def _places(part: Part, chunk_ids: np.ndarray) -> np.ndarray:
     return np.where(part.chunk_ids[places] == chunk_ids, places, -1)
 
 
-def _frequency(part: Part, token: Token, place: int) -> float:
-    found = _postings(part, token)
-    at = np.flatnonzero(found.ordinals == place)
-    return float(found.frequencies[at[0]]) if len(at) else 0.0
+def _frequencies(postings: Postings, places: np.ndarray) -> np.ndarray:
+    """float64: how often a word stands at each of these places; 0 where it does not."""
+    if not len(postings.ordinals):
+        return np.zeros(len(places))
+    at = np.minimum(np.searchsorted(postings.ordinals, places), len(postings.ordinals) - 1)
+    return np.where(postings.ordinals[at] == places, postings.frequencies[at], 0).astype(np.float64)
 
 
 def _joined(arrays: Sequence[np.ndarray], kind: type[np.generic]) -> np.ndarray:

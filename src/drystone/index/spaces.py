@@ -34,7 +34,7 @@ class Space:
 
     def is_called(self, name: str) -> bool:
         """Whether a user's name for a model means this one."""
-        return name in (self.model, self.full_name)
+        return name == self.full_name or self.model in embedding.model_ids(name)
 
 
 def model_of(settings: EmbeddingSettings) -> str:

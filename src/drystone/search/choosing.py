@@ -163,6 +163,7 @@ def diversified(
     """
     if len(order) < 2:
         return order
+    relevance = relevance / max(float(np.abs(relevance).max()), 1.0)  # a reranker's may be of any size
     span = float(relevance.max() - relevance.min())
     worth = (1 - diversity) * ((relevance - relevance.min()) / span if span > 0 else np.zeros(len(order)))
     likeness = np.full(len(order), -1.0)

@@ -52,7 +52,10 @@ class Searcher:
 
 @dataclass
 class Search:
-    """One search on its way through the stages. widen: so many times as deep as usual."""
+    """One search on its way through the stages. widen: so many times as deep as usual.
+
+    unread: whether a wording is left to its words alone, because the model cannot read it.
+    """
 
     searcher: Searcher
     session: AsyncSession
@@ -61,6 +64,7 @@ class Search:
     within: Asked
     clock: Stopwatch
     widen: int = 1
+    unread: bool = False
 
     @property
     def space_id(self) -> int:

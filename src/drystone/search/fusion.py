@@ -69,9 +69,9 @@ def ranks_in(candidates: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.where(found[order[places]] == candidates, order[places] + 1, 0)
 
 
-def best_first(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Places of all candidates, best first; equal ones by id."""
-    return np.lexsort((candidates, -scores))
+def best_first(scores: np.ndarray, candidates: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Places of all candidates, best first; equal ones by id. first: bool (n,), those before all others."""
+    return np.lexsort((candidates, -scores, ~first))
 
 
 def reorder(order: np.ndarray, places: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.documents import chunking
-from drystone.documents.filters import Comparison, Compound, condition, narrowing
+from drystone.documents.filters import Comparison, Compound, attributes, condition, narrowing
 
 # Up to here every vector is compared; above, the graph is walked on until enough rows pass the filter.
 EXACT_UP_TO = 10_000
@@ -72,6 +72,26 @@ async def count_searchable(session: AsyncSession, scope: Scope, *, up_to: int) -
     parameters: dict[str, Any] = {"collection_ids": list(scope.collection_ids), "up_to": up_to}
     where = scope.condition(parameters, narrowed=True)
     return int(await session.scalar(text(COUNT.format(where=where)), parameters) or 0)
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """An attribute that a filter compares in vain. types: those that its values have here; empty: nobody has it."""
+
+    key: str
+    wanted: str
+    types: Sequence[str]
+
+
+async def mismatches(session: AsyncSession, scope: Scope) -> list[Mismatch]:
+    """Attributes of the filter of which no value has the type it is compared with; the first few."""
+    found = []
+    for key, wanted in list(attributes(scope.filter))[:_MOST_LOOKED_UP] if scope.filter is not None else ():
+        row = (await session.execute(_TYPES, {"collection_ids": list(scope.collection_ids), "key": key})).one()
+        types = [str(name) for name in ("number", "string", "boolean") if getattr(row, name)]
+        if wanted not in types:
+            found.append(Mismatch(key, wanted, types))
+    return found
 
 
 async def searchable(session: AsyncSession, scope: Scope) -> np.ndarray:
@@ -155,6 +175,17 @@ from (
 """
 # One plan for all values of a filter would be right for none: a year may be that of a thousandth or of half of all.
 _PLANNED_FOR_VALUES = text("set local plan_cache_mode = force_custom_plan")
+_MOST_LOOKED_UP = 8
+_TYPES = text(
+    "select "
+    + ", ".join(
+        f"""exists (
+            select 1 from document_attributes as attribute
+            where collection_id = any(cast(:collection_ids as uuid[])) and key = :key and {column} is not null
+        ) as {column}"""
+        for column in ("number", "string", "boolean")
+    )
+)
 _HIDDEN = text("""
 select id from documents
 where collection_id = any(cast(:collection_ids as uuid[])) and deleted_at is not null and purged_at is null

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from drystone.index import analysis, vectors
 from drystone.index.analysis import Token
 from drystone.index.lexical import Scored, Snapshot
 from drystone.search import fusion, queries
-from drystone.search.context import Search
+from drystone.search.context import DEPTH, Search
 from drystone.search.fusion import Side
 from drystone.search.schemas import Notice
 
@@ -20,6 +21,8 @@ from drystone.search.schemas import Notice
 WORDS_OF_A_DOCUMENT, WORDS_WEIGHED = 25, 100
 # From so many candidates on, other requests do not wait while each is compared with each: milliseconds at 400, tens at 1600.
 _MANY = 400
+# And while so long a question is cut into words.
+_MANY_CHARACTERS = 500
 
 
 @dataclass
@@ -34,12 +37,17 @@ class Wording:
     lexical: Side | None = None
     dense: Side | None = None
 
+    @property
+    def found(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.lexical_ids, self.dense_ids
+
 
 @dataclass(frozen=True)
 class Ranked:
     """What a search found. candidates: int64 (n,), chunk ids. scores: float64 (n,). order: places of all, best first.
 
-    vectors: float32 (n, dim); None where nobody needs them. is_all: no side had more to give.
+    vectors: float32 (n, dim); None where nobody needs them. is_all: no side had more to give. no_words: a question of
+    stop words alone.
     rerank: float64 (n,), NaN for those not reranked; None: none was. warnings: why, if one should have been.
     """
 
@@ -52,6 +60,7 @@ class Ranked:
     order: np.ndarray
     vectors: np.ndarray | None
     is_all: bool
+    no_words: bool = False
     rerank: np.ndarray | None = None
     warnings: Sequence[Notice] = ()
 
@@ -80,12 +89,14 @@ async def find(search: Search, questions: Sequence[np.ndarray | None]) -> Ranked
         snapshot = await search.searcher.lexicon.open(search.session, search.scope.collection_ids)
         searchable = await _count(search, snapshot)
         exact = await _is_few(search, searchable)
-        asked = [Wording(vector) for vector in questions]
+        asked, no_words = [Wording(vector) for vector in questions], False
         if question.mode != "dense":
             only = None
             if exact and not search.scope.is_all:
                 only = await queries.searchable(search.session, search.scope)
-            for each, tokens in zip(asked, await _tokens(search, snapshot), strict=True):
+            said = await _tokens(search, snapshot)
+            no_words = not any(said)
+            for each, tokens in zip(asked, said, strict=True):
                 each.scored = await snapshot.score(search.session, tokens)
                 each.lexical_ids = await _best_by_words(search, each.scored, only)
     with clock.stage("vectors"):
@@ -93,12 +104,13 @@ async def find(search: Search, questions: Sequence[np.ndarray | None]) -> Ranked
             if each.vector is not None:
                 each.dense_ids, each.is_exact = await _nearest(search, each.vector, searchable, exact=exact)
     with clock.stage("fuse"):
-        candidates = np.unique(np.concatenate([ids for each in asked for ids in (each.lexical_ids, each.dense_ids)]))
-        scores, rows = await _scores(search, asked, candidates)
-        order = fusion.best_first(scores, candidates)
+        candidates = np.unique(np.concatenate([ids for each in asked for ids in each.found]))
+        first = np.isin(candidates, np.concatenate([ids[:DEPTH] for each in asked for ids in each.found]))
+        scores, rows = await _scores(search, asked, candidates, first)
+        order = fusion.best_first(scores, candidates, first)
     exact = exact or (bool(asked) and all(each.is_exact for each in asked))
-    is_all = all(len(ids) < search.depth for each in asked for ids in (each.lexical_ids, each.dense_ids))
-    return Ranked(asked, snapshot, searchable, exact, candidates, scores, order, rows, is_all)
+    is_all = all(len(ids) < search.depth for each in asked for ids in each.found)
+    return Ranked(asked, snapshot, searchable, exact, candidates, scores, order, rows, is_all, no_words)
 
 
 async def best_contents(search: Search, ranked: Ranked) -> dict[int, str]:
@@ -138,7 +150,10 @@ async def _count(search: Search, snapshot: Snapshot) -> int:
 
 async def _tokens(search: Search, snapshot: Snapshot) -> list[list[Token]]:
     if search.question.like is None:
-        return [analysis.tokens(query, snapshot.languages) for query in search.question.queries]
+        queries_, languages = search.question.queries, snapshot.languages
+        if sum(map(len, queries_)) > _MANY_CHARACTERS:
+            return await asyncio.to_thread(lambda: [analysis.tokens(query, languages) for query in queries_])
+        return [analysis.tokens(query, languages) for query in queries_]
     content = "\n".join(await queries.contents(search.session, search.question.like))
     said = sorted(analysis.tokens(content, snapshot.languages), key=lambda token: -token.frequency)[:WORDS_WEIGHED]
     weighed = (await snapshot.score(search.session, said)).weights
@@ -163,9 +178,12 @@ async def _best_by_words(search: Search, scored: Scored, only: np.ndarray | None
 
 
 async def _scores(
-    search: Search, asked: Sequence[Wording], candidates: np.ndarray
+    search: Search, asked: Sequence[Wording], candidates: np.ndarray, first: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it; and vectors."""
+    """float64 (n,): what each candidate is worth, from the true scores of both sides, whichever found it; and vectors.
+
+    first: bool (n,), those that every search looks at, whatever its limit: they alone are smoothed, and no other is worth more.
+    """
     rows = None
     if search.question.diversity > 0 or any(each.vector is not None for each in asked):
         dimension = search.within.space.dimension
@@ -184,6 +202,8 @@ async def _scores(
     scores = fusion.fuse(sides)
     if search.question.mode != "hybrid" or rows is None:
         return scores, rows
-    if len(rows) > _MANY:
-        return await asyncio.to_thread(fusion.smooth, scores, rows), rows
-    return fusion.smooth(scores, rows), rows
+    smooth = partial(fusion.smooth, scores[first], rows[first])
+    smoothed = await asyncio.to_thread(smooth) if len(rows) > _MANY else smooth()
+    scores = np.minimum(scores, smoothed.min(initial=np.inf))
+    scores[first] = smoothed
+    return scores, rows

@@ -5,6 +5,7 @@ Where a reranker is asked, that snapshot is closed before and what is shown is r
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
+from drystone.adapters.parsing.normalising import normalise
 from drystone.adapters.reranking import Reranker
 from drystone.core.db import transaction
 from drystone.core.errors import Invalid, Unavailable
@@ -50,6 +52,7 @@ async def search(searcher: Searcher, principal: Principal, question: Question) -
     Raises NotFound for an unknown collection or document, Invalid for a question that cannot be asked, Conflict when a
     collection was embedded with another model than those that run, Unavailable when reranking is demanded and fails.
     """
+    question = replace(question, queries=[normalise(query) for query in question.queries])  # as documents' texts are
     _check(question)
     clock, space = Stopwatch(), searcher.guesses.guess(principal, question)
     for _ in range(_GUESSES):
@@ -66,12 +69,12 @@ async def _search(
     """The answer, if the collections have the space that is guessed. Raises OtherSpace where they have another."""
     reranker = _reranker(searcher, question)
     with clock.stage("embed"):
-        asked = await _embed(searcher, principal, question, space)
+        asked, unread = await _embed(searcher, principal, question, space)
     async with transaction(searcher.sessions) as session:
         with clock.stage("scope"):
             found, within = await _collections(session, principal, question, searcher.embedders)
             searcher.guesses.remember(principal, question, within.space)
-            if within.space != space and any(vector is not None for vector in asked):
+            if within.space != space and (unread or any(vector is not None for vector in asked)):
                 raise OtherSpace(within.space)
             scope = Scope(
                 [each.id for each in found],
@@ -79,7 +82,7 @@ async def _search(
                 await queries.hidden(session, [each.id for each in found]),
                 question.like,
             )
-        context = Search(searcher, session, question, scope, within, clock)
+        context = Search(searcher, session, question, scope, within, clock, unread=unread)
         if question.like is not None:
             view = await documents.get_document(session, principal, question.like)
             asked = [None]
@@ -118,18 +121,23 @@ async def _answer_later(context: Search, ranked: Ranked) -> Answer:
     return await showing.show(context, ranked, *await showing.choose(context, ranked))
 
 
-async def _embed(searcher: Searcher, principal: Principal, question: Question, space: Space) -> list[np.ndarray | None]:
+async def _embed(
+    searcher: Searcher, principal: Principal, question: Question, space: Space
+) -> tuple[list[np.ndarray | None], bool]:
+    """The vector of each wording, None where none is asked; whether that is so because the model cannot read it."""
     if question.mode == "lexical" or question.like is not None:
-        return [None] * max(len(question.queries), 1)
+        return [None] * max(len(question.queries), 1), False
     try:
         embedder = await searcher.embedders.get(space)
-        return list(await embedder.embed_queries(list(question.queries)))
+        is_read = [question.mode == "dense" or embedder.reads(query) for query in question.queries]
+        made = iter(await embedder.embed_queries(list(itertools.compress(question.queries, is_read))))
     except Unavailable:
         async with transaction(searcher.sessions) as session:
             _, within = await _collections(session, principal, question, searcher.embedders)
         if within.space != space:  # it was only guessed, and nobody needs the model that is away
             raise OtherSpace(within.space) from None
         raise
+    return [next(made) if each else None for each in is_read], not all(map(embedder.reads, question.queries))
 
 
 def _reranker(searcher: Searcher, question: Question) -> Reranker | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from sqlalchemy import Row
 
 from drystone.index import analysis
-from drystone.index.lexical import Scored
+from drystone.index.lexical import MANY_WORDS, Scored
 from drystone.search import choosing, queries
 from drystone.search.choosing import Choice, Chosen, Passage
 from drystone.search.context import Search
@@ -59,21 +60,46 @@ async def show(search: Search, ranked: Ranked, choice: Choice, rows: Mapping[int
         took_ms=search.clock.total_ms,
         explanation=_explanation(search, ranked, choice) if search.question.explain else None,
         reranked=ranked.rerank is not None,
-        warnings=[*_lacking(search), *ranked.warnings],
+        warnings=[*await _warnings(search, ranked), *ranked.warnings],
     )
 
 
-def _lacking(search: Search) -> list[Notice]:
-    names = ", ".join(search.within.lacking)
-    told = f"{search.within.space.model} does not have all passages of {names} yet."
-    return [Notice("search.incomplete_model", told, None)] if names and search.question.mode != "lexical" else []
+async def _warnings(search: Search, ranked: Ranked) -> list[Notice]:
+    """What a reader would not guess from the hits, or from that there are none."""
+    question, model = search.question, search.within.space.model
+    found = []
+    if search.within.lacking and question.mode != "lexical":
+        names = ", ".join(search.within.lacking)
+        found.append(Notice("search.incomplete_model", f"{model} does not have all passages of {names} yet.", None))
+    if search.unread:
+        does = "its scores say nothing" if question.mode == "dense" else "it was answered by its words alone"
+        told = f"{model} cannot read the script of the question; {does}."
+        hint = "multilingual-e5-small can: docs/guides/models.md; a collection's model is changed without a pause"
+        found.append(Notice("search.unread_question", told, hint))
+    if ranked.no_words and question.like is None:
+        told = "All words of the question are stop words, which are in no index: nothing was looked for by words."
+        found.append(Notice("search.only_stop_words", told, "ask with a word that tells something"))
+    if not ranked.searchable and search.scope.filter is not None:
+        found += [_mismatch(each) for each in await queries.mismatches(search.session, search.scope)]
+    return found
+
+
+def _mismatch(each: queries.Mismatch) -> Notice:
+    if not each.types:
+        told = f"No document here has an attribute {each.key!r} that is a number, a string, true or false."
+        return Notice(
+            "filter.unknown_attribute", told, "is its name right? a document's attributes tell; lists are not searched"
+        )
+    told = f"The attribute {each.key!r} is a {' or a '.join(each.types)} here, never a {each.wanted}."
+    return Notice("filter.other_type", told, 'values compare only within a type: 1960 is a number, "1960" a string')
 
 
 def _is_truncated(search: Search, ranked: Ranked, choice: Choice) -> bool:
     """Whether passages were not even looked at, although there is room. Words alone tell when they have no more."""
     if choice.is_full:
         return False
-    return not ranked.is_all if search.question.mode == "lexical" else len(ranked.candidates) < ranked.searchable
+    is_by_words = all(each.dense is None for each in ranked.asked)
+    return not ranked.is_all if is_by_words else len(ranked.candidates) < ranked.searchable
 
 
 async def _order(search: Search, ranked: Ranked) -> np.ndarray:
@@ -94,13 +120,14 @@ async def _order(search: Search, ranked: Ranked) -> np.ndarray:
 
 
 async def _hits(search: Search, ranked: Ranked, chosen: Sequence[Chosen], rows: Mapping[int, Row[Any]]) -> list[Hit]:
-    asked, languages, question = ranked.asked, ranked.snapshot.languages, search.question
+    asked, question = ranked.asked, search.question
     terms = _terms(search, asked) if question.highlight else set()
     near = await _neighbours(search, [_ends(each, rows) for each in chosen])
+    ids = [int(ranked.candidates[each.best.place]) for each in chosen]
+    added = await _contributions(asked, ids) if question.explain else [[] for _ in chosen]
     hits: list[Hit] = []
-    for each, around in zip(chosen, near, strict=True):
+    for each, around, contributions in zip(chosen, near, added, strict=True):
         place, start, quote = each.best.place, each.passages[0].start, each.text
-        chunk_id = int(ranked.candidates[place])
         hits.append(
             _hit(
                 each,
@@ -110,13 +137,20 @@ async def _hits(search: Search, ranked: Ranked, chosen: Sequence[Chosen], rows: 
                 rank=len(hits) + 1,
                 highlights=[
                     (start + first, start + last)
-                    for first, last in (analysis.spans(quote, terms, languages) if terms else ())
+                    for first, last in _spans(quote, terms, rows[place].language, ranked.snapshot.languages)
                 ],
                 neighbours=around,
-                contributions=_contributions(asked, chunk_id) if question.explain else [],
+                contributions=contributions,
             )
         )
     return hits
+
+
+def _spans(quote: str, terms: set[str], language: str | None, languages: Sequence[str]) -> list[tuple[int, int]]:
+    """Where the terms are, as the passage was cut; by the rules of all languages where it does not say by whose."""
+    if not terms:
+        return []
+    return analysis.spans(quote, terms, [language] if language and language in languages else languages)
 
 
 async def _neighbours(search: Search, ends: Sequence[tuple[int, int]]) -> list[list[Neighbour]]:
@@ -144,7 +178,7 @@ def _explanation(search: Search, ranked: Ranked, choice: Choice) -> Explanation:
         words=[_explained(each.scored) for each in asked],
         passages=ranked.snapshot.chunk_count,
         searchable=ranked.searchable,
-        vectors="none" if search.question.mode == "lexical" else "scan" if ranked.exact else "graph",
+        vectors="none" if all(each.vector is None for each in asked) else "scan" if ranked.exact else "graph",
         best_dense=[each.dense.best for each in asked if each.dense is not None],
         best_lexical=[each.lexical.best for each in asked if each.lexical is not None],
         candidates=len(ranked.candidates),
@@ -232,20 +266,25 @@ def _neighbour(row: Row[Any]) -> Neighbour:
     return Neighbour(row.distance, row.text, row.start_offset, row.end_offset)
 
 
-def _contributions(asked: Sequence[Wording], chunk_id: int) -> list[Contribution]:
-    found: Mapping[str, float] = {}
-    for each in asked:
-        if each.scored is not None:
-            scores = each.scored.contributions(chunk_id)
-            found = {
-                **found,
-                **{
-                    w.token.word: s
-                    for w, s in zip(each.scored.weights, scores, strict=True)
-                    if s > found.get(w.token.word, 0)
-                },
-            }
-    return [Contribution(word, score) for word, score in sorted(found.items(), key=lambda pair: -pair[1])]
+async def _contributions(asked: Sequence[Wording], chunk_ids: Sequence[int]) -> list[list[Contribution]]:
+    """For each of these passages what each word of the question adds to it, most first; the wording that gives most counts."""
+    scored = [each.scored for each in asked if each.scored is not None]
+    if sum(len(each.weights) for each in scored) > MANY_WORDS:
+        return await asyncio.to_thread(_added, scored, chunk_ids)
+    return _added(scored, chunk_ids)
+
+
+def _added(scored: Sequence[Scored], chunk_ids: Sequence[int]) -> list[list[Contribution]]:
+    best: list[dict[str, float]] = [{} for _ in chunk_ids]
+    for each in scored:
+        found = each.contributions(np.array(chunk_ids, np.int64))
+        for row, at in np.argwhere(found > 0).tolist():
+            word, score = each.weights[at].token.word, float(found[row, at])
+            best[row][word] = max(score, best[row].get(word, 0.0))
+    return [
+        [Contribution(word, score) for word, score in sorted(words.items(), key=lambda pair: -pair[1])]
+        for words in best
+    ]
 
 
 def _explained(scored: Scored | None) -> list[ExplainedWord]:

@@ -66,7 +66,9 @@ def test_ranks_and_order() -> None:
 
     assert fusion.ranks_in(candidates, np.array([9, 3])).tolist() == [2, 0, 0, 1]
     assert fusion.ranks_in(candidates, np.array([], np.int64)).tolist() == [0, 0, 0, 0]
-    assert fusion.best_first(np.array([1.0, 2.0, 2.0, 0.0]), candidates).tolist() == [1, 2, 0, 3]
+    scores, all_of_them = np.array([1.0, 2.0, 2.0, 0.0]), np.full(4, True)
+    assert fusion.best_first(scores, candidates, all_of_them).tolist() == [1, 2, 0, 3]
+    assert fusion.best_first(scores, candidates, candidates != 5).tolist() == [2, 0, 3, 1]
 
 
 def test_what_was_reranked_comes_first_by_its_scores_and_the_others_keep_their_order() -> None:

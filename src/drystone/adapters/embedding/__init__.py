@@ -37,6 +37,9 @@ class Embedder(Protocol):
         A letter that is taken apart into several tokens (a Hangul syllable) gives its offset several times.
         """
 
+    def reads(self, text: str) -> bool:
+        """Whether it makes anything of the text's letters: of others its vectors say nothing, and say it with confidence."""
+
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors for passages: float32 of shape (len(texts), dimension), finite, rows of length 1.
 
@@ -56,6 +59,11 @@ def model_id(settings: EmbeddingSettings) -> str:
     if settings.provider == "bundled":
         return model.MODELS[settings.model].model_id
     return f"{settings.model} {settings.passage_prefix!r}" if settings.passage_prefix else settings.model
+
+
+def model_ids(name: str) -> tuple[str, ...]:
+    """What a model goes by that a user calls so: as its vectors do, or as EMBEDDING_MODEL has it."""
+    return (name, model.MODELS[name].model_id) if name and name in model.MODELS else (name,)
 
 
 def open_embedder(settings: EmbeddingSettings, model_dir: Path, *, variables: str = "EMBEDDING_") -> Embedder:

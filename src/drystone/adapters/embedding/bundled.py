@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from drystone.adapters.embedding import model
 from drystone.adapters.embedding.model import Bundled
-from drystone.adapters.embedding.tokens import encode, open_tokenizer, token_starts
+from drystone.adapters.embedding.tokens import encode, is_mostly_in, open_tokenizer, token_starts
 
 # Texts per visit to the thread: a cancelled caller is rid of the work after at most so many.
 _TEXTS_AT_ONCE = 16
@@ -41,6 +41,9 @@ class BundledEmbedder:
 
     def token_starts(self, text: str) -> np.ndarray:
         return token_starts(self._tokenizer, text)
+
+    def reads(self, text: str) -> bool:
+        return not self._bundled.script or is_mostly_in(self._bundled.script, text)
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         return await self._embed(texts, self._bundled.passage_prefix)

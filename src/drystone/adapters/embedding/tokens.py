@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 from tokenizers import Tokenizer
 
 from drystone.core.errors import Invalid
@@ -29,6 +30,12 @@ def encode(tokenizer: Tokenizer, text: str) -> Any:
     """The text's tokens without special ones. Raises Invalid for lone surrogates."""
     check_unicode(text)
     return tokenizer.encode(text, add_special_tokens=False)
+
+
+def is_mostly_in(script: str, text: str) -> bool:
+    """Whether at least half of the text's letters, if it has any, are of this script."""
+    letters = len(regex.findall(r"\p{L}", text))
+    return 2 * len(regex.findall(rf"\p{{Script={script}}}", text)) >= letters
 
 
 def check_unicode(text: str) -> None:
