@@ -301,6 +301,27 @@ async def test_questions_of_thousands_of_words_are_answered_and_explained(
         assert sum(each["score"] for each in hit["words"]) == pytest.approx(hit["scores"]["lexical"], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("body", "pointer", "said"),
+    [
+        ({"filter": {"year": 1960}}, "/filter", "A filter has a type: eq, ne"),
+        ({"filter": {"type": "and", "filters": [{"year": 1}]}}, "/filter/filters/0", "A filter has a type"),
+        ({"filter": {"type": "eq", "key": "a", "value": None}}, "/filter/value", "valid string; or: "),
+        ({"filter": {"type": "in", "key": "a", "value": [1] * 1001}}, "/filter/value", "at most 1000 items"),
+        ({"top_k": 5}, "/top_k", "There is no such field; there are: query, queries,"),
+    ],
+)
+async def test_what_is_wrong_with_a_request_is_told_once_and_with_the_way_out(
+    client: httpx.AsyncClient, collection: str, body: dict[str, Any], pointer: str, said: str
+) -> None:
+    answer = await client.post("/api/v1/search", json={"query": "x", "collection": collection} | body)
+
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == pointer
+    assert said in error["detail"]
+
+
 async def test_an_explanation_adds_up(client: httpx.AsyncClient, work: Work, collection: str) -> None:
     await _fill(client, work, collection, BIRDS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable, pointer_to
 from drystone.core.logging import get_logger
+from drystone.documents.filters import EXAMPLE
 
 log = get_logger("api.problems")
 
@@ -160,10 +161,7 @@ async def _of_validation(request: Request, exc: Exception) -> JSONResponse:
     first = exc.errors()[0]
     if first["type"] == "json_invalid":
         return await _of_ours(request, _not_json(exc.body, first["loc"][-1], first["ctx"]["error"]))
-    errors = [
-        {"pointer": _pointer(error, exc.body), "detail": error["msg"].removeprefix("Value error, ")}
-        for error in exc.errors()
-    ]
+    errors = _told(request, exc)
     names = ", ".join(error["pointer"] or "the body" for error in errors)
     error = Invalid(
         "request.invalid",
@@ -172,6 +170,37 @@ async def _of_validation(request: Request, exc: Exception) -> JSONResponse:
         errors=errors,
     )
     return await _of_ours(request, error)
+
+
+def _told(request: Request, exc: RequestValidationError) -> list[dict[str, str]]:
+    """Each field once. Of a union whose choices were all tried, what is wrong with the right one, if one is, else with each."""
+    by_pointer: dict[str, list[Mapping[str, Any]]] = {}
+    for error in exc.errors():
+        by_pointer.setdefault(_pointer(error, exc.body), []).append(error)
+    told = []
+    for pointer, found in by_pointer.items():
+        of_right_type = [error for error in found if not error["type"].endswith(("_type", "_parsing"))]
+        said = dict.fromkeys(_sentence(request, error) for error in of_right_type or found)
+        told.append({"pointer": pointer, "detail": "; or: ".join(said)})
+    return told
+
+
+def _sentence(request: Request, error: Mapping[str, Any]) -> str:
+    said: str = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "union_tag_not_found":
+        return f"A filter has a type: eq, ne, gt, gte, lt, lte, in, nin, and, or. For example {EXAMPLE}"
+    if error["type"] != "extra_forbidden":
+        return said
+    known = _fields(request) if error["loc"][:1] == ("body",) and len(error["loc"]) == 2 else []
+    return "There is no such field" + (f"; there are: {', '.join(known)}" if known else ".")
+
+
+def _fields(request: Request) -> list[str]:
+    """The names in the body that the route takes; none where it takes no object of its own."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    given = getattr(getattr(field, "field_info", None), "annotation", None)
+    models = [each for each in (given, *get_args(given)) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return [info.alias or name for model in models[:1] for name, info in model.model_fields.items()]
 
 
 def _not_json(body: str, place: int, what: str) -> Invalid:

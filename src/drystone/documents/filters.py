@@ -158,6 +158,7 @@ class Compound(BaseModel):
         return self
 
 
+EXAMPLE = """{"type": "gte", "key": "year", "value": 1960}"""
 Filter = Annotated[Comparison | Compound, Field(discriminator="type")]
 Compound.model_rebuild()
 
