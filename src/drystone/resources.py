@@ -36,7 +36,7 @@ assert tables.metadata  # every table is known before the first statement
 
 # How far the graph is searched, and that it goes on until enough rows pass a filter (pgvector 0.8). Of 97 000 real passages
 # 200 finds .907 of the best ten, 400 .957, 800 .983, in 28, 46 and 92 ms on a loaded machine (docs/adr/0022).
-SEARCH_PARAMETERS = {"hnsw.ef_search": "400", "hnsw.iterative_scan": "relaxed_order"}
+SEARCH_PARAMETERS = {"hnsw.ef_search": "160", "hnsw.iterative_scan": "relaxed_order"}
 
 
 @dataclass(frozen=True)
