@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -55,6 +55,11 @@ class Resources:
     admission: Admission
     incoming: Incoming
     qdrant: Qdrant | None = None
+
+    @cached_property
+    def singles(self) -> Sessions:
+        """For one statement that only reads: no transaction around it, which would cost two round trips."""
+        return make_sessions(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 @asynccontextmanager

@@ -311,7 +311,7 @@ async def test_documents_own_fields_are_keys(client: httpx.AsyncClient, work: Wo
         ({"type": "gt", "key": "$created_at", "value": "yesterday"}, "$created_at is compared with a time in ISO 8601"),
         ({"type": "gt", "key": "$created_at", "value": 2024}, "$created_at is compared with a time in ISO 8601"),
         ({"type": "gt", "key": "$updated_at", "value": "0001-01-01T00:00+14:00"}, "in ISO 8601"),
-        ({"type": "in", "key": "$language", "value": ["de", 5]}, "$language is compared with a string"),
+        ({"type": "in", "key": "$language", "value": ["de", 5]}, "$language is compared with a code"),
         ({"type": "eq", "key": "$language", "value": ["de"]}, "only in and nin take a list"),
         ({"type": "gt", "key": "year", "value": [1]}, "gt takes one value"),
     ],

@@ -41,7 +41,7 @@ async def get_principal(
     resources: ResourcesOf,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Principal:
-    """The caller. In a short transaction of its own: none may stay open while a body is received."""
+    """The caller. Read on its own, without a transaction: none may stay open while a body is received."""
     if credentials is None:
         raise Denied(
             "access.key_missing",
@@ -49,7 +49,7 @@ async def get_principal(
             hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
             status=401,
         )
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.singles) as session:
         principal = await access.authenticate(
             session,
             credentials.credentials,

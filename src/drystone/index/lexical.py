@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 from cachetools import LRUCache
-from sqlalchemy import TextClause, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.index.additions import Postings
@@ -53,6 +54,15 @@ class Part:
     live: np.ndarray | None
     postings: Mapping[str, Postings]
     order: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What BM25 knows of all passages together. mean_length: in words. norms: float64 (n,) of each part, K1 times its share."""
+
+    chunks: int
+    mean_length: float
+    norms: Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -106,18 +116,23 @@ class Scored:
         return found
 
 
-def score(parts: Sequence[Part], tokens: Sequence[Token]) -> Scored:
-    """BM25 of every passage of these parts."""
-    chunks, mean = count(parts), mean_length(parts)
-    norms = [K1 * (1 - B + B / mean * part.lengths) for part in parts]
+def collect(parts: Sequence[Part]) -> Collected:
+    """What all words of a question are weighed by."""
+    mean = mean_length(parts)
+    return Collected(count(parts), mean, [K1 * (1 - B + B / mean * part.lengths) for part in parts])
+
+
+def score(parts: Sequence[Part], tokens: Sequence[Token], given: Collected | None = None) -> Scored:
+    """BM25 of every passage of these parts. given: as `collect` has it of them."""
+    given = given or collect(parts)
     scores = [np.zeros(len(part.chunk_ids)) for part in parts]
     weights = []
     for token in tokens:
         found = [_postings(part, token) for part in parts]
         having = sum(len(each.ordinals) for each in found)
-        weight = token.frequency * math.log(1 + (chunks - having + 0.5) / (having + 0.5))
+        weight = token.frequency * math.log(1 + (given.chunks - having + 0.5) / (having + 0.5))
         weights.append(Weight(token, having, weight))
-        for total, norm, each in zip(scores, norms, found, strict=True):
+        for total, norm, each in zip(scores, given.norms, found, strict=True):
             tf = each.frequencies.astype(np.float64)
             total[each.ordinals] += weight * (K1 + 1) * tf / (tf + norm[each.ordinals])
     return Scored(parts, scores, weights)
@@ -149,10 +164,21 @@ class Lexicon:
         # By table and id; postings by segment and term. One for all: what is asked for most stays, of whatever kind.
         self._cache: _Cache = LRUCache(cache_bytes, _size)
         self._live: dict[int, tuple[list[int], np.ndarray | None]] = {}
+        # By what they are made of: as long as nothing is written, the next search needs the same.
+        self._snapshots: LRUCache[Hashable, Snapshot] = LRUCache(cache_bytes // 4, _size_of_snapshot)
 
     async def open(self, session: AsyncSession, collection_ids: Sequence[UUID]) -> Snapshot:
         """The words of these collections as the transaction sees them: repeatable read, or what is read may not fit."""
         row = (await session.execute(_STATE, {"collection_ids": list(collection_ids)})).one()
+        made_of = tuple(row.segments), tuple(row.additions), tuple(row.removals)
+        if (known := self._snapshots.get(made_of)) is not None:
+            return known
+        found = await self._open(session, row)
+        if _size_of_snapshot(found) <= self._snapshots.maxsize:
+            self._snapshots[made_of] = found
+        return found
+
+    async def _open(self, session: AsyncSession, row: Row[Any]) -> Snapshot:
         segments = await _load(session, self._cache, "segment", row.segments)
         additions = await _load(session, self._cache, "addition", row.additions)
         removals = await _load(session, self._cache, "removal", row.removals)
@@ -193,7 +219,12 @@ class Snapshot:
     @property
     def chunk_count(self) -> int:
         """How many passages are there."""
-        return count([*self.segments.values(), self.recent])
+        return self.collected.chunks
+
+    @cached_property
+    def collected(self) -> Collected:
+        """Of the segments in their order, and what is recent."""
+        return collect([*self.segments.values(), self.recent])
 
     async def score(self, session: AsyncSession, tokens: Sequence[Token]) -> Scored:
         """BM25 of every passage for these words."""
@@ -204,7 +235,9 @@ class Snapshot:
             for number, part in self.segments.items()
         ]
         parts.append(replace(self.recent, postings=_recent_postings(self.additions, terms)))
-        return await asyncio.to_thread(score, parts, tokens) if len(tokens) > MANY_WORDS else score(parts, tokens)
+        if len(tokens) > MANY_WORDS:
+            return await asyncio.to_thread(score, parts, tokens, self.collected)
+        return score(parts, tokens, self.collected)
 
     async def _read(self, session: AsyncSession, terms: Sequence[str]) -> dict[tuple[int, str], Postings]:
         wanted = [(number, term) for number in self.segments for term in terms]
@@ -356,6 +389,11 @@ def _size(kept: _Block | Postings | np.ndarray) -> int:
         return 400 + kept.ordinals.nbytes + kept.frequencies.nbytes
     arrays = (kept.chunk_ids, kept.lengths, kept.ordinals, kept.frequencies)
     return 500 + 150 * len(kept.terms) + sum(each.nbytes for each in arrays)
+
+
+def _size_of_snapshot(kept: Snapshot) -> int:
+    """Bytes of what it holds for each passage, roughly: id, length, norm, place."""
+    return 1000 + 30 * sum(len(part.chunk_ids) for part in (*kept.segments.values(), kept.recent))
 
 
 _STATE = text("""

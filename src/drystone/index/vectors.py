@@ -111,7 +111,11 @@ async def stored(
 ) -> tuple[list[int], list[UUID], np.ndarray]:
     """(ids, ids of their collections, vectors float32 (n, dim)) of those of these chunks that are there, by id."""
     rows = (await session.execute(_stored(vector_table(space_id)), {"chunk_ids": list(chunk_ids)})).all()
-    return [row.chunk_id for row in rows], [row.collection_id for row in rows], _floats(rows, dimension)
+    return (
+        [row.chunk_id for row in rows],
+        [row.collection_id for row in rows],
+        _floats(b"".join([row.raw for row in rows]), dimension),
+    )
 
 
 async def among(session: AsyncSession, space_id: int, chunk_ids: Sequence[int]) -> set[int]:
@@ -124,9 +128,9 @@ async def among(session: AsyncSession, space_id: int, chunk_ids: Sequence[int]) 
 async def of_chunks(session: AsyncSession, space_id: int, chunk_ids: np.ndarray, dimension: int) -> np.ndarray:
     """float32 (n, dim): the vector of each of these chunks; zeros where it has none."""
     found = np.zeros((len(chunk_ids), dimension), np.float32)
-    rows = (await session.execute(_of_chunks(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).all()
-    if rows:
-        found[[row.place - 1 for row in rows]] = _floats(rows, dimension)
+    row = (await session.execute(_of_chunks(vector_table(space_id)), {"chunk_ids": chunk_ids.tolist()})).one()
+    if row.places:
+        found[np.array(row.places) - 1] = _floats(row.raw, dimension)
     return found
 
 
@@ -242,14 +246,14 @@ async def _nearest(
     where = "true"
     if not within.is_all:
         where = visible.format(where=within.condition(parameters, narrowed=visible is _BY_DOCUMENTS))
-    rows = (await session.execute(statement(vector_table(space_id), where), parameters)).all()
-    return np.array([row.chunk_id for row in rows], np.int64), np.array([row.score for row in rows], np.float64)
+    row = (await session.execute(statement(vector_table(space_id), where), parameters)).one()
+    return np.array(row.ids or [], np.int64), np.array(row.scores or [], np.float64)
 
 
-def _floats(rows: Sequence[Any], dimension: int) -> np.ndarray:
-    """float32 (n, dim) of `raw` as PostgreSQL sends it: two numbers of two bytes, then the halves, big-endian."""
-    halves = np.frombuffer(b"".join([row.raw for row in rows]), np.dtype(">f2"))
-    return halves.reshape(len(rows), 2 + dimension)[:, 2:].astype(np.float32)
+def _floats(raw: bytes, dimension: int) -> np.ndarray:
+    """float32 (n, dim) of vectors as PostgreSQL sends each: two numbers of two bytes, then the halves, big-endian."""
+    halves = np.frombuffer(raw, np.dtype(">f2"))
+    return halves.reshape(-1, 2 + dimension)[:, 2:].astype(np.float32)
 
 
 def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
@@ -264,6 +268,11 @@ _BY_DOCUMENTS = """document_id in (
 _BY_DOCUMENT = "(select {where} from documents as document where document.id = document_id)"
 
 
+# One row of two arrays: a hundred rows take the driver longer than the arrays take PostgreSQL.
+_AS_ARRAYS = """select array_agg(chunk_id order by score desc, chunk_id) as ids,
+               array_agg(score order by score desc, chunk_id) as scores"""
+
+
 @functools.lru_cache(maxsize=256)
 def _scan(table: str, visible: str) -> TextClause:
     return text(f"""
@@ -271,7 +280,7 @@ def _scan(table: str, visible: str) -> TextClause:
             select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score from {table}
             where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
         )
-        select chunk_id, score from scanned order by score desc, chunk_id limit :depth
+        {_AS_ARRAYS} from (select * from scanned order by score desc, chunk_id limit :depth) as found
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
 
 
@@ -281,22 +290,24 @@ def _scan(table: str, visible: str) -> TextClause:
 def _walk(table: str, visible: str) -> TextClause:
     return text(f"""
         with near as materialized (
-            select chunk_id, embedding <#> cast(:vector as halfvec) as distance
+            select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
             from {table} where case when collection_id = any(cast(:collection_ids as uuid[])) then {visible} end
             order by embedding <#> cast(:vector as halfvec) limit :depth
         )
-        select chunk_id, -distance as score from near order by distance, chunk_id
+        {_AS_ARRAYS} from near as found
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
 
 
 @functools.lru_cache(maxsize=256)
 def _compare(table: str, visible: str) -> TextClause:
     return text(f"""
-        select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
-        from {table}
-        where chunk_id = any(cast(:chunk_ids as bigint[])) and collection_id = any(cast(:collection_ids as uuid[]))
-          and {visible}
-        order by score desc, chunk_id
+        {_AS_ARRAYS}
+        from (
+            select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score
+            from {table}
+            where chunk_id = any(cast(:chunk_ids as bigint[])) and collection_id = any(cast(:collection_ids as uuid[]))
+              and {visible}
+        ) as found
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
 
 
@@ -311,7 +322,8 @@ def _stored(table: str) -> TextClause:
 @functools.cache
 def _of_chunks(table: str) -> TextClause:
     return text(f"""
-        select place, halfvec_send(embedding) as raw
+        select array_agg(place order by place) as places,
+               string_agg(halfvec_send(embedding), cast('' as bytea) order by place) as raw
         from unnest(cast(:chunk_ids as bigint[])) with ordinality as wanted (id, place) join {table} on chunk_id = id
     """)
 
