@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import regex
 from tokenizers import Tokenizer
 
 from drystone.core.errors import Invalid
@@ -33,9 +33,9 @@ def encode(tokenizer: Tokenizer, text: str) -> Any:
 
 
 def is_mostly_in(script: str, text: str) -> bool:
-    """Whether at least half of the text's letters, if it has any, are of this script."""
-    letters = len(regex.findall(r"\p{L}", text))
-    return 2 * len(regex.findall(rf"\p{{Script={script}}}", text)) >= letters
+    """Whether at least half of the text's letters, if it has any, are of this script, such as Latin."""
+    letters = [char for char in text if char.isalpha()]
+    return 2 * sum(unicodedata.name(char, "").startswith(script.upper()) for char in letters) >= len(letters)
 
 
 def check_unicode(text: str) -> None:
