@@ -118,7 +118,7 @@ async def _measure_one(
             return await service.search(searcher, principal, question)
 
         answer = await _timed(took["search"], ask)
-        hits = {int(str(hit.external_id)) for hit in answer.hits}
+        hits = {int(str(hit.document.external_id)) for hit in answer.hits}
         recalls["walk"].append(len(best & set(walked[:BEST].tolist())) / len(best))
         recalls["search"].append(len(best & hits) / len(best))
         exact += answer.exact

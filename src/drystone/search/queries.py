@@ -174,7 +174,10 @@ from (
 ) as each
 """
 # One plan for all values of a filter would be right for none: a year may be that of a thousandth or of half of all.
-_PLANNED_FOR_VALUES = text("set local plan_cache_mode = force_custom_plan")
+# And what passes may lie far from the question, where a walk needs more candidates to find as much (docs/adr/0027).
+_PLANNED_FOR_VALUES = text("""
+select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hnsw.ef_search', '400', true)
+""")
 _MOST_LOOKED_UP = 8
 _TYPES = text(
     "select "
