@@ -214,7 +214,7 @@ where d.id = jobs.subject_id and jobs.id = (
     order by j.run_after, j.id limit 1 for update of j skip locked
 )
 returning jobs.id, jobs.workspace_id, jobs.kind, jobs.subject_id, jobs.attempt, jobs.poison_tries, jobs.lost_tries,
-          jobs.transient_tries, d.webhook_id
+          jobs.transient_tries, jobs.error_code, d.webhook_id
 """)
 
 _MOVE = text("""
