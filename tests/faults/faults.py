@@ -135,7 +135,7 @@ async def _out_of_memory(scene: Scene) -> str:
 async def _poison(scene: Scene) -> str:
     """A file that burns more CPU than a parser may."""
     word = scene.workload.word()
-    body = b"<html>" + b"<p>%s" % word.encode() * 250_000
+    body = b"<html>" + b"<p>%s" % word.encode() * 450_000
     kept = await scene.workload.upload(word, body, word, suffix="html", fails_with="parse.cpu_limit")
     return await _failed(scene, kept.id)
 
