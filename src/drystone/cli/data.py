@@ -6,7 +6,6 @@ Data goes to standard output, talk to standard error. Imports stay inside the co
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typer.core import TyperGroup
 
 from drystone.cli.answers import Collapse, DocumentState, Mode
 from drystone.core.errors import Invalid
+from drystone.core.strict_json import DECODER
 
 if TYPE_CHECKING:
     from drystone.cli.adding import Watcher
@@ -361,26 +361,15 @@ def attributes(pairs: Sequence[str] | None) -> str | None:
                 pointer="attribute",
             )
         try:
-            found[key] = json.loads(value, parse_constant=_no_constant)
-        except ValueError:
+            found[key] = DECODER.decode(value)
+        except (ValueError, RecursionError):
             found[key] = value
     return json.dumps(found) if found else None
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)  # NaN and Infinity are Python's idea, not JSON's
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)  # 1e999 is none that JSON could carry on
-    return value
-
-
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_number)
+        value = DECODER.decode(text)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -6,11 +6,11 @@ A key is a field of the API's search request, so a field that is new there needs
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from drystone.core.errors import Invalid
+from drystone.core.strict_json import DECODER
 
 _OURS = ("query", "limit")
 _HINT = """for example mode=lexical, or mode=hybrid,filter={"type":"gte","key":"year","value":1960}"""
@@ -52,7 +52,7 @@ def name(settings: Mapping[str, Any], *, collection: str) -> str:
 def _value(text: str, at: int) -> tuple[Any, int]:
     """The value that begins at `at`, and where the next key begins."""
     try:
-        value, end = json.JSONDecoder(parse_constant=_no_constant, parse_float=_number).raw_decode(text, at)
+        value, end = DECODER.raw_decode(text, at)
     except (ValueError, RecursionError):
         value, end = None, -1
     if end == len(text) or text[end : end + 1] == ",":
@@ -61,17 +61,6 @@ def _value(text: str, at: int) -> tuple[Any, int]:
         _refuse(f"What begins with {text[at : at + 20]!r} is no JSON.")
     end = text.find(",", at) if "," in text[at:] else len(text)
     return text[at:end].strip(), end + 1
-
-
-def _no_constant(constant: str) -> Any:
-    raise ValueError(constant)  # NaN and Infinity are Python's idea, not JSON's
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
 
 
 def _refuse(what: str) -> NoReturn:

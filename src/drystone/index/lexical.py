@@ -162,7 +162,7 @@ class Lexicon:
 
     def __init__(self, *, cache_bytes: int) -> None:
         # By table and id; postings by segment and term. One for all: what is asked for most stays, of whatever kind.
-        self._cache: _Cache = LRUCache(cache_bytes, _size)
+        self._cache: _Cache = LRUCache(cache_bytes - cache_bytes // 4, _size)
         self._live: dict[int, tuple[list[int], np.ndarray | None]] = {}
         # By what they are made of: as long as nothing is written, the next search needs the same.
         self._snapshots: LRUCache[Hashable, Snapshot] = LRUCache(cache_bytes // 4, _size_of_snapshot)

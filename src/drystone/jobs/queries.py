@@ -212,7 +212,21 @@ async def stuck(session: AsyncSession, *, idle_s: float) -> int:
     return 0 if moves else waiting
 
 
-_COLUMNS = "id, workspace_id, kind, subject_id, attempt, poison_tries, lost_tries, transient_tries, error_code"
+# Of a taken job, what `claim_of` reads; named in full, for statements that take from several tables.
+CLAIMED = ", ".join(
+    f"jobs.{name}"
+    for name in (
+        "id",
+        "workspace_id",
+        "kind",
+        "subject_id",
+        "attempt",
+        "poison_tries",
+        "lost_tries",
+        "transient_tries",
+        "error_code",
+    )
+)
 
 _ADD = text("""
 insert into jobs (id, workspace_id, kind, subject_id, collection_id, cost)
@@ -227,7 +241,7 @@ update jobs set state = 'running', attempt = attempt + 1, worker = :worker,
 _CLAIM_CHECK = text(f"""
 {_TAKE}
 where id = :id and state = 'queued' and run_after <= clock_timestamp() and kind like 'checks.%'
-returning {_COLUMNS}
+returning {CLAIMED}
 """)
 
 _CLAIM_NEXT = text(f"""
@@ -239,7 +253,7 @@ where id = (
       and (cost > :heavier_than or lost_tries > 0)
     order by run_after, id limit 1 for update skip locked
 )
-returning {_COLUMNS}
+returning {CLAIMED}
 """)
 
 _IS_LIGHT = """state = 'queued' and run_after <= clock_timestamp() and cost <= :light and lost_tries = 0
@@ -271,7 +285,7 @@ with {_SHARE}, chosen as materialized (
 ), {_FITTING}
 {_TAKE}
 where id in (select id from fitting)
-returning {_COLUMNS}
+returning {CLAIMED}
 """)
 
 # Goes from one waiting collection to the next through ix_jobs_turns. More than 200 are served by the other lanes.
@@ -298,7 +312,7 @@ with recursive {_SHARE}, waiting as (
 ), {_FITTING}
 {_TAKE}
 where id in (select id from fitting)
-returning {_COLUMNS}
+returning {CLAIMED}
 """)
 
 # Locked in the order in which a publication locks them: the two may meet on several rows.

@@ -129,15 +129,16 @@ async def _embed(
         return [None] * max(len(question.queries), 1), False
     try:
         embedder = await searcher.embedders.get(space)
-        is_read = [question.mode == "dense" or embedder.reads(query) for query in question.queries]
-        made = iter(await embedder.embed_queries(list(itertools.compress(question.queries, is_read))))
+        is_read = [embedder.reads(query) for query in question.queries]
+        is_asked = [each or question.mode == "dense" for each in is_read]
+        made = iter(await embedder.embed_queries(list(itertools.compress(question.queries, is_asked))))
     except Unavailable:
         async with transaction(searcher.sessions) as session:
             _, within = await _collections(session, principal, question, searcher.embedders)
         if within.space != space:  # it was only guessed, and nobody needs the model that is away
             raise OtherSpace(within.space) from None
         raise
-    return [next(made) if each else None for each in is_read], not all(map(embedder.reads, question.queries))
+    return [next(made) if each else None for each in is_asked], not all(is_read)
 
 
 def _reranker(searcher: Searcher, question: Question) -> Reranker | None:

@@ -203,7 +203,7 @@ def _disabled(webhook: Webhook) -> Invalid:
     )
 
 
-_CLAIM = text("""
+_CLAIM = text(f"""
 update jobs set state = 'running', attempt = attempt + 1, worker = :worker,
        started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => :lease_s)
 from webhook_deliveries d
@@ -213,8 +213,7 @@ where d.id = jobs.subject_id and jobs.id = (
       and w.webhook_id <> all(cast(:busy as uuid[]))
     order by j.run_after, j.id limit 1 for update of j skip locked
 )
-returning jobs.id, jobs.workspace_id, jobs.kind, jobs.subject_id, jobs.attempt, jobs.poison_tries, jobs.lost_tries,
-          jobs.transient_tries, jobs.error_code, d.webhook_id
+returning {queries.CLAIMED}, d.webhook_id
 """)
 
 _MOVE = text("""
