@@ -147,7 +147,7 @@ async def blobs_exist(scene: _Scene) -> AsyncGenerator[Violation]:
             if is_there and (not scene.limits.rehash or await _is_whole(scene.objects, row.sha256)):
                 continue
             if await blobs.is_wanted(scene.sessions, row.sha256) and not await _is_whole(scene.objects, row.sha256):
-                detail = "is missing" if found is None else "holds other bytes than its name says"
+                detail = "is missing" if found is None else "cannot be read, or holds other bytes than its name says"
                 yield Violation("I4", LOST, "blob", row.sha256.hex(), f"{detail}; needed by version {row.version_id}")
 
 
@@ -214,9 +214,9 @@ async def _is_whole(objects: Objects, sha256: bytes) -> bool:
     except NotFound:
         return False
     except Unavailable as exc:
-        if exc.code == "objects.corrupt":
-            return False
-        raise
+        if exc.code != "objects.corrupt":
+            await objects.exists(sha256)  # one that is away raises here; else it answers for what it cannot give
+        return False
     return True
 
 

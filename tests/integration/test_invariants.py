@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import uuid4
@@ -163,6 +164,23 @@ async def test_a_missing_blob_is_found_alone(filled: Place, sessions: Sessions) 
     await filled.objects.delete(sha256)
 
     assert _found(await _check(filled, sessions)) == [("I4", LOST, sha256.hex())]
+
+
+async def test_a_blob_that_the_store_knows_and_cannot_give_is_found_alone(filled: Place, sessions: Sessions) -> None:
+    body = b"The heron has flown."
+    sha256 = hashlib.sha256(body).digest()
+    for volume in filled.settings.general.data_dir.glob(f"objects/{filled.settings.s3.bucket}_*.dat"):
+        kept = volume.read_bytes()
+        with volume.open("r+b") as file:
+            for place in (match.start() for match in re.finditer(re.escape(body), kept)):
+                file.seek(place)
+                file.write(b"x" * len(body))
+
+    verdict = await _check(filled, sessions)
+    await filled.objects.delete(sha256)
+
+    assert _found(verdict) == [("I4", LOST, sha256.hex())]
+    assert "cannot be read" in verdict.violations[0].detail
 
 
 async def test_wrong_bytes_of_the_right_length_are_found_when_blobs_are_read(filled: Place, sessions: Sessions) -> None:

@@ -6,6 +6,7 @@ log and ends it: who supervises starts it again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -19,35 +20,8 @@ ROOM_BYTES = 50_000_000
 ROOM_FILES = 1000
 # A server that goes on saying so for another reason is not started anew all the time.
 AGAIN_S = 60.0
-
-
-class FullDisk:
-    """Whether a server speaks of a full disk that is no longer full.
-
-    says: its lines that do. has_room: asked only after such a line.
-    """
-
-    def __init__(self, says: re.Pattern[str], has_room: Callable[[], bool]) -> None:
-        self._says = says
-        self._has_room = has_room
-        self._was_said = False
-        self._told_at: float | None = None
-
-    def listen(self, line: str) -> None:
-        """Hear a line of its log; called by the thread that reads it."""
-        if self._says.search(line):
-            self._was_said = True
-
-    def is_over(self) -> bool:
-        """Whether it spoke of a full disk since this was last asked, and there is room. True at most once a minute."""
-        if not self._was_said:
-            return False
-        self._was_said = False
-        now = time.monotonic()
-        if (self._told_at is not None and now - self._told_at < AGAIN_S) or not self._has_room():
-            return False
-        self._told_at = now
-        return True
+# A file in a server's folder, there as long as it never spoke of a full disk: on one, removing a file is what still works.
+NEVER_FULL = "never-full"
 
 
 def has_room(folder: Path) -> bool:
@@ -58,6 +32,38 @@ def has_room(folder: Path) -> bool:
         return False
     has_files = disk.f_files == 0 or disk.f_favail >= ROOM_FILES  # some file systems do not count files
     return disk.f_bavail * disk.f_frsize >= ROOM_BYTES and has_files
+
+
+class FullDisk:
+    """Whether a server speaks of a full disk that is no longer full.
+
+    says: its lines that do. folder: its data. has_room: asked only after such a line.
+    """
+
+    def __init__(self, says: re.Pattern[str], folder: Path, has_room: Callable[[Path], bool] = has_room) -> None:
+        self._says = says
+        self._folder = folder
+        self._has_room = has_room
+        self._was_said = False
+        self._told_at: float | None = None
+
+    def listen(self, line: str) -> None:
+        """Hear a line of its log; called by the thread that reads it. What it keeps may have holes from now on."""
+        if self._says.search(line):
+            self._was_said = True
+            with contextlib.suppress(OSError):
+                (self._folder / NEVER_FULL).unlink(missing_ok=True)
+
+    def is_over(self) -> bool:
+        """Whether it spoke of a full disk since this was last asked, and there is room. True at most once a minute."""
+        if not self._was_said:
+            return False
+        self._was_said = False
+        now = time.monotonic()
+        if (self._told_at is not None and now - self._told_at < AGAIN_S) or not self._has_room(self._folder):
+            return False
+        self._told_at = now
+        return True
 
 
 def watch_myself(says: re.Pattern[str], folder: Path, environment: dict[str, str]) -> None:
@@ -77,7 +83,7 @@ def watch_myself(says: re.Pattern[str], folder: Path, environment: dict[str, str
 
 def main(pid: int, says: str, folder: Path) -> None:
     """Pass on what the process says until it ends, or must be ended."""
-    full_disk = FullDisk(re.compile(says), lambda: has_room(folder))
+    full_disk = FullDisk(re.compile(says), folder)
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from drystone.core.errors import Conflict, Unavailable
 from drystone.core.settings import LOCAL_HOSTS, Provider, Settings
-from drystone.stack import bootstrap, ports, privileges, probes, providers
+from drystone.stack import bootstrap, ports, privileges, probes, providers, volumes
 from drystone.stack.privileges import Privileges
 from drystone.stack.providers import Program
 
@@ -358,6 +358,7 @@ def _prepare_objects(launch: Launch) -> None:
     (launch.folder / "mini.options").unlink(missing_ok=True)
     if launch.program.kind != "minio":
         _clear_sockets(launch.settings)
+        volumes.make_whole(launch.program.path, launch.folder)
 
 
 def _clear_sockets(settings: Settings) -> None:

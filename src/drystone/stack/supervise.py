@@ -27,7 +27,7 @@ from drystone.core.errors import Conflict, DrystoneError, Invalid, Unavailable
 from drystone.core.settings import Settings, absolute
 from drystone.stack import ports, probes, processes
 from drystone.stack.data import swap
-from drystone.stack.fulldisk import FullDisk, has_room
+from drystone.stack.fulldisk import FullDisk
 from drystone.stack.guardian import Guardian
 from drystone.stack.logs import Logs
 from drystone.stack.services import ALL, Launch, Service
@@ -85,8 +85,7 @@ class Server:
         self._launch: Launch | None = None
         self._port_was_ours = False
         self._was_asked_to_stop = False
-        folder = data_dir / service.name
-        self._full_disk = FullDisk(service.stays_full, lambda: has_room(folder)) if service.stays_full else None
+        self._full_disk = FullDisk(service.stays_full, data_dir / service.name) if service.stays_full else None
 
     @property
     def pid(self) -> int | None:

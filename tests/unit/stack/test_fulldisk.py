@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from drystone.stack import fulldisk
-from drystone.stack.fulldisk import FullDisk, has_room
+from drystone.stack.fulldisk import NEVER_FULL, FullDisk, has_room
 
 SAID = "write filerldb2/02/000001.log: no space left on device"
 
 
 class _Disk:
-    def __init__(self) -> None:
+    def __init__(self, folder: Path = Path("/nowhere")) -> None:
         self.has_room = True
-        self.full = FullDisk(re.compile("no space left"), lambda: self.has_room)
+        self.full = FullDisk(re.compile("no space left"), folder, lambda _: self.has_room)
 
 
 def test_a_server_that_speaks_of_a_full_disk_when_there_is_room_has_not_got_over_it() -> None:
@@ -50,6 +50,18 @@ def test_it_is_not_started_anew_all_the_time(monkeypatch: pytest.MonkeyPatch) ->
     disk.full.listen(SAID)
 
     assert disk.full.is_over()
+
+
+def test_what_a_server_keeps_is_no_longer_known_to_be_whole_once_it_spoke_of_a_full_disk(tmp_path: Path) -> None:
+    disk = _Disk(tmp_path)
+    (tmp_path / NEVER_FULL).touch()
+    disk.full.listen("volume grow")
+    assert (tmp_path / NEVER_FULL).exists()
+
+    disk.full.listen(SAID)
+    disk.full.listen(SAID)
+
+    assert not (tmp_path / NEVER_FULL).exists()
 
 
 def test_a_disk_with_space_has_room_and_a_folder_that_is_gone_has_none(tmp_path: Path) -> None:
