@@ -131,6 +131,7 @@ async def sessions(resources: Resources, owner: Sessions) -> Sessions:
     """Sessions of the application role on an empty database: one workspace, one key, one space, nothing else."""
     async with transaction(owner) as session:
         await session.execute(text(_EMPTY))
+        await session.execute(text("delete from api_keys where not is_from_settings"))
     return resources.sessions
 
 

@@ -21,6 +21,7 @@ from drystone.api import (
     events,
     health,
     jobs,
+    keys,
     problems,
     scrubs,
     search,
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "search", "description": "A question to ranked passages."},
             {"name": "jobs", "description": "The ledger of work."},
             {"name": "webhooks", "description": "Other servers that are told of events."},
+            {"name": "keys", "description": "Who may do what."},
             {"name": "usage", "description": "What a key may upload in a day."},
             {"name": "scrubs", "description": "Are all bytes still there, and the right ones?"},
             {"name": "health", "description": "Without a key."},
@@ -78,7 +80,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
     v1 = APIRouter(prefix="/api/v1", dependencies=[Depends(check_query)])
-    for module in (collections, embedding, documents, uploads, batches, events, search, jobs, webhooks, usage, scrubs):
+    for module in (
+        collections,
+        embedding,
+        documents,
+        uploads,
+        batches,
+        events,
+        search,
+        jobs,
+        webhooks,
+        keys,
+        usage,
+        scrubs,
+    ):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

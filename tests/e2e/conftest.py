@@ -32,12 +32,12 @@ class Stack:
     def settings(self) -> Settings:
         return core_settings.load(self.folder, shell={})
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`drystone …` in this stack's folder."""
+    def run(self, *arguments: str, check: bool = True, key: str | None = None) -> subprocess.CompletedProcess[str]:
+        """`drystone …` in this stack's folder. key: in place of the one in .env."""
         done = subprocess.run(
             [sys.executable, "-m", "drystone.cli.main", *arguments],
             cwd=self.folder,
-            env=_shell(self.folder),
+            env=_shell(self.folder) | ({} if key is None else {"DRYSTONE_API_KEY": key}),
             capture_output=True,
             text=True,
             timeout=240,

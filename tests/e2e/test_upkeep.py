@@ -1,4 +1,4 @@
-"""`sync`, `scrub` and `keys limit` as a person runs them, against a whole stack."""
+"""`sync`, `scrub` and `keys` as a person runs them, against a whole stack."""
 
 from __future__ import annotations
 
@@ -220,6 +220,41 @@ def test_a_limited_key_is_refused_and_told_until_when(up: Stack, folder: Path, c
     assert refused.returncode == 3
     assert "midnight UTC" in refused.stderr
     assert up.run("add", str(folder), "-c", collection).returncode == 0
+
+
+def _searches(up: Stack, key: str, collection: str) -> int:
+    done = up.run("search", "one", "-c", collection, "--json", check=False, key=key)
+    return done.returncode
+
+
+def test_a_key_is_made_narrowed_rotated_and_revoked(up: Stack, folder: Path, collection: str) -> None:
+    up.run("add", str(folder), "-c", collection)
+    up.run("add", str(folder), "-c", f"{collection}-b")
+
+    made = up.run("keys", "create", "website", "--scope", "read", "-c", collection, "--expires", "90d")
+    key = made.stdout.strip()
+    prefix = key.partition(".")[0]
+
+    assert made.stdout == f"{key}\n"
+    assert "not shown again" in made.stderr
+    assert [_searches(up, key, name) for name in (collection, f"{collection}-b")] == [0, 4]
+    refused = up.run("add", str(folder), "-c", collection, check=False, key=key)
+    assert refused.returncode == 3
+    assert "scope 'write'" in refused.stderr
+    row = next(line for line in up.run("keys", "list").stdout.splitlines() if line.startswith(prefix)).split("\t")
+    assert row[1:4] == ["website", "read", collection]
+
+    changed = json.loads(up.run("keys", "change", prefix, "-c", "all", "--expires", "never", "--json").stdout)
+    assert (changed["collection_ids"], changed["expires_at"]) == (None, None)
+    assert _searches(up, key, f"{collection}-b") == 0
+
+    new = up.run("keys", "rotate", prefix, "--overlap", "0").stdout.strip()
+    assert [_searches(up, each, collection) for each in (key, new)] == [3, 0]
+
+    up.run("keys", "revoke", prefix)
+    assert _searches(up, new, collection) == 3
+    assert prefix not in up.run("keys", "list").stdout
+    assert prefix in up.run("keys", "list", "--ended").stdout
 
 
 def test_what_became_of_a_document_stands_in_the_workers_log(up: Stack, folder: Path, collection: str) -> None:

@@ -10,10 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 from sqlalchemy import text
+from tests.keys import bearer, make_key, make_workspace
 
-from drystone.access import service as access
 from drystone.core.db import Sessions, transaction
-from drystone.core.ids import new_id
 from drystone.core.settings import Settings
 
 OPEN_ROUTES = {"/health", "/health/live", "/health/ready"}
@@ -60,23 +59,19 @@ async def test_an_expired_and_a_revoked_key_look_like_an_unknown_one(
 ) -> None:
     answers = []
     for column in ("expires_at", "revoked_at"):
-        token = f"t{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
+        token = await make_key(owner)
         async with transaction(owner) as session:
-            await access.ensure_key(session, token, name="test")
             await session.execute(
                 text(f"update api_keys set {column} = now() - interval '1 s' where prefix = :prefix"),
                 {"prefix": token.split(".")[0]},
             )
-        answers.append(await client.get("/api/v1/collections", headers={"Authorization": f"Bearer {token}"}))
+        answers.append(await client.get("/api/v1/collections", headers=bearer(token)))
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(401, "access.key_unknown")] * 2
 
 
 async def test_a_key_that_may_only_read_cannot_write(client: httpx.AsyncClient, owner: Sessions) -> None:
-    token = f"r{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
-    async with transaction(owner) as session:
-        await access.ensure_key(session, token, name="reader", scopes=("read",))
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = bearer(await make_key(owner, scopes=("read",)))
 
     read = await client.get("/api/v1/collections", headers=headers)
     written = [
@@ -92,17 +87,7 @@ async def test_a_key_that_may_only_read_cannot_write(client: httpx.AsyncClient, 
 
 async def test_another_workspace_sees_nothing(client: httpx.AsyncClient, owner: Sessions, collection: str) -> None:
     sent = await client.post("/api/v1/documents", files={"file": ("a.txt", b"x")}, data={"collection": collection})
-    token = f"o{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
-    async with transaction(owner) as session:
-        await access.ensure_key(session, token, name="other")
-        await session.execute(
-            text("""
-            with made as (insert into workspaces (id, name) values (:id, :name) returning id)
-            update api_keys set workspace_id = made.id from made where prefix = :prefix
-            """).execution_options(),
-            {"id": new_id(), "name": f"w-{uuid4().hex}", "prefix": token.split(".")[0]},
-        )
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = bearer(await make_key(owner, workspace_id=await make_workspace(owner)))
 
     answers = {
         "document": await client.get(sent.headers["location"], headers=headers),

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 from tests.integration.uploads import Work, count, put, send
+from tests.keys import bearer, make_key
 
 from drystone.access import idempotency
-from drystone.access import service as access
 from drystone.access.idempotency import Kept
 from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
@@ -202,14 +202,11 @@ async def test_two_keys_are_refused(client: httpx.AsyncClient, collection: str) 
 
 async def test_two_callers_may_use_one_key(client: httpx.AsyncClient, collection: str, owner: Sessions) -> None:
     headers = _key()
-    token = f"k{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
-    async with transaction(owner) as session:
-        await access.ensure_key(session, token, name="other")
     mine = await client.post("/api/v1/collections", json={"name": collection}, headers=headers)
     theirs = await client.post(
         "/api/v1/collections",
         json={"name": f"{collection}-2"},
-        headers=headers | {"Authorization": f"Bearer {token}"},
+        headers=headers | bearer(await make_key(owner)),
     )
 
     assert (mine.status_code, theirs.status_code) == (201, 201)

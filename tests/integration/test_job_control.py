@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import httpx
 import pytest
 from sqlalchemy import text
+from tests.keys import bearer, make_key
 
-from drystone.access import service as access
 from drystone.core.db import Sessions, transaction
 from drystone.core.ids import new_id
 from drystone.jobs import queries
@@ -280,15 +280,8 @@ async def test_a_key_of_one_collection_sees_and_changes_no_other_s_jobs(
     client: httpx.AsyncClient, collection: str, owner: Sessions
 ) -> None:
     mine, theirs = await _send(client, collection, b"Mine."), await _send(client, f"{collection}-b", b"Theirs.")
-    token = f"c{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
     collection_id = (await client.get(f"/api/v1/collections/{collection}")).json()["id"]
-    async with transaction(owner) as session:
-        await access.ensure_key(session, token, name="confined")
-        await session.execute(
-            text("update api_keys set collection_ids = array[cast(:id as uuid)] where prefix = :prefix"),
-            {"id": collection_id, "prefix": token.split(".")[0]},
-        )
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = bearer(await make_key(owner, collection_ids=[UUID(collection_id)]))
 
     listed = (await client.get("/api/v1/jobs", headers=headers)).json()["items"]
     answers = [

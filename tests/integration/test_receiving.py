@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import psutil
 import pytest
 from sqlalchemy import text
+from tests.keys import make_key
 
 from drystone.access import quotas
 from drystone.access import service as access
@@ -341,10 +341,7 @@ async def test_a_database_without_space_is_told_as_that(sessions: Sessions) -> N
 @pytest.fixture
 async def key(client: httpx.AsyncClient, owner: Sessions) -> str:
     """A key of its own."""
-    token = f"q{uuid4().hex[:10]}.{uuid4().hex}{uuid4().hex}"
-    async with transaction(owner) as session:
-        await access.ensure_key(session, token, name="limited", scopes=("read", "write"))
-    return token
+    return await make_key(owner, scopes=("read", "write"))
 
 
 async def _limit(client: httpx.AsyncClient, key: str, **limits: int) -> None:

@@ -253,6 +253,25 @@ async def test_the_graph_finds_what_the_scan_finds(
     )  # random vectors in 384 dimensions are the graph's worst case; real ones: docs/concepts/search.md
 
 
+@pytest.mark.parametrize(("large", "candidates"), [(300_000, "160"), (-1, "400")])
+async def test_a_large_graph_is_walked_with_more_candidates_and_only_in_this_search(
+    resources: Resources, sessions: Sessions, principal: Principal, collection: str, large: int, candidates: str
+) -> None:
+    question = np.full(384, 384**-0.5, np.float32)
+    asked = text("select current_setting('hnsw.ef_search')")
+    async with transaction(sessions) as session:
+        home = await collections.create(session, principal, resources.space, name=collection, language="english")
+        await PgGraph(large).walk(session, home.space_id, Scope([home.id]), question, depth=10)
+        within = await session.scalar(asked)
+    async with transaction(sessions) as session:
+        await session.execute(
+            text("select '[1]'::halfvec")
+        )  # the setting is pgvector's: it is known once that is loaded
+        afterwards = await session.scalar(asked)
+
+    assert (within, afterwards) == (candidates, "160")
+
+
 async def test_a_passage_tells_its_first_and_its_last_page(
     client: httpx.AsyncClient, work: Work, collection: str
 ) -> None:

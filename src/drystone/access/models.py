@@ -24,7 +24,10 @@ class Workspace(Base):
 
 
 class ApiKey(Base):
-    """A key `prefix.secret`; only the SHA-256 of the secret is kept."""
+    """A key `prefix.secret`; only the SHA-256 of the secret is kept.
+
+    Until previous_until the secret before is right, too. is_from_settings: its secret is DRYSTONE_API_KEY.
+    """
 
     __tablename__ = "api_keys"
 
@@ -33,6 +36,9 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(Text)
     prefix: Mapped[str] = mapped_column(Text, unique=True)
     secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    previous_secret_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    previous_until: Mapped[Time | None]
+    is_from_settings: Mapped[bool] = mapped_column(server_default="false")
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     # None: every collection of the workspace.
     collection_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))

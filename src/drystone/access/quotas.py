@@ -5,7 +5,6 @@ Parallel uploads cannot exceed a limit together: the counting statement holds th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Limits, Principal
 from drystone.core.clock import utc_now
-from drystone.core.errors import Denied, NotFound
+from drystone.core.errors import Denied
 
 
 @dataclass(frozen=True)
@@ -57,28 +56,6 @@ async def check(session: AsyncSession, principal: Principal, size_bytes: int) ->
         used.bytes + size_bytes, limits.bytes_per_day
     ):
         raise exceeded(used)
-
-
-async def set_limits(
-    session: AsyncSession, principal: Principal, prefix: str, changes: Mapping[str, int | None]
-) -> Limits:
-    """Change the limits that a key of the workspace has of its own, and leave those that are not named; all it has then.
-
-    changes: documents_per_day, bytes_per_day; None: as the settings say. Raises NotFound.
-    """
-    principal.require("admin")
-    given = {
-        "workspace_id": principal.workspace_id,
-        "prefix": prefix,
-        "sets_documents": "documents_per_day" in changes,
-        "documents": changes.get("documents_per_day"),
-        "sets_bytes": "bytes_per_day" in changes,
-        "bytes": changes.get("bytes_per_day"),
-    }
-    row = (await session.execute(_SET_LIMITS, given)).one_or_none()
-    if row is None:
-        raise NotFound("key.not_found", f"There is no key {prefix!r}.", hint="the prefix is what stands before its dot")
-    return Limits(row.documents_per_day, row.bytes_per_day)
 
 
 def exceeded(used: Usage) -> Denied:
@@ -124,13 +101,6 @@ def _until_midnight_s(now: datetime) -> int:
 _USED = text("""
 select documents, bytes from upload_usage
 where workspace_id = :workspace_id and actor = :actor and day = cast(now() at time zone 'utc' as date)
-""")
-
-_SET_LIMITS = text("""
-update api_keys
-set documents_per_day = case when :sets_documents then cast(:documents as bigint) else documents_per_day end,
-    bytes_per_day = case when :sets_bytes then cast(:bytes as bigint) else bytes_per_day end
-where workspace_id = :workspace_id and prefix = :prefix returning documents_per_day, bytes_per_day
 """)
 
 _COUNT = text("""

@@ -1,4 +1,4 @@
-"""Keys and principals: from a bearer token to who is asking, and the audit row of what they changed."""
+"""Principals: from a bearer token to who is asking, and the audit row of what they changed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, case, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +21,8 @@ from drystone.core.ids import new_id
 
 DEFAULT_WORKSPACE = "default"
 SCOPES = ("read", "write", "admin")
+# The use of a key is written down no more often.
+_USE_NOTED_S = 60
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,17 @@ class Principal:
                 scope=scope,
             )
 
+    def require_whole(self, scope: str) -> None:
+        """Raise Denied unless the scope was granted for all of the workspace: for what is nobody's single collection."""
+        self.require(scope)
+        if self.collection_ids is not None:
+            raise Denied(
+                "access.confined",
+                "This key is confined to some collections, and this concerns the whole workspace.",
+                hint="use a key that is confined to none",
+                status=403,
+            )
+
     def may_see(self, collection_id: UUID) -> bool:
         return self.collection_ids is None or collection_id in self.collection_ids
 
@@ -72,17 +86,18 @@ async def authenticate(
     """
     prefix, _, secret = token.partition(".")
     row = (await session.execute(_KEY, {"its_prefix": prefix})).one_or_none()
-    digest = hashlib.sha256(secret.encode()).digest()
-    if not hmac.compare_digest(digest, row.secret_sha256 if row else b"\0" * 32) or row is None:
+    if not _is_right(secret, row) or row is None:
         raise Denied(
             "access.key_unknown",
             "The API key is not known here.",
             hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
             status=401,
         )
+    if row.is_use_to_note:
+        await session.execute(_NOTE_USE, {"prefix": row.prefix})
     return Principal(
         workspace_id=row.workspace_id,
-        actor=f"key:{row.prefix}",
+        actor=actor_of(row.prefix),
         scopes=frozenset(row.scopes),
         collection_ids=None if row.collection_ids is None else frozenset(row.collection_ids),
         request_id=request_id,
@@ -93,8 +108,24 @@ async def authenticate(
     )
 
 
-async def ensure_key(session: AsyncSession, token: str, *, name: str, scopes: tuple[str, ...] = SCOPES) -> None:
-    """Make `token` a key of the default workspace; an existing key of that prefix gets this secret."""
+def actor_of(prefix: str) -> str:
+    """How a key is named as the one who did something."""
+    return f"key:{prefix}"
+
+
+def _is_right(secret: str, row: Any) -> bool:
+    """Compared in constant time, whether there is such a key or not; during a rotation two secrets are right."""
+    digest, none = hashlib.sha256(secret.encode()).digest(), b"\0" * 32
+    is_present = hmac.compare_digest(digest, row.secret_sha256 if row else none)
+    is_previous = hmac.compare_digest(digest, (row.previous_sha256 if row else None) or none)
+    return is_present or is_previous
+
+
+async def ensure_key(session: AsyncSession, token: str, *, name: str) -> None:
+    """Make `token` a key of the default workspace with all scopes; an existing key of that prefix gets this secret.
+
+    There is one such key: one of another prefix, from before the settings were changed, is revoked.
+    """
     prefix, _, secret = token.partition(".")
     digest = hashlib.sha256(secret.encode()).digest()
     workspace_id = await default_workspace(session)
@@ -106,14 +137,16 @@ async def ensure_key(session: AsyncSession, token: str, *, name: str, scopes: tu
             name=name,
             prefix=prefix,
             secret_sha256=digest,
-            scopes=list(scopes),
+            scopes=list(SCOPES),
+            is_from_settings=True,
         )
         .on_conflict_do_update(
             index_elements=[ApiKey.prefix],
-            set_={"secret_sha256": digest, "revoked_at": None},
-            where=ApiKey.secret_sha256 != digest,
+            set_={"secret_sha256": digest, "revoked_at": None, "is_from_settings": True},
+            where=(ApiKey.secret_sha256 != digest) | ~ApiKey.is_from_settings,
         )
     )
+    await session.execute(_END_FORMER, {"prefix": prefix})
 
 
 async def default_workspace(session: AsyncSession) -> UUID:
@@ -176,6 +209,10 @@ _KEY = select(
     ApiKey.workspace_id,
     ApiKey.prefix,
     ApiKey.secret_sha256,
+    case((ApiKey.previous_until > func.now(), ApiKey.previous_secret_sha256)).label("previous_sha256"),
+    or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(seconds=_USE_NOTED_S)).label(
+        "is_use_to_note"
+    ),
     ApiKey.scopes,
     ApiKey.collection_ids,
     ApiKey.documents_per_day,
@@ -185,6 +222,16 @@ _KEY = select(
     ApiKey.revoked_at.is_(None),
     (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now()),
 )
+
+# Whoever holds the row is changing the key; its use is noted a minute later.
+_NOTE_USE = text("""
+update api_keys set last_used_at = now()
+where id = (select id from api_keys where prefix = :prefix for update skip locked)
+""")
+
+_END_FORMER = text("""
+update api_keys set revoked_at = now() where is_from_settings and prefix <> :prefix and revoked_at is null
+""")
 
 _RECORD = text("""
 insert into audit (workspace_id, actor, action, subject_kind, subject_id, request_id, before_sha256, after_sha256,

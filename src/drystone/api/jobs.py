@@ -200,6 +200,7 @@ async def list_(
 @router.get("/stats", summary="See how the queue moves", responses=responses())
 async def stats(caller: Caller, session: Session) -> QueueState:
     """Depth, age, running jobs, pace, and when the queue would be empty."""
+    caller.require("read")
     seen = await _seen(session, caller)
     found = await ledger.stats(session, caller.workspace_id, seen)
     running = Chosen(states=(RUNNING,), collection_ids=seen.collection_ids)

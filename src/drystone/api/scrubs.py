@@ -91,7 +91,7 @@ async def start(
 @router.get("", summary="List what is missing or wrong", responses=responses())
 async def list_(caller: Caller, session: Session) -> BlobProblems:
     """What all scrubs so far found and nobody repaired yet."""
-    caller.require("admin")
+    caller.require_whole("admin")
     found = await scrub.findings(session, workspace_id=caller.workspace_id)
     return BlobProblems(items=[BlobProblem.of(each) for each in found])
 

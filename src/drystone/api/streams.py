@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from drystone.access import keys
 from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError
@@ -30,6 +31,8 @@ HEARTBEAT_S = 15.0
 LONGEST_S = 600.0
 # A client that takes nothing for so long is cut off.
 _SEND_S = 20.0
+# How often it is asked whether the key may still listen.
+_KEY_ASKED_S = 10.0
 _RETRY_MS = 2000
 _PAGE = 500
 
@@ -99,7 +102,7 @@ async def open_stream(
 
     async def parts() -> AsyncIterator[str]:
         try:
-            async for part in _Stream(sessions, listener, subject, follow).parts(last_id):
+            async for part in _Stream(sessions, caller, listener, subject, follow).parts(last_id):
                 yield part
         except (Cut, DrystoneError) as exc:
             log.info("stream.cut", reason=type(exc).__name__)
@@ -112,6 +115,7 @@ async def open_stream(
 @dataclass(frozen=True)
 class _Stream:
     sessions: Sessions
+    caller: Principal
     listener: Listener
     subject: Subject
     follow: bool
@@ -148,8 +152,12 @@ class _Stream:
 
     async def _live(self) -> AsyncIterator[str]:
         until = time.monotonic() + LONGEST_S
+        ask_at = time.monotonic() + _KEY_ASKED_S
         while (left_s := until - time.monotonic()) > 0:
             told = await self.listener.next(min(HEARTBEAT_S, left_s))
+            if time.monotonic() > ask_at:
+                await self._check_key()
+                ask_at = time.monotonic() + _KEY_ASKED_S
             if told is None:
                 yield ": still here\n\n"
             else:
@@ -160,6 +168,12 @@ class _Stream:
             if self.subject.tick is not None and self.listener.is_empty():
                 async with transaction(self.sessions) as session:
                     await self.subject.tick(session)
+
+    async def _check_key(self) -> None:
+        """Raise Cut when the key was revoked, has expired or may see something else now: whoever comes back is told."""
+        async with transaction(self.sessions) as session:
+            if not await keys.is_valid(session, self.caller):
+                raise Cut("the key has changed")
 
     def _resumable(self, last_id: str | None, start: Position) -> Position | None:
         position = Position.parse(last_id) if last_id else None

@@ -56,6 +56,23 @@ class Version(TypedDict):
     created_at: str
 
 
+class Key(TypedDict):
+    """An API key, without its secret."""
+
+    prefix: str
+    name: str
+    scopes: list[str]
+    collection_ids: list[str] | None
+    documents_per_day: int | None
+    bytes_per_day: int | None
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+    previous_until: str | None
+    is_from_settings: bool
+
+
 class Collection(TypedDict):
     """A collection, with what is in it."""
 

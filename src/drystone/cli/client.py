@@ -30,6 +30,7 @@ from drystone.cli.answers import (
     DocumentState,
     Job,
     Jobs,
+    Key,
     QueueState,
     Received,
     Version,
@@ -217,9 +218,31 @@ class Client:
 
         Gives both limits as they are now.
         """
-        return self._json(
-            self._once(lambda: self._http.put(f"/keys/{quote(prefix, safe='')}/limits", json=dict(changes)))
-        )
+        return self._json(self._once(lambda: self._http.put(f"{_key_path(prefix)}/limits", json=dict(changes))))
+
+    def create_key(self, body: Mapping[str, Any]) -> Any:
+        """The key with its secret, which is told this once: never repeated, for a repetition is not told it."""
+        return self._post("/keys", body)
+
+    def key_pages(self, *, ended: bool) -> Iterator[list[Key]]:
+        """Page after page, to the end."""
+        cursor: str | None = None
+        while True:
+            page = self._get("/keys", ended=str(ended).lower(), cursor=cursor)
+            yield page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def change_key(self, prefix: str, changes: Mapping[str, Any]) -> Any:
+        return self._json(self._once(lambda: self._http.patch(_key_path(prefix), json=dict(changes))))
+
+    def rotate_key(self, prefix: str, overlap_s: int) -> Any:
+        """The key with its new secret, which is told this once."""
+        return self._post(f"{_key_path(prefix)}/rotate", {"overlap_s": overlap_s})
+
+    def revoke_key(self, prefix: str) -> None:
+        self._patiently(lambda: self._http.delete(_key_path(prefix)))
 
     def job(self, job_id: str) -> Job:
         return cast(Job, self._get(f"/jobs/{job_id}"))
@@ -378,6 +401,10 @@ def address(host: str, port: int) -> str:
 def upload_name(path: str | os.PathLike[str]) -> str:
     """The last part of a path as text."""
     return files.as_text(os.path.basename(path))  # noqa: PTH119  str in, str out
+
+
+def _key_path(prefix: str) -> str:
+    return f"/keys/{quote(prefix, safe='')}"
 
 
 def _problem(response: httpx.Response) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drystone.cli import terminal
-from drystone.cli.answers import Collection, Document, Job, Version
+from drystone.cli.answers import Collection, Document, Job, Key, Version
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,7 +31,7 @@ _TABLE_WIDTH = 76
 # So much of a job's id, its millisecond and twelve random bits, is enough for `drystone jobs show`.
 _PART_OF_ID = 18
 
-Row = TypeVar("Row", Document, Job, Version, Collection)
+Row = TypeVar("Row", Document, Job, Version, Collection, Key)
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,32 @@ COLLECTIONS: Sequence[Column[Collection]] = (
     Column("passages", lambda c: str(c["chunks"]), right=True),
     Column("id", lambda c: c["id"], 100),
 )
+
+
+def show_keys(found: Sequence[Key], names: Mapping[str, str]) -> None:
+    """Keys in a table. names: of collections, by id; one that is gone is shown by its id."""
+
+    def collections(key: Key) -> str:
+        ids = key["collection_ids"]
+        return "all" if ids is None else ", ".join(names.get(each, each) for each in ids)
+
+    columns: Sequence[Column[Key]] = (
+        Column("prefix", lambda k: k["prefix"]),
+        Column("name", lambda k: k["name"], is_cut=True),
+        Column("scopes", lambda k: ", ".join(k["scopes"])),
+        Column("collections", collections, 100, is_cut=True),
+        Column("last used", lambda k: _when(k["last_used_at"]), plain=lambda k: k["last_used_at"]),
+        Column("ends", _key_end, 84, plain=lambda k: k["revoked_at"] or k["expires_at"]),
+    )
+    show_rows(found, columns)
+
+
+def _key_end(key: Key) -> str:
+    return f"revoked {_time(key['revoked_at'])}" if key["revoked_at"] else _when(key["expires_at"])
+
+
+def _when(value: str | None) -> str:
+    return "never" if value is None else _time(value)
 
 
 def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:

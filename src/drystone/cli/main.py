@@ -22,6 +22,7 @@ from drystone.cli import (
     evaluating,
     export,
     jobs,
+    keys,
     snapshot,
     stack,
     upkeep,
@@ -68,7 +69,7 @@ app.command("wait", hidden=True)(export.wait)
 app.add_typer(snapshot.snapshot, name="snapshot", rich_help_panel=_CARE)
 app.add_typer(deletions.deletions, name="deletions", rich_help_panel=_CARE)
 app.command("scrub", rich_help_panel=_CARE)(upkeep.scrub)
-app.add_typer(upkeep.keys, name="keys", rich_help_panel=_CARE)
+app.add_typer(keys.keys, name="keys", rich_help_panel=_CARE)
 app.command("reset", rich_help_panel=_CARE)(snapshot.reset)
 
 

@@ -1,4 +1,4 @@
-"""`drystone sync`, `scrub`, `keys`: keep a collection in step with a folder, look after blobs, limit keys.
+"""`drystone sync`, `scrub`: keep a collection in step with a folder, look after blobs.
 
 Clients of the HTTP API. Imports stay inside the commands.
 """
@@ -23,8 +23,6 @@ _RETRY_S = 60.0
 _POLL_S = 0.5
 # Paths that are shown before it is asked about them.
 _SHOWN = 10
-
-keys = typer.Typer(help="What API keys may do.", no_args_is_help=True)
 
 
 def sync(
@@ -124,42 +122,6 @@ def scrub(
         _show_scrub(found)
     if found["problems"] or found["state"] != "done":
         raise typer.Exit(1)
-
-
-@keys.command("limit")
-def limit(
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="What stands before the dot of the key.")],
-    documents: Annotated[
-        str | None, typer.Option(metavar="N|default", help="Versions a day; default: as .env says.")
-    ] = None,
-    size_bytes: Annotated[
-        str | None, typer.Option("--bytes", metavar="N|default", help="Bytes a day; the same.")
-    ] = None,
-) -> None:
-    """Limit what a key may upload between two midnights UTC, and print what holds then. What is left out stays as it is.
-
-    [bold]Examples[/bold]
-    drystone keys limit dsk_local --documents 1000 --bytes 10000000000
-    drystone keys limit dsk_local --documents default
-    drystone keys limit dsk_local
-    """
-    from drystone.cli import terminal
-    from drystone.cli.client import open_client
-
-    given = {"documents_per_day": documents, "bytes_per_day": size_bytes}
-    changes = {name: _limit(value) for name, value in given.items() if value is not None}
-    with open_client() as client:
-        limits = client.limit_key(prefix, changes)
-    for name, value in limits.items():
-        terminal.print_row(name, "no limit" if value is None else value)
-
-
-def _limit(value: str) -> int | None:
-    if value == "default":
-        return None
-    if not value.isascii() or not value.isdecimal():
-        raise typer.BadParameter(f"{value!r} is neither a number nor the word default")
-    return int(value)
 
 
 def _ask(found: Plan) -> None:

@@ -33,8 +33,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 async def create(
     session: AsyncSession, principal: Principal, space: Space, *, name: str, description: str = "", language: str
 ) -> Collection:
-    """Make a collection. Raises Conflict when the name is taken, Invalid for a bad name or language."""
-    principal.require("write")
+    """Make a collection. Raises Conflict when the name is taken, Invalid for a bad name or language, Denied."""
+    principal.require_whole("write")
     collection_id = await _add(session, principal, space, name, description, language)
     if collection_id is None:
         raise Conflict(

@@ -76,7 +76,7 @@ async def request(
     session: AsyncSession, nudger: Nudger, principal: Principal, *, sample: int | None, repair: bool
 ) -> UUID:
     """Order a scrub; its id. sample: so many blobs, those first that were not checked for longest; None: all."""
-    principal.require("admin")
+    principal.require_whole("admin")
     scrub_id = await _order(session, nudger, principal.workspace_id, sample=sample, repair=repair)
     await access.record(session, principal, "scrub.request", "scrub", scrub_id, sample=sample, repair=repair)
     return scrub_id
@@ -126,7 +126,7 @@ async def run(tools: Tools, claim: Claim) -> None:
 
 async def get(session: AsyncSession, principal: Principal, scrub_id: UUID) -> Scrub:
     """How far a scrub is. Raises NotFound."""
-    principal.require("admin")
+    principal.require_whole("admin")
     row = (
         await session.execute(_SCRUB, {"id": scrub_id, "kind": SCRUB, "workspace_id": principal.workspace_id})
     ).one_or_none()

@@ -38,6 +38,7 @@ class QdrantGraph:
 
     def __init__(self, store: Qdrant) -> None:
         self._store = store
+        self._own = PgGraph()
         self._paused_until = 0.0
 
     async def walk(
@@ -57,7 +58,7 @@ class QdrantGraph:
     async def _do_without(
         self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, depth: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        find = PgGraph().walk if await spaces.has_graph(session, space_id) else vectors.scan
+        find = self._own.walk if await spaces.has_graph(session, space_id) else vectors.scan
         return await find(session, space_id, within, vector, depth=depth)
 
     async def _walk(

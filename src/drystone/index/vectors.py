@@ -63,15 +63,6 @@ class Graph(Protocol):
         """
 
 
-class PgGraph:
-    """pgvector's HNSW graph, part of the space's own table; walked on until enough of what it meets may be found."""
-
-    async def walk(
-        self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth=depth)
-
-
 class Sizes:
     """About how many vectors each space has, as PostgreSQL last counted; asked for once a minute. One a process."""
 
@@ -84,6 +75,24 @@ class Sizes:
             found = await session.scalar(_SIZE, {"table": vector_table(space_id)})
             self._known[space_id] = max(float(found or 0), 0.0)
         return self._known[space_id]
+
+
+class PgGraph:
+    """pgvector's HNSW graph, part of the space's own table; walked on until enough of what it meets may be found.
+
+    large: from how many vectors on it is walked with more candidates, for the same recall (docs/adr/0027).
+    """
+
+    def __init__(self, large: float = 300_000) -> None:
+        self._sizes = Sizes()
+        self._large = large
+
+    async def walk(
+        self, session: AsyncSession, space_id: int, within: Within, vector: np.ndarray, *, depth: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if await self._sizes.of(session, space_id) > self._large:
+            await session.execute(_WIDELY)
+        return await _nearest(session, _walk, _BY_DOCUMENT, space_id, within, vector, depth=depth)
 
 
 async def scan(
@@ -260,6 +269,7 @@ def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
     return {bytes(row.content_hash): row.embedding.to_numpy().astype(np.float32) for row in rows}
 
 
+_WIDELY = text("select set_config('hnsw.ef_search', '400', true)")
 _SIZE = text("select reltuples from pg_class where oid = to_regclass(:table)")
 _BY_DOCUMENTS = """document_id in (
     select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}

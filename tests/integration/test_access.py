@@ -1,0 +1,292 @@
+"""Every route of every edge, asked by those who may not: without a key, with another's, with too few scopes.
+
+A route that is new must say here what it needs and what outsiders are answered; one that is gone must go from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from tests.keys import bearer, make_key, make_workspace
+
+from drystone.core.db import Sessions
+
+# Nobody but those who may see the collection must ever be told this.
+CANARY = "kingfisher"
+NOBODY, READ, WRITE, ADMIN = "nobody", "read", "write", "admin"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a route needs, how it is asked, and what it answers outsiders.
+
+    outsider: the status for a key of another collection, stranger: for a key of another workspace. Where that is a success,
+    the answer must not tell anything of what the caller may not see. Words in braces are put in from the scene.
+    """
+
+    scope: str
+    outsider: int = 404
+    stranger: int = 404
+    body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    file: bool = False
+
+
+def whole(scope: str, stranger: int = 404, body: Any = None) -> Rule:
+    """Of what concerns the whole workspace: no key that is confined to collections may."""
+    return Rule(scope, outsider=403, stranger=stranger, body=body)
+
+
+def listing(**more: Any) -> Rule:
+    """Of lists, which show outsiders what they may see: nothing of this."""
+    return Rule(READ, outsider=200, stranger=200, **more)
+
+
+A = "/api/v1"
+RULES: dict[str, Rule] = {
+    "get /health": Rule(NOBODY),
+    "get /health/live": Rule(NOBODY),
+    "get /health/ready": Rule(NOBODY),
+    f"post {A}/collections": whole(WRITE, 201, {"name": "{new}"}),
+    f"get {A}/collections": listing(),
+    f"get {A}/collections/{{collection}}": Rule(READ),
+    f"patch {A}/collections/{{collection}}": Rule(WRITE, body={"description": "changed"}),
+    f"delete {A}/collections/{{collection}}": Rule(WRITE),
+    f"get {A}/collections/{{collection}}/events": Rule(READ),
+    f"get {A}/collections/{{collection}}/embedding": Rule(READ),
+    f"post {A}/collections/{{collection}}/embedding/start": Rule(ADMIN, body={}),
+    f"post {A}/collections/{{collection}}/embedding/compare": Rule(READ, body={"queries": [CANARY]}),
+    f"post {A}/collections/{{collection}}/embedding/switch": Rule(ADMIN),
+    f"post {A}/collections/{{collection}}/embedding/rollback": Rule(ADMIN),
+    f"post {A}/collections/{{collection}}/embedding/finish": Rule(ADMIN),
+    f"post {A}/collections/{{collection}}/embedding/cancel": Rule(ADMIN),
+    f"post {A}/documents": Rule(WRITE, stranger=202, file=True),
+    f"get {A}/documents": listing(),
+    f"post {A}/documents/delete": Rule(WRITE, outsider=200, stranger=200, body={"ids": ["{document_id}"]}),
+    f"get {A}/documents/{{document_id}}": Rule(READ),
+    f"patch {A}/documents/{{document_id}}": Rule(WRITE, body={"title": "changed"}),
+    f"delete {A}/documents/{{document_id}}": Rule(WRITE),
+    f"put {A}/documents/{{document_id}}/content": Rule(WRITE, file=True),
+    f"get {A}/documents/{{document_id}}/content": Rule(READ),
+    f"get {A}/documents/{{document_id}}/text": Rule(READ),
+    f"get {A}/documents/{{document_id}}/events": Rule(READ),
+    f"get {A}/documents/{{document_id}}/versions": Rule(READ),
+    f"get {A}/documents/{{document_id}}/versions/{{number}}": Rule(READ),
+    f"get {A}/documents/{{document_id}}/versions/{{number}}/content": Rule(READ),
+    f"get {A}/documents/{{document_id}}/versions/{{number}}/text": Rule(READ),
+    f"post {A}/documents/{{document_id}}/versions/{{number}}/restore": Rule(WRITE),
+    f"post {A}/uploads": Rule(
+        WRITE, stranger=201, body={"name": "a.txt", "size_bytes": 1, "sha256": "0" * 64, "collection": "{name}"}
+    ),
+    f"post {A}/uploads/{{upload_id}}/complete": Rule(WRITE),
+    f"post {A}/batches": Rule(WRITE, outsider=201, stranger=201, body={"name": "mine"}),
+    f"get {A}/batches/{{batch_id}}": Rule(READ),
+    f"patch {A}/batches/{{batch_id}}": Rule(WRITE, body={"expected": 5}),
+    f"get {A}/batches/{{batch_id}}/events": Rule(READ),
+    f"post {A}/search": Rule(READ, body={"query": CANARY, "collection": "{collection}"}),
+    f"get {A}/jobs": listing(),
+    f"get {A}/jobs/stats": listing(),
+    f"post {A}/jobs/retry": Rule(WRITE, outsider=200, stranger=200, body={"all": True}),
+    f"post {A}/jobs/cancel": Rule(WRITE, outsider=200, stranger=200, body={"ids": ["{job_id}"]}),
+    f"get {A}/jobs/{{job_id}}": Rule(READ),
+    f"post {A}/jobs/{{job_id}}/retry": Rule(WRITE),
+    f"post {A}/jobs/{{job_id}}/cancel": Rule(WRITE),
+    f"post {A}/webhooks": Rule(ADMIN, body={"url": "https://example.org/hook", "collection": "{collection}"}),
+    f"get {A}/webhooks": listing(),
+    f"get {A}/webhooks/{{webhook_id}}": Rule(READ),
+    f"patch {A}/webhooks/{{webhook_id}}": Rule(ADMIN, body={"enabled": False}),
+    f"delete {A}/webhooks/{{webhook_id}}": Rule(ADMIN),
+    f"post {A}/webhooks/{{webhook_id}}/rotate": Rule(ADMIN),
+    f"post {A}/webhooks/{{webhook_id}}/test": Rule(ADMIN),
+    f"get {A}/webhooks/{{webhook_id}}/deliveries": Rule(READ),
+    f"post {A}/webhooks/{{webhook_id}}/redeliver": Rule(ADMIN),
+    f"post {A}/webhooks/{{webhook_id}}/deliveries/{{delivery_id}}/redeliver": Rule(ADMIN),
+    f"post {A}/keys": whole(ADMIN, 201, {"name": "another", "scopes": ["read"]}),
+    f"get {A}/keys": whole(ADMIN, 200),
+    f"get {A}/keys/{{prefix}}": whole(ADMIN),
+    f"patch {A}/keys/{{prefix}}": whole(ADMIN, body={"name": "changed"}),
+    f"delete {A}/keys/{{prefix}}": whole(ADMIN),
+    f"put {A}/keys/{{prefix}}/limits": whole(ADMIN, body={"documents_per_day": 1}),
+    f"post {A}/keys/{{prefix}}/rotate": whole(ADMIN),
+    f"get {A}/usage": listing(),
+    f"post {A}/scrubs": whole(ADMIN, 202, {"sample": 1}),
+    f"get {A}/scrubs": whole(ADMIN, 200),
+    f"get {A}/scrubs/{{scrub_id}}": whole(ADMIN),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A collection with one of everything. values: what stands for the words in braces. secrets: what outsiders must not read."""
+
+    client: httpx.AsyncClient
+    values: Mapping[str, str]
+    mine: UUID
+
+    @property
+    def secrets(self) -> list[str]:
+        names = (
+            "name",
+            "collection",
+            "document_id",
+            "batch_id",
+            "job_id",
+            "webhook_id",
+            "upload_id",
+            "prefix",
+        )
+        return [CANARY, *(self.values[name] for name in names)]
+
+    async def ask(self, route: str, headers: Mapping[str, str]) -> httpx.Response:
+        method, path = route.split(" ")
+        rule = RULES[route]
+        given: dict[str, Any] = {"params": dict(rule.query)}
+        if rule.body is not None:
+            given["json"] = json.loads(self.filled(json.dumps(rule.body)))
+        if rule.file:
+            given["files"] = {"file": ("a.txt", b"Some other words.")}
+            given["data"] = {} if "document_id" in path else {"collection": self.values["name"]}
+        self.client.cookies.clear()
+        request = self.client.build_request(method, self.filled(path), **given)
+        del request.headers["authorization"]
+        request.headers.update(headers)
+        return await self.client.send(request)
+
+    def filled(self, text: str) -> str:
+        for name, value in self.values.items():
+            text = text.replace("{" + name + "}", value)
+        return text
+
+
+@pytest.fixture
+async def scene(client: httpx.AsyncClient, work: Any, owner: Sessions) -> Scene:
+    name = f"theirs-{uuid4().hex[:8]}"
+    batch = (await client.post(f"{A}/batches", json={"name": f"{CANARY}s"})).json()
+    sent = await client.post(
+        f"{A}/documents",
+        files={"file": (f"{CANARY}.txt", f"The {CANARY} dives.".encode())},
+        data={"collection": name, "batch": batch["id"], "external_id": f"{CANARY}-1"},
+    )
+    assert sent.status_code == 202, sent.text
+    hook = (
+        await client.post(f"{A}/webhooks", json={"url": f"https://example.org/{CANARY}", "collection": name})
+    ).json()
+    test = (await client.post(f"{A}/webhooks/{hook['id']}/test")).json()
+    upload = await client.post(
+        f"{A}/uploads", json={"name": f"{CANARY}.txt", "size_bytes": 3, "sha256": "0" * 64, "collection": name}
+    )
+    await work()
+    scrub = (await client.post(f"{A}/scrubs", json={"sample": 1})).json()
+    mine = (await client.post(f"{A}/collections", json={"name": f"mine-{uuid4().hex[:8]}"})).json()
+    theirs = (await client.get(f"{A}/collections/{name}")).json()
+    values = {
+        "new": f"new-{uuid4().hex[:8]}",
+        "name": name,
+        "collection": theirs["id"],
+        "document_id": sent.json()["document"]["id"],
+        "number": "1",
+        "batch_id": batch["id"],
+        "job_id": sent.json()["job_id"],
+        "upload_id": upload.json()["id"],
+        "webhook_id": hook["id"],
+        "delivery_id": test["id"],
+        "scrub_id": scrub["id"],
+        "prefix": (await make_key(owner)).partition(".")[0],
+    }
+    return Scene(client, values, UUID(mine["id"]))
+
+
+def with_keys() -> list[str]:
+    return [route for route, rule in RULES.items() if rule.scope != NOBODY]
+
+
+async def test_every_route_says_here_what_it_needs(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    there = {f"{method} {path}" for path, methods in paths.items() for method in methods}
+
+    assert there == set(RULES)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("nonsense"), bearer(f"dsk_local.{'wrong-secret' * 4}"), {"Authorization": "Basic dTpw"}]
+)
+async def test_without_a_key_that_is_known_nothing_is_told(scene: Scene, headers: dict[str, str]) -> None:
+    answers = {route: await scene.ask(route, headers) for route in with_keys()}
+
+    assert {route: answer.status_code for route, answer in answers.items()} == dict.fromkeys(answers, 401)
+    assert {answer.headers["www-authenticate"] for answer in answers.values()} == {"Bearer"}
+    assert _told(scene, answers) == {}
+
+
+@pytest.mark.parametrize("scope", [READ, WRITE, ADMIN])
+async def test_a_key_without_the_scope_is_refused(scene: Scene, owner: Sessions, scope: str) -> None:
+    lesser = {READ: [WRITE], WRITE: [READ], ADMIN: [READ, WRITE]}[scope]
+    headers = bearer(await make_key(owner, scopes=lesser))
+    routes = [route for route in with_keys() if RULES[route].scope == scope]
+
+    answers = {route: await scene.ask(route, headers) for route in routes}
+
+    assert {route: _said(answer) for route, answer in answers.items()} == dict.fromkeys(
+        answers, (403, "access.scope_missing")
+    )
+    assert _told(scene, answers) == {}
+
+
+async def test_a_key_of_another_collection_sees_and_changes_nothing(scene: Scene, owner: Sessions) -> None:
+    before = await _everything(scene)
+    headers = bearer(await make_key(owner, collection_ids=[scene.mine]))
+
+    answers = {route: await scene.ask(route, headers) for route in with_keys()}
+
+    assert {route: answer.status_code for route, answer in answers.items()} == {
+        route: RULES[route].outsider for route in answers
+    }
+    assert _told(scene, answers) == {}
+    assert await _everything(scene) == before
+
+
+async def test_a_key_of_another_workspace_sees_and_changes_nothing(scene: Scene, owner: Sessions) -> None:
+    before = await _everything(scene)
+    headers = bearer(await make_key(owner, workspace_id=await make_workspace(owner)))
+
+    answers = {route: await scene.ask(route, headers) for route in with_keys()}
+
+    assert {route: answer.status_code for route, answer in answers.items()} == {
+        route: RULES[route].stranger for route in answers
+    }
+    # What it names itself it may be told.
+    own = {f"post {A}/documents", f"get {A}/documents", f"get {A}/collections", f"get {A}/jobs", f"post {A}/uploads"}
+    assert _told(scene, {route: answer for route, answer in answers.items() if route not in own}) == {}
+    assert await _everything(scene) == before
+
+
+def _said(answer: httpx.Response) -> tuple[int, str | None]:
+    return answer.status_code, answer.json().get("code") if answer.content else None
+
+
+def _told(scene: Scene, answers: Mapping[str, httpx.Response]) -> dict[str, list[str]]:
+    """What each answer tells that it must not; a word of the request itself may come back in a refusal."""
+    found = {}
+    for route, answer in answers.items():
+        asked = f"{answer.request.url} {answer.request.read().decode(errors='replace')}"
+        said = f"{answer.text} {answer.headers}"
+        found[route] = [secret for secret in scene.secrets if secret in said and secret not in asked]
+    return {route: secrets for route, secrets in found.items() if secrets}
+
+
+async def _everything(scene: Scene) -> dict[str, Any]:
+    """What the rightful key is told of all there is, without what changes by being looked at."""
+    paths = ["collections/{collection}", "documents/{document_id}", "documents/{document_id}/versions"]
+    paths += ["batches/{batch_id}", "jobs/{job_id}", "webhooks/{webhook_id}", "keys/{prefix}", "scrubs/{scrub_id}"]
+    found = {}
+    for path in paths:
+        answer = await scene.client.get(f"{A}/{scene.filled(path)}")
+        assert answer.status_code == 200, answer.text
+        found[path] = answer.json()
+    return found

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import typer
+
+from drystone.cli.keys import _end, _span
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("0", 0), ("0s", 0), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("2d", 172_800)]
+)
+def test_a_span_of_time_has_a_unit(given: str, seconds: int) -> None:
+    assert _span(given) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("given", ["", "90", "-1d", "1w", "1.5h", "day", "9999999999d"])
+def test_what_is_no_span_is_refused(given: str) -> None:
+    with pytest.raises(typer.BadParameter, match="no span of time"):
+        _span(given)
+
+
+def test_a_key_ends_after_a_span_at_a_date_or_never() -> None:
+    soon = datetime.fromisoformat(_end("90d") or "")
+
+    assert abs(soon - datetime.now(UTC) - timedelta(days=90)) < timedelta(minutes=1)
+    assert _end("2027-06-30") == "2027-06-30T00:00:00+00:00"
+    assert _end("2027-06-30T12:00:00+02:00") == "2027-06-30T12:00:00+02:00"
+    assert _end("never") is None
+    assert _end(None) is None
+
+
+@pytest.mark.parametrize("given", ["soon", "2027-13-01", "90", ""])
+def test_what_is_no_end_is_refused(given: str) -> None:
+    with pytest.raises(typer.BadParameter, match="neither a span"):
+        _end(given)
+
+
+def test_an_end_beyond_all_years_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="after the last year"):
+        _end("999999999d")
