@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from drystone import __version__
 from drystone.api import (
+    audit,
     batches,
     collections,
     documents,
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "jobs", "description": "The ledger of work."},
             {"name": "webhooks", "description": "Other servers that are told of events."},
             {"name": "keys", "description": "Who may do what."},
+            {"name": "audit", "description": "Who changed what, and when."},
             {"name": "usage", "description": "What a key may upload in a day."},
             {"name": "scrubs", "description": "Are all bytes still there, and the right ones?"},
             {"name": "health", "description": "Without a key."},
@@ -91,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs,
         webhooks,
         keys,
+        audit,
         usage,
         scrubs,
     ):

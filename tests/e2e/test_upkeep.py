@@ -1,4 +1,4 @@
-"""`sync`, `scrub` and `keys` as a person runs them, against a whole stack."""
+"""`sync`, `scrub`, `keys` and `audit` as a person runs them, against a whole stack."""
 
 from __future__ import annotations
 
@@ -255,6 +255,23 @@ def test_a_key_is_made_narrowed_rotated_and_revoked(up: Stack, folder: Path, col
     assert _searches(up, new, collection) == 3
     assert prefix not in up.run("keys", "list").stdout
     assert prefix in up.run("keys", "list", "--ended").stdout
+
+
+def test_who_changed_what_is_listed_and_exported(up: Stack, folder: Path, collection: str, tmp_path: Path) -> None:
+    up.run("add", str(folder), "-c", collection)
+    ids = {each["id"] for each in json.loads(up.run("documents", "-c", collection, "--json").stdout)["items"]}
+
+    listed = json.loads(up.run("audit", "list", "--action", "document.create", "-n", "0", "--json").stdout)["items"]
+    table = up.run("audit", "list", "--subject", min(ids)).stdout.splitlines()
+    up.run("audit", "export", str(tmp_path / "audit.jsonl"), "--newer-than", "1h")
+    up.run("audit", "export", str(tmp_path / "audit.csv"))
+
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert ids <= {row["subject_id"] for row in listed}
+    assert [line.split("\t")[2] for line in table] == ["what", "document.create"]
+    assert [row["id"] for row in lines] == sorted(row["id"] for row in lines)
+    assert ids <= {row["subject_id"] for row in lines if row["action"] == "document.create"}
+    assert (tmp_path / "audit.csv").read_text().startswith("id,at,actor,action,")
 
 
 def test_what_became_of_a_document_stands_in_the_workers_log(up: Stack, folder: Path, collection: str) -> None:

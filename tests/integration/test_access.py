@@ -114,6 +114,7 @@ RULES: dict[str, Rule] = {
     f"delete {A}/keys/{{prefix}}": whole(ADMIN),
     f"put {A}/keys/{{prefix}}/limits": whole(ADMIN, body={"documents_per_day": 1}),
     f"post {A}/keys/{{prefix}}/rotate": whole(ADMIN),
+    f"get {A}/audit": whole(ADMIN, 200),
     f"get {A}/usage": listing(),
     f"post {A}/scrubs": whole(ADMIN, 202, {"sample": 1}),
     f"get {A}/scrubs": whole(ADMIN, 200),
@@ -261,7 +262,8 @@ async def test_a_key_of_another_workspace_sees_and_changes_nothing(scene: Scene,
         route: RULES[route].stranger for route in answers
     }
     # What it names itself it may be told.
-    own = {f"post {A}/documents", f"get {A}/documents", f"get {A}/collections", f"get {A}/jobs", f"post {A}/uploads"}
+    own = {f"post {A}/documents", f"get {A}/documents", f"get {A}/collections", f"get {A}/jobs", f"get {A}/audit"}
+    own |= {f"post {A}/uploads"}
     assert _told(scene, {route: answer for route, answer in answers.items() if route not in own}) == {}
     assert await _everything(scene) == before
 

@@ -108,7 +108,7 @@ async def test_jobs_are_found_by_what_they_are(
 async def test_a_time_that_is_none_is_told(client: httpx.AsyncClient, name: str, given: str) -> None:
     answer = await client.get("/api/v1/jobs", params={name: given})
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "job.bad_time")
+    assert (answer.status_code, answer.json()["code"]) == (422, "request.bad_time")
 
 
 async def test_a_failed_job_is_tried_again_on_the_same_row(

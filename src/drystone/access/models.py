@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Date, ForeignKey, Identity, LargeBinary, Text, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, Date, ForeignKey, Identity, Index, LargeBinary, Text, UniqueConstraint, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -55,14 +55,15 @@ class AuditEntry(Base):
     """One change, written in the change's own transaction. The application role may add and read, never alter."""
 
     __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_workspace_id_id", "workspace_id", "id"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), index=True)
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     at: Mapped[CreatedAt]
     actor: Mapped[str] = mapped_column(Text)
     action: Mapped[str] = mapped_column(Text)
     subject_kind: Mapped[str] = mapped_column(Text)
-    subject_id: Mapped[UUID | None]
+    subject_id: Mapped[UUID | None] = mapped_column(index=True)
     request_id: Mapped[str | None] = mapped_column(Text)
     before_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     after_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -18,7 +17,8 @@ from drystone.access.service import Principal
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Failure
-from drystone.core.errors import Invalid, pointer_to
+from drystone.api.times import moment
+from drystone.core.errors import Invalid
 from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
 from drystone.documents import collections, progress, queries, retrying
@@ -32,8 +32,6 @@ from drystone.webhooks.models import DELIVER
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 _STEERING = {INGEST: retrying.STEERING, DELIVER: webhooks.STEERING}
-_AGE = re.compile(r"(\d{1,6})(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -176,9 +174,9 @@ async def _chosen(
         reason=reason,
         collection_ids=await _collection_ids(session, caller, collection),
         subject_ids=subjects,
-        created_before=_time("older_than", older_than),
-        created_after=_time("newer_than", newer_than),
-        finished_after=_time("ended_after", ended_after),
+        created_before=moment("older_than", older_than),
+        created_after=moment("newer_than", newer_than),
+        finished_after=moment("ended_after", ended_after),
         min_attempt=min_attempt,
     )
 
@@ -314,23 +312,6 @@ async def _collection_ids(session: AsyncSession, caller: Principal, collection: 
     if collection is not None:
         return [(await collections.get(session, caller, collection)).id]
     return None if caller.collection_ids is None else list(caller.collection_ids)
-
-
-def _time(name: str, given: str | None) -> datetime | None:
-    if given is None:
-        return None
-    try:
-        if match := _AGE.fullmatch(given):
-            return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        found = datetime.fromisoformat(given)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as exc:
-        raise Invalid(
-            "job.bad_time",
-            f"{name} is neither an age nor a time within the years 1 to 9999 (UTC).",
-            hint="for example 15m, 2h, 7d or 2026-11-21T20:00:00Z",
-            pointer=pointer_to(name),
-        ) from exc
 
 
 async def _shown(session: AsyncSession, views: Sequence[JobView]) -> list[Job]:

@@ -73,6 +73,21 @@ class Key(TypedDict):
     is_from_settings: bool
 
 
+class Change(TypedDict):
+    """A row of the audit."""
+
+    id: int
+    at: str
+    actor: str
+    action: str
+    subject_kind: str
+    subject_id: str | None
+    request_id: str | None
+    before_sha256: str | None
+    after_sha256: str | None
+    details: dict[str, Any]
+
+
 class Collection(TypedDict):
     """A collection, with what is in it."""
 

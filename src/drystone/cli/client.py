@@ -22,6 +22,7 @@ from drystone import __version__
 from drystone.cli import files
 from drystone.cli.answers import (
     Answer,
+    Change,
     Changed,
     Collection,
     DeletedDocuments,
@@ -244,6 +245,16 @@ class Client:
     def revoke_key(self, prefix: str) -> None:
         self._patiently(lambda: self._http.delete(_key_path(prefix)))
 
+    def audit_pages(self, query: Mapping[str, str | None]) -> Iterator[list[Change]]:
+        """Page after page of changes, to the end."""
+        cursor: str | None = None
+        while True:
+            page = self._get("/audit", **query, limit=str(PAGE_LIMIT), cursor=cursor)
+            yield page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
     def job(self, job_id: str) -> Job:
         return cast(Job, self._get(f"/jobs/{job_id}"))
 
@@ -294,7 +305,9 @@ class Client:
         while True:
             try:
                 return self._once(send)
-            except Unavailable as exc:
+            except (Unavailable, Denied) as exc:
+                if isinstance(exc, Denied) and exc.code != "rate.exceeded":
+                    raise
                 wait_s = min(float(exc.values.get("retry_after_s") or pause_s), _LONGEST_PAUSE_S)
                 if time.monotonic() + wait_s > deadline or self.stop.wait(wait_s):
                     raise

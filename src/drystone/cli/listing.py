@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drystone.cli import terminal
-from drystone.cli.answers import Collection, Document, Job, Key, Version
+from drystone.cli.answers import Change, Collection, Document, Job, Key, Version
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,7 +31,7 @@ _TABLE_WIDTH = 76
 # So much of a job's id, its millisecond and twelve random bits, is enough for `drystone jobs show`.
 _PART_OF_ID = 18
 
-Row = TypeVar("Row", Document, Job, Version, Collection, Key)
+Row = TypeVar("Row", Document, Job, Version, Collection, Key, Change)
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,18 @@ def show_keys(found: Sequence[Key], names: Mapping[str, str]) -> None:
         Column("collections", collections, 100, is_cut=True),
         Column("last used", lambda k: _when(k["last_used_at"]), plain=lambda k: k["last_used_at"]),
         Column("ends", _key_end, 84, plain=lambda k: k["revoked_at"] or k["expires_at"]),
+    )
+    show_rows(found, columns)
+
+
+def show_changes(found: Sequence[Change]) -> None:
+    """Rows of the audit in a table."""
+    columns: Sequence[Column[Change]] = (
+        Column("at", lambda c: _time(c["at"]), plain=lambda c: c["at"]),
+        Column("who", lambda c: c["actor"]),
+        Column("what", lambda c: c["action"]),
+        Column("of", lambda c: c["subject_id"] or c["details"].get("prefix", ""), is_cut=True),
+        Column("request", lambda c: c["request_id"] or "", 130, is_cut=True),
     )
     show_rows(found, columns)
 

@@ -13,6 +13,7 @@ import typer
 
 from drystone import __version__
 from drystone.cli import (
+    audit,
     data,
     database,
     deletions,
@@ -69,6 +70,7 @@ app.command("wait", hidden=True)(export.wait)
 app.add_typer(snapshot.snapshot, name="snapshot", rich_help_panel=_CARE)
 app.add_typer(deletions.deletions, name="deletions", rich_help_panel=_CARE)
 app.command("scrub", rich_help_panel=_CARE)(upkeep.scrub)
+app.add_typer(audit.audit, name="audit", rich_help_panel=_CARE)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_CARE)
 app.command("reset", rich_help_panel=_CARE)(snapshot.reset)
 
