@@ -65,6 +65,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         ENVIRONMENT="test",
         LOG_LEVEL="WARNING",
         WEBHOOK_ALLOW_PRIVATE="true",
+        API_RATE_PER_S="0",  # all tests are one key and one address
+        API_WRONG_KEYS_PER_MINUTE="1000000",
     )
     settings = core_settings.parse(environment)
     servers = Servers(settings, ROOT, durable=False)

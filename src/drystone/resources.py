@@ -12,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from threadpoolctl import threadpool_limits
 
 from drystone import tables
+from drystone.access.rates import Gate
 from drystone.adapters.embedding import Embedder, open_embedder
 from drystone.adapters.incoming import Incoming
+from drystone.adapters.limiter import Limiter
 from drystone.adapters.objects import Objects
 from drystone.adapters.reranking import open_reranker
 from drystone.core.db import Sessions, make_engine, make_sessions
@@ -54,6 +56,7 @@ class Resources:
     searcher: Searcher
     admission: Admission
     incoming: Incoming
+    gate: Gate
     qdrant: Qdrant | None = None
 
     @cached_property
@@ -84,6 +87,7 @@ async def open_resources(settings: Settings, *, name: str, searches: bool = True
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
+    gate = Gate(Limiter(settings.redis), settings.api)
     readers = make_sessions(engine.execution_options(isolation_level="REPEATABLE READ"))
     try:
         yield Resources(
@@ -105,10 +109,12 @@ async def open_resources(settings: Settings, *, name: str, searches: bool = True
             ),
             admission=Admission(settings.receiving, settings.general.data_dir, sessions),
             incoming=Incoming(objects, settings.s3),
+            gate=gate,
             qdrant=qdrant,
         )
     finally:
         nudger.close()
+        await gate.aclose()
         if qdrant is not None:
             await qdrant.aclose()
         if reranker is not None:

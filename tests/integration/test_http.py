@@ -417,3 +417,23 @@ async def test_a_form_in_another_charset_is_refused(client: httpx.AsyncClient, c
     )
 
     assert (answer.status_code, answer.json()["code"]) == (400, "request.bad_multipart")
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/live", "/api/v1/collections", "/api/v1/documents/none", "/openapi.json", "/no"]
+)
+async def test_no_answer_is_shown_or_run_as_a_page(client: httpx.AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
+
+
+async def test_the_page_of_routes_is_one(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+
+    assert "content-security-policy" not in page.headers
+    assert page.headers["x-frame-options"] == "DENY"

@@ -58,6 +58,7 @@ def _with_fakes(app: FastAPI, folder: Path) -> Resources:
     return Resources(
         settings=opened.settings,
         engine=opened.engine,
+        gate=opened.gate,
         sessions=opened.sessions,
         objects=folder_objects(folder),
         embedder=FakeEmbedder(),

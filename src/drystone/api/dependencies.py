@@ -49,13 +49,22 @@ async def get_principal(
             hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
             status=401,
         )
-    async with transaction(resources.singles) as session:
-        principal = await access.authenticate(
-            session,
-            credentials.credentials,
-            request_id=request.state.request_id,
-            limits=default_limits(resources.settings.receiving),
-        )
+    address = request.client.host if request.client else ""
+    token, gate = credentials.credentials, resources.gate
+    await gate.admit(address, token)
+    try:
+        async with transaction(resources.singles) as session:
+            principal = await access.authenticate(
+                session,
+                token,
+                request_id=request.state.request_id,
+                limits=default_limits(resources.settings.receiving),
+            )
+    except Denied:
+        await gate.note_wrong(address, token)
+        raise
+    gate.note_right(address, token)
+    await gate.keep_pace(principal)
     request.state.principal = principal
     return principal
 

@@ -72,13 +72,13 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the problems a route may answer with; 401, 403, 422 and 503 are always among them."""
+    """OpenAPI's description of the problems a route may answer with; 401, 403, 422, 429 and 503 are always among them."""
     return {
         status: {
             "description": _TITLES[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({401, 403, 422, 503, *statuses})
+        for status in sorted({401, 403, 422, 429, 503, *statuses})
     }
 
 

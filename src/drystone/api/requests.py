@@ -14,6 +14,16 @@ log = get_logger("api.requests")
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET_PATHS = ("/health",)
+# Whatever is answered is no page: a browser shows it nowhere within another, runs nothing of it and tells nobody of it.
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
+# The pages that show the API's routes are pages.
+_PAGES = ("/docs", "/redoc")
 
 
 class RequestMiddleware:
@@ -38,7 +48,8 @@ class RequestMiddleware:
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
+                    *_HEADERS,
+                    *([] if scope["path"].startswith(_PAGES) else [_CONTENT_POLICY]),
                 ]
             await send(message)
 

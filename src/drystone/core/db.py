@@ -46,6 +46,8 @@ _CONNECTION_LOST = (
 # A process that is halted, or on a machine that is gone, lets go of what its transaction holds after so long. None of ours
 # waits for anything else while one is open, but for the store's answer to the removal of a blob.
 IDLE_IN_TRANSACTION_S = 15
+# Whoever waits for longer for a lock gives up and comes again; none of ours is held for so long but by a process that hangs.
+LOCK_WAIT_S = 10
 
 
 def driver_url(url: str) -> str:
@@ -62,7 +64,8 @@ def make_engine(
     parameters: Mapping[str, str] | None = None,
     command_timeout_s: float = 60,
 ) -> AsyncEngine:
-    """An engine whose connections time out after 5 s of connecting, command_timeout_s of a statement, 15 s of an idle transaction.
+    """An engine whose connections time out after 5 s of connecting, command_timeout_s of a statement, 10 s of waiting for a
+    lock, 15 s of an idle transaction.
 
     parameters: further settings of PostgreSQL for each connection.
 
@@ -83,6 +86,7 @@ def make_engine(
                 "jit": "off",
                 "timezone": "UTC",
                 "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
+                "lock_timeout": f"{LOCK_WAIT_S}s",
                 **(parameters or {}),
             },
         },
@@ -129,7 +133,7 @@ def make_sessions(engine: AsyncEngine) -> Sessions:
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """One transaction: committed when the block ends, rolled back when it raises; then what `after_commit` was given.
 
-    Raises Unavailable when PostgreSQL cannot be reached or went away.
+    Raises Unavailable when PostgreSQL cannot be reached or went away, is full, or a lock was not to be had.
     """
     async with sessions() as session:
         try:
@@ -143,6 +147,13 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
                     hint="make room on the disk of PostgreSQL's data; everything goes on by itself then",
                     status=507,
                     retry_after_s=30,
+                ) from exc
+            if _sqlstate(exc) == "55P03":
+                raise Unavailable(
+                    "database.busy",
+                    f"Somebody else has held what this needs for {LOCK_WAIT_S} s.",
+                    hint="try again; nothing was changed",
+                    retry_after_s=2,
                 ) from exc
             if is_connection_loss(exc):
                 raise Unavailable(
@@ -166,7 +177,11 @@ def after_commit(session: AsyncSession, callback: AfterCommit) -> None:
 
 def is_full(exc: BaseException) -> bool:
     """Whether PostgreSQL refused because there is no space left (SQLSTATE 53100)."""
-    return getattr(getattr(exc, "orig", None), "sqlstate", None) == "53100"
+    return _sqlstate(exc) == "53100"
+
+
+def _sqlstate(exc: BaseException) -> str | None:
+    return getattr(getattr(exc, "orig", None), "sqlstate", None)
 
 
 def is_connection_loss(exc: BaseException) -> bool:

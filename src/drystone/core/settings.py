@@ -168,6 +168,17 @@ class ApiSettings(_Group):
     max_upload_bytes: Annotated[int, Ge(1)] = Field(
         2_147_483_648, alias="MAX_UPLOAD_BYTES", description="Largest file accepted, in bytes."
     )
+    rate_per_s: Annotated[float, Ge(0)] = Field(
+        300.0, alias="API_RATE_PER_S", description="Requests per second that each key may make, evenly; 0: no limit."
+    )
+    rate_burst: Annotated[int, Ge(1)] = Field(
+        1000, alias="API_RATE_BURST", description="And so many at once after a pause."
+    )
+    wrong_keys_per_minute: Annotated[int, Ge(1)] = Field(
+        10,
+        alias="API_WRONG_KEYS_PER_MINUTE",
+        description="Wrong secrets of a key that one address may send in a minute before it is not heard; ten times that in all.",
+    )
 
 
 class ReceivingSettings(_Group):
