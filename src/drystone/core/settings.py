@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +125,10 @@ def _bucket(value: str) -> str:
 
 
 DATA_DIR = Path(".drystone")
+
+
+# What a file with secrets must not allow: anything to others, writing to its group.
+OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 
 class _Group(BaseModel):
@@ -560,7 +565,22 @@ def load(root: Path | None = None, shell: Mapping[str, str] | None = None) -> Se
     Relative folders in the result are made absolute against `root`.
     """
     root = (root or Path.cwd()).resolve()
-    return absolute(parse(read_environment(root / ".env", os.environ if shell is None else shell)), root)
+    settings = parse(read_environment(root / ".env", os.environ if shell is None else shell))
+    check_file(root / ".env", settings)
+    return absolute(settings, root)
+
+
+def check_file(path: Path, settings: Settings) -> None:
+    """Raise SettingsError where others may read or change the secrets in `.env`, in production."""
+    if settings.general.environment != "production" or not path.is_file() or not path.stat().st_mode & OTHERS:
+        return
+    problem = f".env: others on this machine may read or change it and the secrets in it (mode {stat.S_IMODE(path.stat().st_mode):04o})"
+    raise SettingsError(
+        "settings.readable",
+        f"The settings are not safe:\n  {problem}",
+        hint=f"chmod 600 '{path}'; with ENVIRONMENT=development it would only be a finding of doctor",
+        problems=[problem],
+    )
 
 
 def absolute(settings: Settings, root: Path) -> Settings:

@@ -45,7 +45,9 @@ def open_project(root: Path, *, shell: Mapping[str, str] | None = None) -> Proje
     """Read a project's settings from `.env` and the shell (default: ours). Raises SettingsError or Invalid."""
     root = root.resolve()
     environment = dotenv.read(root / ".env", os.environ if shell is None else shell)
-    return Project(root, environment, core_settings.absolute(core_settings.parse(environment), root))
+    settings = core_settings.parse(environment)
+    core_settings.check_file(root / ".env", settings)
+    return Project(root, environment, core_settings.absolute(settings, root))
 
 
 def open_started(root: Path, *, talk: TextIO) -> Project:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drystone.core import settings as core_settings
 from drystone.core.settings import SettingsError
 from drystone.stack import dotenv
 from drystone.stack.project import open_project, open_started
@@ -59,3 +60,26 @@ def test_what_cannot_be_done_without_is_still_refused(folder: Path) -> None:
 
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         open_started(folder, talk=io.StringIO())
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o620])
+def test_in_production_secrets_that_others_may_read_or_change_are_refused(folder: Path, mode: int) -> None:
+    _spoil(folder, "ENVIRONMENT=production")
+    (folder / ".env").chmod(mode)
+
+    for opened in (open_project, core_settings.load):
+        with pytest.raises(SettingsError, match=rf"others on this machine may .* \(mode {mode:04o}\)") as refused:
+            opened(folder, shell={})
+        assert "chmod 600" in (refused.value.hint or "")
+
+    talk = io.StringIO()
+    open_started(folder, talk=talk)  # what runs can be stopped
+    assert "others on this machine" in talk.getvalue()
+    (folder / ".env").chmod(0o640)
+    assert open_project(folder, shell={}).settings.general.environment == "production"
+
+
+def test_elsewhere_it_is_only_a_finding(folder: Path) -> None:
+    (folder / ".env").chmod(0o644)
+
+    assert open_project(folder, shell={}).settings.general.environment == "development"

@@ -25,7 +25,6 @@ from drystone.stack.diagnosis.findings import Code, Finding
 # A random secret of 16 hexadecimal digits has ten different ones on average, and fewer than seven once in 400.
 MIN_VARIETY = 7
 MASK = "********"
-OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _unusable(root: Path, shell: Mapping[str, str]) -> Iterator[tuple[str, Findi
 
 
 def _readable(path: Path) -> Iterator[Finding]:
-    if path.is_file() and path.stat().st_mode & OTHERS:
+    if path.is_file() and path.stat().st_mode & core_settings.OTHERS:
         mode = f"{stat.S_IMODE(path.stat().st_mode):04o}"
         message = f"Others on this machine may read or change {path} and the secrets in it (mode {mode})."
         yield Finding(Code.ENV_READABLE, message, f"chmod 600 '{path}'")
