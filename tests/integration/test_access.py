@@ -227,7 +227,7 @@ async def test_without_a_key_that_is_known_nothing_is_told(scene: Scene, headers
 
 @pytest.mark.parametrize("scope", [READ, WRITE, ADMIN])
 async def test_a_key_without_the_scope_is_refused(scene: Scene, owner: Sessions, scope: str) -> None:
-    lesser = {READ: [WRITE], WRITE: [READ], ADMIN: [READ, WRITE]}[scope]
+    lesser: list[str] = {READ: [], WRITE: [READ], ADMIN: [READ, WRITE]}[scope]
     headers = bearer(await make_key(owner, scopes=lesser))
     routes = [route for route in with_keys() if RULES[route].scope == scope]
 

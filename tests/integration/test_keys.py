@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import httpx
@@ -17,7 +18,7 @@ from tests.keys import bearer, make_key
 from drystone.access import keys
 from drystone.access import service as access
 from drystone.access.service import Principal
-from drystone.api import streams
+from drystone.api import requests, streams
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Denied
 from drystone.core.settings import Settings
@@ -173,6 +174,56 @@ async def test_a_revoked_key_is_refused_at_once_with_the_secret_before(client: h
     assert (await client.get(f"{KEYS}/{old['prefix']}")).json()["revoked_at"] is not None
 
 
+async def test_a_revoked_key_is_changed_no_more(client: httpx.AsyncClient) -> None:
+    made = await make(client)
+    path = f"{KEYS}/{made['prefix']}"
+    await client.delete(path)
+
+    answers = [
+        await client.patch(path, json={"expires_at": "2099-01-01T00:00:00Z"}),
+        await client.put(f"{path}/limits", json={"documents_per_day": 1}),
+        await client.post(f"{path}/rotate"),
+    ]
+
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(409, "key.ended")] * 3
+
+
+async def test_an_expired_key_goes_on_with_a_later_end(client: httpx.AsyncClient, owner: Sessions) -> None:
+    made = await make(client)
+    async with transaction(owner) as session:
+        await session.execute(text("update api_keys set expires_at = now() where not is_from_settings"))
+    assert await status(client, made["key"]) == 401
+
+    await client.patch(f"{KEYS}/{made['prefix']}", json={"expires_at": "2099-01-01T00:00:00Z"})
+
+    assert await status(client, made["key"]) == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "may"), [("read", [200, 403, 403]), ("write", [200, 201, 403]), ("admin", [200, 201, 200])]
+)
+async def test_each_scope_holds_those_before_it(client: httpx.AsyncClient, scope: str, may: list[int]) -> None:
+    headers = bearer((await make(client, scopes=[scope]))["key"])
+
+    answers = [
+        await client.get("/api/v1/collections", headers=headers),
+        await client.post("/api/v1/collections", json={"name": f"k-{uuid4().hex[:8]}"}, headers=headers),
+        await client.get(KEYS, headers=headers),
+    ]
+
+    assert [answer.status_code for answer in answers] == may
+
+
+async def test_a_whole_key_in_a_path_is_not_logged(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await make(client)
+    log = Mock()
+    monkeypatch.setattr(requests, "log", log)
+
+    await client.get(f"{KEYS}/{made['key']}")
+
+    assert log.info.call_args.kwargs["path"] == f"{KEYS}/{made['prefix']}.***"
+
+
 async def test_a_changed_key_may_what_it_says_now(client: httpx.AsyncClient) -> None:
     name = f"k-{uuid4().hex[:8]}"
     await client.post("/api/v1/collections", json={"name": name})
@@ -191,7 +242,21 @@ async def test_a_changed_key_may_what_it_says_now(client: httpx.AsyncClient) -> 
     assert await write() == 201
 
 
-async def test_the_key_that_asks_cannot_take_its_own_rights(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_the_key_that_asks_cannot_take_its_own_rights(client: httpx.AsyncClient, owner: Sessions) -> None:
+    token = await make_key(owner)
+    path, headers = f"{KEYS}/{token.partition('.')[0]}", bearer(token)
+
+    answers = [
+        await client.delete(path, headers=headers),
+        await client.patch(path, json={"scopes": ["read"]}, headers=headers),
+        await client.patch(path, json={"expires_at": "2099-01-01T00:00:00Z"}, headers=headers),
+    ]
+
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(409, "key.own")] * 3
+    assert (await client.post(f"{path}/rotate", headers=headers)).status_code == 200
+
+
+async def test_the_key_of_env_is_changed_there_only(client: httpx.AsyncClient, settings: Settings) -> None:
     prefix = settings.api.key.get_secret_value().partition(".")[0]
 
     answers = [
@@ -201,9 +266,7 @@ async def test_the_key_that_asks_cannot_take_its_own_rights(client: httpx.AsyncC
         await client.post(f"{KEYS}/{prefix}/rotate"),
     ]
 
-    assert [(each.status_code, each.json()["code"]) for each in answers] == [(409, "key.own")] * 3 + [
-        (409, "key.from_settings")
-    ]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(409, "key.from_settings")] * 4
     assert (await client.patch(f"{KEYS}/{prefix}", json={"name": "first key"})).status_code == 200
 
 
@@ -249,10 +312,24 @@ async def test_every_change_of_a_key_is_in_the_audit(client: httpx.AsyncClient, 
     await client.delete(path)
 
     async with transaction(owner) as session:
-        rows = (await session.execute(text("select action, details->>'prefix' as prefix from audit order by id"))).all()
+        rows = (await session.execute(text("select action, details from audit order by id"))).all()
 
     assert [row.action for row in rows] == ["key.create", "key.change", "key.limit", "key.rotate", "key.revoke"]
-    assert {row.prefix for row in rows} == {made["prefix"]}
+    assert {row.details.pop("prefix") for row in rows} == {made["prefix"]}
+    assert [row.details for row in rows] == [
+        {
+            "name": "of a test",
+            "scopes": ["read"],
+            "collection_ids": None,
+            "expires_at": None,
+            "documents_per_day": None,
+            "bytes_per_day": None,
+        },
+        {"name": "renamed", "was": {"name": "of a test"}},
+        {"documents_per_day": 3, "was": {"documents_per_day": None}},
+        {"overlap_s": 86_400},
+        {},
+    ]
 
 
 async def test_the_key_of_env_replaces_the_one_that_stood_there_before(
@@ -265,6 +342,12 @@ async def test_the_key_of_env_replaces_the_one_that_stood_there_before(
 
         assert await status(client, f"dsk_next.{'a' * 43}") == 200
         assert await status(client, given) == 401
+        async with transaction(owner) as session:
+            rows = await session.execute(text("select actor, action, details->>'prefix' from audit order by id"))
+            assert [tuple(row) for row in rows] == [
+                ("settings", "key.create", "dsk_next"),
+                ("settings", "key.revoke", given.partition(".")[0]),
+            ]
     finally:
         async with transaction(owner) as session:
             await session.execute(text("update api_keys set secret_sha256 = '\\x00' where is_from_settings"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ _SECRET_BYTES = 32
 _PREFIX_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _PREFIX_LENGTH = 10
 LONGEST_OVERLAP_S = 30 * 86_400
+_GRANTED = ("scopes", "collection_ids", "expires_at", "documents_per_day", "bytes_per_day")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ async def create(session: AsyncSession, principal: Principal, name: str, grant: 
     session.add(key)
     await session.flush()
     await session.refresh(key)
-    await _record(session, principal, "key.create", key, scopes=key.scopes, collection_ids=key.collection_ids)
+    await _record(session, principal, "key.create", key, name=name, **_told(key, _GRANTED))
     return key, f"{prefix}.{secret}"
 
 
@@ -91,19 +92,23 @@ async def get(session: AsyncSession, principal: Principal, prefix: str) -> ApiKe
 async def change(session: AsyncSession, principal: Principal, prefix: str, changes: Mapping[str, Any]) -> ApiKey:
     """Change name, scopes, collection_ids, expires_at, documents_per_day or bytes_per_day. Holds from its next request.
 
-    Raises Denied, NotFound, Invalid for an end in the past, and Conflict where the caller would take its own rights away.
+    An expired key with a later end goes on. Raises Denied, NotFound, Invalid for an end in the past, and Conflict for a revoked
+    one, for the rights of the key of `.env`, and where the caller would take its own away.
     """
     principal.require_whole("admin")
     key = await _lock(session, principal, prefix)
+    if key.revoked_at is not None:
+        raise _ended(key)
     if changes.keys() & {"scopes", "collection_ids", "expires_at"}:
-        _check_not_own(principal, key)
+        _check_changeable(principal, key)
     _check_end(changes.get("expires_at"))
+    was = _told(key, changes)
     for name, value in changes.items():
         setattr(key, name, _in_order(value) if name == "scopes" else value)
     await session.flush()
     if changes:
         action = "key.limit" if changes.keys() <= {"documents_per_day", "bytes_per_day"} else "key.change"
-        await _record(session, principal, action, key, **changes)
+        await _record(session, principal, action, key, **_told(key, changes), was=was)
     return key
 
 
@@ -115,13 +120,9 @@ async def rotate(session: AsyncSession, principal: Principal, prefix: str, *, ov
     principal.require_whole("admin")
     key = await _lock(session, principal, prefix)
     if key.is_from_settings:
-        raise Conflict(
-            "key.from_settings",
-            f"The secret of {prefix} is DRYSTONE_API_KEY of .env.",
-            hint="change it there, then ./drystone down and ./drystone up",
-        )
+        raise _from_settings(key)
     if has_ended(key):
-        raise Conflict("key.ended", f"The key {prefix} was revoked or has expired.", hint="create another")
+        raise _ended(key)
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     key.previous_secret_sha256 = key.secret_sha256 if overlap_s else None
     key.previous_until = utc_now() + timedelta(seconds=overlap_s) if overlap_s else None
@@ -134,11 +135,11 @@ async def rotate(session: AsyncSession, principal: Principal, prefix: str, *, ov
 async def revoke(session: AsyncSession, principal: Principal, prefix: str) -> None:
     """End a key at once; what is asked with it from now on is refused. Again is as once.
 
-    Raises Denied, NotFound, and Conflict for the caller's own.
+    Raises Denied, NotFound, and Conflict for the caller's own and the one of `.env`.
     """
     principal.require_whole("admin")
     key = await _lock(session, principal, prefix)
-    _check_not_own(principal, key)
+    _check_changeable(principal, key)
     if key.revoked_at is None:
         key.revoked_at = utc_now()
         key.previous_secret_sha256 = key.previous_until = None
@@ -172,13 +173,37 @@ async def _lock(session: AsyncSession, principal: Principal, prefix: str) -> Api
     return await _find(session, principal, prefix, lock=True)
 
 
-def _check_not_own(principal: Principal, key: ApiKey) -> None:
+def _check_changeable(principal: Principal, key: ApiKey) -> None:
+    if key.is_from_settings and key.revoked_at is None:
+        raise _from_settings(key)
     if service.actor_of(key.prefix) == principal.actor:
         raise Conflict(
             "key.own",
             f"{key.prefix} is the key that asks for this.",
             hint="use another admin's key, so that one is left",
         )
+
+
+def _from_settings(key: ApiKey) -> Conflict:
+    return Conflict(
+        "key.from_settings",
+        f"{key.prefix} is DRYSTONE_API_KEY of .env, which may do everything for as long as it stands there.",
+        hint="put another there, then ./drystone down and ./drystone up: that revokes this one",
+    )
+
+
+def _ended(key: ApiKey) -> Conflict:
+    return Conflict(
+        "key.ended",
+        f"The key {key.prefix} {'was revoked' if key.revoked_at else 'has expired'}.",
+        hint="create another; one that has expired can be given a later end",
+    )
+
+
+def _told(key: ApiKey, names: Iterable[str]) -> dict[str, Any]:
+    """These fields of a key as the audit has them."""
+    values = {name: getattr(key, name) for name in names}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
 def _check_end(expires_at: datetime | None) -> None:

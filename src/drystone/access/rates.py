@@ -11,7 +11,10 @@ from cachetools import TTLCache
 from drystone.access.service import Principal
 from drystone.adapters.limiter import Limiter, Rate
 from drystone.core.errors import Denied
+from drystone.core.logging import get_logger
 from drystone.core.settings import ApiSettings
+
+log = get_logger("access.rates")
 
 # While Redis is away the processes do not know of each other: after one wrong key the next is heard a minute later.
 _ALONE = Rate(interval_s=60.0, burst=1)
@@ -38,7 +41,14 @@ class Gate:
             return
         wait_s = await self._limiter.wait_s(_guesses(address, token), self._of_key, take=False, alone=_ALONE)
         if wait_s > 0:
-            raise _guessing(wait_s)
+            log.warning("access.guessing", address=_network(address), prefix=_prefix(token))
+            raise Denied(
+                "access.guessing",
+                "This address sent too many wrong secrets of this key: none is heard now, right or wrong.",
+                hint=f"try again in {_whole(wait_s)} s; mend the program that sends the wrong one",
+                status=429,
+                retry_after_s=_whole(wait_s),
+            )
 
     async def note_wrong(self, address: str, token: str) -> None:
         """A key was refused. Raises Denied `access.guessing` where this address was wrong about ten times as many, of any name."""
@@ -46,7 +56,13 @@ class Gate:
         await self._limiter.wait_s(_guesses(address, token), self._of_key, alone=_ALONE)
         wait_s = await self._limiter.wait_s(f"wrong:{_network(address)}", self._of_address)
         if wait_s > 0:
-            raise _guessing(wait_s)
+            raise Denied(
+                "access.guessing",
+                "This address sent too many keys that are not known here.",
+                hint=f"try again in {_whole(wait_s)} s",
+                status=429,
+                retry_after_s=_whole(wait_s),
+            )
 
     def note_right(self, address: str, token: str) -> None:
         """A key was accepted."""
@@ -61,23 +77,13 @@ class Gate:
             raise Denied(
                 "rate.exceeded",
                 "This key asks more often than it may.",
-                hint="wait as long as Retry-After says; API_RATE_PER_S and API_RATE_BURST set how often that is",
+                hint=f"try again in {_whole(wait_s)} s; API_RATE_PER_S and API_RATE_BURST say how often it may",
                 status=429,
                 retry_after_s=_whole(wait_s),
             )
 
     async def aclose(self) -> None:
         await self._limiter.aclose()
-
-
-def _guessing(wait_s: float) -> Denied:
-    return Denied(
-        "access.guessing",
-        "Too many requests from this address had a key that is not known here.",
-        hint="mend the key, then wait as long as Retry-After says",
-        status=429,
-        retry_after_s=_whole(wait_s),
-    )
 
 
 def _whole(wait_s: float) -> int:
@@ -89,7 +95,11 @@ def _pair(address: str, token: str) -> bytes:
 
 
 def _guesses(address: str, token: str) -> str:
-    return f"wrong:{_network(address)}:{token.partition('.')[0][:64]}"
+    return f"wrong:{_network(address)}:{_prefix(token)}"
+
+
+def _prefix(token: str) -> str:
+    return token.partition(".")[0][:64]
 
 
 def _network(address: str) -> str:

@@ -20,6 +20,7 @@ from drystone.core.errors import Denied, Unavailable
 from drystone.core.ids import new_id
 
 DEFAULT_WORKSPACE = "default"
+# Each holds those before it.
 SCOPES = ("read", "write", "admin")
 # The use of a key is written down no more often.
 _USE_NOTED_S = 60
@@ -52,8 +53,8 @@ class Principal:
         return self.limits != Limits()
 
     def require(self, scope: str) -> None:
-        """Raise Denied unless the scope, or `admin`, was granted."""
-        if scope not in self.scopes and "admin" not in self.scopes:
+        """Raise Denied unless the scope was granted, or one that holds it."""
+        if self.scopes.isdisjoint(SCOPES[SCOPES.index(scope) :]):
             raise Denied(
                 "access.scope_missing",
                 f"This key does not carry the scope {scope!r}.",
@@ -128,12 +129,12 @@ async def ensure_key(session: AsyncSession, token: str, *, name: str) -> None:
     """
     prefix, _, secret = token.partition(".")
     digest = hashlib.sha256(secret.encode()).digest()
-    workspace_id = await default_workspace(session)
-    await session.execute(
+    us = Principal(await default_workspace(session), actor="settings", scopes=frozenset())
+    made = await session.execute(
         insert(ApiKey)
         .values(
             id=new_id(),
-            workspace_id=workspace_id,
+            workspace_id=us.workspace_id,
             name=name,
             prefix=prefix,
             secret_sha256=digest,
@@ -142,11 +143,24 @@ async def ensure_key(session: AsyncSession, token: str, *, name: str) -> None:
         )
         .on_conflict_do_update(
             index_elements=[ApiKey.prefix],
-            set_={"secret_sha256": digest, "revoked_at": None, "is_from_settings": True},
+            set_={
+                "secret_sha256": digest,
+                "scopes": list(SCOPES),
+                "collection_ids": None,
+                "expires_at": None,
+                "revoked_at": None,
+                "previous_secret_sha256": None,
+                "previous_until": None,
+                "is_from_settings": True,
+            },
             where=(ApiKey.secret_sha256 != digest) | ~ApiKey.is_from_settings,
         )
+        .returning(ApiKey.id)
     )
-    await session.execute(_END_FORMER, {"prefix": prefix})
+    for key_id in made.scalars():
+        await record(session, us, "key.create", "key", key_id, prefix=prefix, name=name, scopes=SCOPES)
+    for former in (await session.execute(_END_FORMER, {"prefix": prefix})).all():
+        await record(session, us, "key.revoke", "key", former.id, prefix=former.prefix)
 
 
 async def default_workspace(session: AsyncSession) -> UUID:
@@ -230,7 +244,9 @@ where id = (select id from api_keys where prefix = :prefix for update skip locke
 """)
 
 _END_FORMER = text("""
-update api_keys set revoked_at = now() where is_from_settings and prefix <> :prefix and revoked_at is null
+update api_keys set revoked_at = now(), previous_secret_sha256 = null, previous_until = null
+where is_from_settings and prefix <> :prefix and revoked_at is null
+returning id, prefix
 """)
 
 _RECORD = text("""

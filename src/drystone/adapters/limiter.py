@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from cachetools import TTLCache
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -21,7 +21,8 @@ from drystone.core.settings import RedisSettings
 log = get_logger("adapters.limiter")
 
 # A request waits for no more than this to be counted; then Redis is not asked again for a while.
-_ANSWER_S = 0.25
+_ANSWER_S = 0.5
+_CONNECTIONS = 8
 _PAUSE_S = 5.0
 # Names that one process keeps while Redis is away.
 _MOST_NAMES, _LONGEST_S = 50_000, 3600.0
@@ -39,11 +40,15 @@ class Limiter:
     """Counts by name. One a process."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis = Redis.from_url(
-            settings.url.get_secret_value(),
-            socket_timeout=_ANSWER_S,
-            socket_connect_timeout=_ANSWER_S,
-            retry=Retry(NoBackoff(), 0),
+        self._redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                settings.url.get_secret_value(),
+                max_connections=_CONNECTIONS,
+                timeout=_ANSWER_S,
+                socket_timeout=_ANSWER_S,
+                socket_connect_timeout=_ANSWER_S,
+                retry=Retry(NoBackoff(), 0),
+            )
         )
         self._script = self._redis.register_script(_GCRA)
         self._own = Buckets()
@@ -59,8 +64,9 @@ class Limiter:
                 given = [rate.interval_s, rate.burst, int(take)]
                 return float(await self._script(keys=[f"drystone:rate:{name}"], args=given))
             except (RedisError, OSError) as exc:
+                if time.monotonic() >= self._away_until:  # the first to notice
+                    log.warning("limits.without_redis", error=repr(exc), pause_s=_PAUSE_S)
                 self._away_until = time.monotonic() + _PAUSE_S
-                log.warning("limits.without_redis", error=repr(exc), pause_s=_PAUSE_S)
         return self._own.wait_s(name, alone or rate, take=take)
 
     async def aclose(self) -> None:

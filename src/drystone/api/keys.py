@@ -32,7 +32,7 @@ ScopeNames = Annotated[
     list[ScopeName],
     Len(1, 3),
     Field(
-        description="`read`: search and look up; `write`: upload, change, delete; `admin`: all, with keys and webhooks."
+        description="`read`: search and look up; `write`: and upload, change, delete; `admin`: and keys, webhooks, audit."
     ),
 ]
 CollectionNames = Annotated[list[Annotated[Text, Len(1, 128)]], Len(1, 1000)]
@@ -89,6 +89,7 @@ class Rotation(BaseModel):
 class Key(BaseModel):
     """A key without its secret, which nobody can ask for again."""
 
+    id: UUID = Field(description="As the audit has it.")
     prefix: str = Field(description="What stands before the dot; it names the key.")
     name: str
     scopes: list[ScopeName]

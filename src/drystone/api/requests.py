@@ -13,6 +13,8 @@ from drystone.core.logging import bind, get_logger, unbind
 log = get_logger("api.requests")
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# A whole key where its prefix belongs.
+_SECRET = re.compile(r"\.[A-Za-z0-9_-]{32,}")
 _QUIET_PATHS = ("/health",)
 # Whatever is answered is no page: a browser shows it nowhere within another, runs nothing of it and tells nobody of it.
 _HEADERS = [
@@ -58,7 +60,8 @@ class RequestMiddleware:
         finally:
             if not scope["path"].startswith(_QUIET_PATHS):
                 took_ms = round((time.perf_counter() - started) * 1000, 1)
-                log.info("http.request", method=scope["method"], path=scope["path"], status=status, took_ms=took_ms)
+                path = _SECRET.sub(".***", scope["path"])
+                log.info("http.request", method=scope["method"], path=path, status=status, took_ms=took_ms)
             unbind("request_id")
 
 

@@ -59,6 +59,7 @@ class Version(TypedDict):
 class Key(TypedDict):
     """An API key, without its secret."""
 
+    id: str
     prefix: str
     name: str
     scopes: list[str]

@@ -15,6 +15,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from drystone.cli.client import Client
+
 audit = typer.Typer(
     no_args_is_help=True,
     help="""Who changed what, and when. Needs an admin's key.
@@ -31,7 +33,7 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 Actor = Annotated[str | None, typer.Option(help="Who: key: and the prefix of a key.")]
 Action = Annotated[str | None, typer.Option(help="What: one action, or with a star all that begin so.")]
-Subject = Annotated[str | None, typer.Option(metavar="ID", help="Of what.")]
+Subject = Annotated[str | None, typer.Option(metavar="ID|PREFIX", help="Of what: its id, or the prefix of a key.")]
 OlderThan = Annotated[str | None, typer.Option(metavar="7d|TIME", help="Only before.")]
 NewerThan = Annotated[str | None, typer.Option(metavar="7d|TIME", help="Only since.")]
 
@@ -57,8 +59,8 @@ def list_(
     from drystone.cli import listing, terminal
     from drystone.cli.client import open_client
 
-    query = _query(actor, action, subject, older_than, newer_than) | {"order": "newest"}
     with open_client() as client:
+        query = _query(client, actor, action, subject, older_than, newer_than) | {"order": "newest"}
         rows = chain.from_iterable(client.audit_pages(query))
         found = list(islice(rows, limit) if limit else rows)
     if as_json:
@@ -86,8 +88,8 @@ def export(
     from drystone.cli.client import open_client
 
     is_csv = format_ == Format.CSV if format_ else file.suffix.lower() == ".csv"
-    query = _query(actor, action, subject, older_than, newer_than) | {"order": "oldest"}
     with open_client(retry_s=60) as client:
+        query = _query(client, actor, action, subject, older_than, newer_than) | {"order": "oldest"}
         rows = chain.from_iterable(client.audit_pages(query))
         if str(file) == "-":
             _write(rows, sys.stdout, is_csv=is_csv)
@@ -98,15 +100,29 @@ def export(
 
 
 def _query(
-    actor: str | None, action: str | None, subject: str | None, older_than: str | None, newer_than: str | None
+    client: Client,
+    actor: str | None,
+    action: str | None,
+    subject: str | None,
+    older_than: str | None,
+    newer_than: str | None,
 ) -> dict[str, str | None]:
     return {
         "actor": actor,
         "action": action,
-        "subject_id": subject,
+        "subject_id": None if subject is None else _id_of(client, subject),
         "older_than": older_than,
         "newer_than": newer_than,
     }
+
+
+def _id_of(client: Client, subject: str) -> str:
+    from uuid import UUID
+
+    try:
+        return str(UUID(subject))
+    except ValueError:
+        return client.key(subject.partition(".")[0])["id"]
 
 
 def _write(rows: Iterator[Any], target: Any, *, is_csv: bool) -> int:

@@ -235,6 +235,9 @@ class Client:
             if cursor is None:
                 return
 
+    def key(self, prefix: str) -> Key:
+        return cast(Key, self._get(_key_path(prefix)))
+
     def change_key(self, prefix: str, changes: Mapping[str, Any]) -> Any:
         return self._json(self._once(lambda: self._http.patch(_key_path(prefix), json=dict(changes))))
 
@@ -399,6 +402,12 @@ def open_client(*, retry_s: float = 0.0) -> Client:
     from drystone.core.settings import load
     from drystone.stack import commands, project, root
 
+    if os.environ.get("DRYSTONE_API_KEY") == "":
+        raise Invalid(
+            "api.empty_key",
+            "DRYSTONE_API_KEY is set in the shell and empty: the key of .env, which may do everything, is not used in its place.",
+            hint="set it to a key, or unset it",
+        )
     folder = root.find()
     api = load(folder).api
     url = commands.running_url(project.open_project(folder)) or address(api.host, api.port)

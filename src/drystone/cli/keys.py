@@ -28,7 +28,9 @@ keys = typer.Typer(
     drystone keys revoke dsk_h4m2kq7wyd""",
 )
 
+_EXPIRES = "--expires"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_OVERLAP_S = 30 * 86_400
 _NEVER, _ALL, _DEFAULT = "never", "all", "default"
 
 
@@ -40,10 +42,19 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="What stands before the dot of the key.")]
+def _only_prefix(given: str) -> str:
+    """A whole key where its prefix belongs goes no further: it would stand in logs."""
+    return given.partition(".")[0]
+
+
+Prefix = Annotated[
+    str, typer.Argument(metavar="PREFIX", callback=_only_prefix, help="What stands before the dot of the key.")
+]
 Collections = Annotated[
     list[str] | None,
-    typer.Option("--collection", "-c", help="The only collections it may see; all where none is named."),
+    typer.Option(
+        "--collection", "-c", help="The only collections it may see; all where none is named, or the word all."
+    ),
 ]
 Documents = Annotated[str | None, typer.Option(metavar="N|default", help="Versions a day; default: as .env says.")]
 Bytes = Annotated[str | None, typer.Option("--bytes", metavar="N|default", help="Bytes a day; the same.")]
@@ -55,11 +66,15 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     scope: Annotated[
         list[Scope],
-        typer.Option("--scope", "-s", help="read: search and look up; write: upload, change, delete; admin: all."),
+        typer.Option(
+            "--scope",
+            "-s",
+            help="read: search and look up; write: and upload, change, delete; admin: and keys, webhooks, audit.",
+        ),
     ],
     collection: Collections = None,
     expires: Annotated[
-        str | None, typer.Option(metavar="90d|12h|DATE", help="When it ends; never where left out.")
+        str | None, typer.Option(metavar="90d|12h|DATE|never", help="When it ends; never where left out.")
     ] = None,
     documents: Documents = None,
     size_bytes: Bytes = None,
@@ -75,7 +90,7 @@ def create(
     """
     from drystone.cli.client import open_client
 
-    body: dict[str, Any] = {"name": name, "scopes": scope, "collections": collection}
+    body: dict[str, Any] = {"name": name, "scopes": scope, "collections": None if collection == [_ALL] else collection}
     body["expires_at"] = _end(expires)
     body |= _limits(documents, size_bytes)
     with open_client() as client:
@@ -144,7 +159,10 @@ def change(
 def rotate(
     prefix: Prefix,
     overlap: Annotated[
-        str, typer.Option(metavar="24h|0", help="For how long the secret before is accepted, too; 0: it ends at once.")
+        str,
+        typer.Option(
+            metavar="24h|0", help="For how long the secret before is accepted, too, 30d at most; 0: it ends at once."
+        ),
     ] = "24h",
     as_json: AsJson = False,
 ) -> None:
@@ -156,8 +174,11 @@ def rotate(
     """
     from drystone.cli.client import open_client
 
+    overlap_s = int(_span(overlap, "--overlap").total_seconds())
+    if overlap_s > _LONGEST_OVERLAP_S:
+        raise typer.BadParameter(f"{overlap!r} is longer than 30d", param_hint="--overlap")
     with open_client() as client:
-        _show_secret(client.rotate_key(prefix, int(_span(overlap).total_seconds())), as_json=as_json)
+        _show_secret(client.rotate_key(prefix, overlap_s), as_json=as_json)
 
 
 @keys.command("revoke")
@@ -202,10 +223,10 @@ def _limit(value: str) -> int | None:
     return int(value)
 
 
-def _span(value: str) -> timedelta:
+def _span(value: str, option: str) -> timedelta:
     found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value)
     if not found or (not found[2] and found[1] != "0"):
-        raise typer.BadParameter(f"{value!r} is no span of time like 30m, 24h or 90d")
+        raise typer.BadParameter(f"{value!r} is no span of time like 30m, 24h or 90d", param_hint=option)
     return timedelta(seconds=int(found[1]) * _UNITS[found[2] or "s"])
 
 
@@ -215,14 +236,15 @@ def _end(value: str | None) -> str | None:
         return None
     if re.fullmatch(r"[0-9]{1,9}[smhd]", value):
         try:
-            return (datetime.now(UTC) + _span(value)).isoformat()
+            return (datetime.now(UTC) + _span(value, _EXPIRES)).isoformat()
         except OverflowError:
-            raise typer.BadParameter(f"{value!r} ends after the last year there is") from None
+            raise typer.BadParameter(f"{value!r} ends after the last year there is", param_hint=_EXPIRES) from None
     try:
         end = datetime.fromisoformat(value)
     except ValueError:
         raise typer.BadParameter(
-            f"{value!r} is neither a span like 90d or 12h, nor a date like 2027-06-30, nor the word never"
+            f"{value!r} is neither a span like 90d or 12h, nor a date like 2027-06-30 or 2027-06-30T12:00, nor the word never",
+            param_hint=_EXPIRES,
         ) from None
     return (end if end.tzinfo else end.replace(tzinfo=UTC)).isoformat()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drystone.cli import terminal
@@ -137,9 +138,10 @@ def show_keys(found: Sequence[Key], names: Mapping[str, str]) -> None:
         Column("prefix", lambda k: k["prefix"]),
         Column("name", lambda k: k["name"], is_cut=True),
         Column("scopes", lambda k: ", ".join(k["scopes"])),
-        Column("collections", collections, 100, is_cut=True),
-        Column("last used", lambda k: _when(k["last_used_at"]), plain=lambda k: k["last_used_at"]),
-        Column("ends", _key_end, 84, plain=lambda k: k["revoked_at"] or k["expires_at"]),
+        Column("collections", collections, is_cut=True),
+        Column("state", _key_state),
+        Column("ends", _key_end, 96, plain=lambda k: k["revoked_at"] or k["expires_at"]),
+        Column("last used", lambda k: _when(k["last_used_at"]), 112, plain=lambda k: k["last_used_at"]),
     )
     show_rows(found, columns)
 
@@ -150,14 +152,29 @@ def show_changes(found: Sequence[Change]) -> None:
         Column("at", lambda c: _time(c["at"]), plain=lambda c: c["at"]),
         Column("who", lambda c: c["actor"]),
         Column("what", lambda c: c["action"]),
-        Column("of", lambda c: c["subject_id"] or c["details"].get("prefix", ""), is_cut=True),
-        Column("request", lambda c: c["request_id"] or "", 130, is_cut=True),
+        Column("of", lambda c: c["subject_id"] or ""),
+        Column("details", _details, 100, is_cut=True),
+        Column("request", lambda c: c["request_id"] or "", 170, is_cut=True),
     )
     show_rows(found, columns)
 
 
+def _details(change: Change) -> str:
+    told = {name: value for name, value in change["details"].items() if value not in (None, [], {})}
+    return json.dumps(told, ensure_ascii=False) if told else ""
+
+
+def _key_state(key: Key) -> str:
+    """rotating: the secret before the present one is accepted, too."""
+    if key["revoked_at"]:
+        return "revoked"
+    if key["expires_at"] and datetime.fromisoformat(key["expires_at"]) <= datetime.now(UTC):
+        return "expired"
+    return "rotating" if key["previous_until"] else "active"
+
+
 def _key_end(key: Key) -> str:
-    return f"revoked {_time(key['revoked_at'])}" if key["revoked_at"] else _when(key["expires_at"])
+    return _when(key["revoked_at"] or key["expires_at"])
 
 
 def _when(value: str | None) -> str:

@@ -12,13 +12,13 @@ from drystone.cli.keys import _end, _span
     ("given", "seconds"), [("0", 0), ("0s", 0), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("2d", 172_800)]
 )
 def test_a_span_of_time_has_a_unit(given: str, seconds: int) -> None:
-    assert _span(given) == timedelta(seconds=seconds)
+    assert _span(given, "--overlap") == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("given", ["", "90", "-1d", "1w", "1.5h", "day", "9999999999d"])
 def test_what_is_no_span_is_refused(given: str) -> None:
     with pytest.raises(typer.BadParameter, match="no span of time"):
-        _span(given)
+        _span(given, "--overlap")
 
 
 def test_a_key_ends_after_a_span_at_a_date_or_never() -> None:
