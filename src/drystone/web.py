@@ -30,6 +30,7 @@ from drystone.api import (
     usage,
     webhooks,
 )
+from drystone.api.bodies import BodyMiddleware
 from drystone.api.dependencies import check_query
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
@@ -102,6 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     problems.install(app)
     early.install(app)
+    app.add_middleware(BodyMiddleware)
     app.add_middleware(RequestMiddleware)
     return app
 

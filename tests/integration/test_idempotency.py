@@ -127,7 +127,9 @@ async def test_of_many_at_once_one_works_and_the_others_wait_or_get_its_answer(
 async def _dead_process(sessions: Sessions, principal: Principal, key: str, body: bytes) -> Any:
     """Take a key for POST /collections with this body, as a process does that is killed before its commit."""
     content = hashlib.sha256(b"application/json\n" + body).digest()
-    said = "\n".join(["POST", "/api/v1/collections", "", "if-match: ", "if-none-match: ", "prefer: "])
+    said = "\n".join(
+        ["POST", "/api/v1/collections", "", "admin read write", "all", "if-match: ", "if-none-match: ", "prefer: "]
+    )
     async with transaction(sessions) as session:
         return await idempotency.take(session, principal, key, hashlib.sha256(said.encode() + b"\n" + content).digest())
 

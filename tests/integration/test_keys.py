@@ -174,6 +174,58 @@ async def test_a_revoked_key_is_refused_at_once_with_the_secret_before(client: h
     assert (await client.get(f"{KEYS}/{old['prefix']}")).json()["revoked_at"] is not None
 
 
+@pytest.mark.parametrize("change", ["revoke", "narrow"])
+async def test_of_two_keys_that_end_each_other_one_is_left(
+    client: httpx.AsyncClient, owner: Sessions, change: str
+) -> None:
+    for _ in range(5):
+        pair = [await make_key(owner), await make_key(owner)]
+
+        async def end(mine: str, other: str) -> int:
+            path = f"{KEYS}/{other.partition('.')[0]}"
+            if change == "revoke":
+                return (await client.delete(path, headers=bearer(mine))).status_code
+            return (await client.patch(path, json={"scopes": ["read"]}, headers=bearer(mine))).status_code
+
+        ended = await asyncio.gather(end(*pair), end(*pair[::-1]))
+
+        assert sorted(ended)[1] in (401, 403)
+        assert sorted([await status(client, key, KEYS) for key in pair])[0] == 200
+
+
+async def test_a_key_that_was_narrowed_is_not_told_what_it_was_answered_before(client: httpx.AsyncClient) -> None:
+    name = f"k-{uuid4().hex[:8]}"
+    made = await make(client, scopes=["admin"])
+    headers = bearer(made["key"]) | {"Idempotency-Key": uuid4().hex}
+    body = {"name": name}
+    assert (await client.post("/api/v1/collections", json=body, headers=headers)).status_code == 201
+    await client.patch(f"{KEYS}/{made['prefix']}", json={"scopes": ["write"]})
+
+    again = await client.post("/api/v1/collections", json=body, headers=headers)
+
+    assert (again.status_code, again.json()["code"]) == (422, "idempotency.key_reused")
+
+
+async def test_a_webhook_s_secret_is_told_once_and_not_kept_for_a_repetition(
+    client: httpx.AsyncClient, owner: Sessions
+) -> None:
+    body, headers = {"url": "https://example.org/hook"}, {"Idempotency-Key": uuid4().hex}
+    first = (await client.post("/api/v1/webhooks", json=body, headers=headers)).json()
+
+    again = (await client.post("/api/v1/webhooks", json=body, headers=headers)).json()
+
+    assert again == first | {"secret": None}
+    async with transaction(owner) as session:
+        kept = await session.scalar(text("select string_agg(response_body::text, ' ') from idempotency_keys"))
+    assert first["secret"] not in kept
+
+
+async def test_an_end_beyond_the_last_year_is_refused(client: httpx.AsyncClient) -> None:
+    body = {"name": "x", "scopes": ["read"], "expires_at": "9999-12-31T23:59:59-14:00"}
+
+    assert (await client.post(KEYS, json=body)).status_code == 422
+
+
 async def test_a_revoked_key_is_changed_no_more(client: httpx.AsyncClient) -> None:
     made = await make(client)
     path = f"{KEYS}/{made['prefix']}"
@@ -385,7 +437,14 @@ async def test_a_stream_ends_soon_after_its_key(
 
 
 @pytest.mark.parametrize(
-    "changes", ["scopes = '{read}'", "collection_ids = '{}'", "revoked_at = now()", "expires_at = now()"]
+    "changes",
+    [
+        "scopes = '{read}'",
+        "collection_ids = '{}'",
+        "revoked_at = now()",
+        "expires_at = now()",
+        "secret_sha256 = '\\x00'",
+    ],
 )
 async def test_a_key_with_other_rights_than_it_had_is_not_what_it_was(
     client: httpx.AsyncClient, owner: Sessions, changes: str

@@ -21,7 +21,7 @@ from drystone.access import service
 from drystone.access.models import ApiKey
 from drystone.access.service import Principal
 from drystone.core.clock import utc_now
-from drystone.core.errors import Conflict, Invalid, NotFound, pointer_to
+from drystone.core.errors import Conflict, Denied, Invalid, NotFound, pointer_to
 from drystone.core.ids import new_id
 
 # Source of their lengths: 256 random bits, as base64url; a prefix that can be told from others at sight.
@@ -153,7 +153,8 @@ async def is_valid(session: AsyncSession, principal: Principal) -> bool:
     if row is None:
         return False
     confined = None if row.collection_ids is None else frozenset(row.collection_ids)
-    return (frozenset(row.scopes), confined) == (principal.scopes, principal.collection_ids)
+    has_secret = principal.secret_sha256 in (row.secret_sha256, row.previous_sha256)
+    return has_secret and (frozenset(row.scopes), confined) == (principal.scopes, principal.collection_ids)
 
 
 def has_ended(key: ApiKey) -> bool:
@@ -170,6 +171,15 @@ async def _find(session: AsyncSession, principal: Principal, prefix: str, *, loc
 
 
 async def _lock(session: AsyncSession, principal: Principal, prefix: str) -> ApiKey:
+    """Keys are changed one after the other, by a caller who still may: of two that revoke each other one is left."""
+    await session.execute(_ONE_BY_ONE)
+    if not await is_valid(session, principal):
+        raise Denied(
+            "access.key_changed",
+            "The key that asks was changed or revoked in the meantime.",
+            hint="ask again, with a key that may",
+            status=403,
+        )
     return await _find(session, principal, prefix, lock=True)
 
 
@@ -232,7 +242,10 @@ def _in_order(scopes: Sequence[str]) -> list[str]:
     return [scope for scope in service.SCOPES if scope in scopes]
 
 
+_ONE_BY_ONE = text("select pg_advisory_xact_lock(7355004)")
 _RIGHTS = text("""
-select scopes, collection_ids from api_keys
+select scopes, collection_ids, secret_sha256,
+       case when previous_until > now() then previous_secret_sha256 end as previous_sha256
+from api_keys
 where 'key:' || prefix = :actor and revoked_at is null and (expires_at is null or expires_at > now())
 """)

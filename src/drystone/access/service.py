@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -38,7 +38,8 @@ class Limits:
 class Principal:
     """Who asks. Every service function takes one.
 
-    collection_ids: the collections the key is confined to; None: all of the workspace.
+    collection_ids: the collections the key is confined to; None: all of the workspace. secret_sha256: of the secret that
+    was shown; None: of whoever needed none.
     """
 
     workspace_id: UUID
@@ -47,6 +48,7 @@ class Principal:
     collection_ids: frozenset[UUID] | None = None
     request_id: str | None = None
     limits: Limits = Limits()
+    secret_sha256: bytes | None = field(default=None, repr=False)
 
     @property
     def has_limits(self) -> bool:
@@ -102,6 +104,7 @@ async def authenticate(
         scopes=frozenset(row.scopes),
         collection_ids=None if row.collection_ids is None else frozenset(row.collection_ids),
         request_id=request_id,
+        secret_sha256=hashlib.sha256(secret.encode()).digest(),
         limits=Limits(
             limits.documents_per_day if row.documents_per_day is None else row.documents_per_day,
             limits.bytes_per_day if row.bytes_per_day is None else row.bytes_per_day,

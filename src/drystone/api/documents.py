@@ -111,6 +111,7 @@ class Sending:
     @asynccontextmanager
     async def received(self) -> AsyncIterator[tuple[Form, BeforeCommit]]:
         """The form as received, and what remembers the answer in the transaction of what becomes of it."""
+        self.caller.require("write")  # before a byte is taken
         request, resources, max_bytes = self._request, self.resources, self.resources.settings.api.max_upload_bytes
         async with (
             upload.receive(request, max_bytes=max_bytes) as form,

@@ -80,7 +80,7 @@ async def begin(
             pointer=pointer_to("Idempotency-Key"),
         )
     async with transaction(resources.sessions) as session:
-        taken = await idempotency.take(session, caller, key, _fingerprint(request, content_sha256))
+        taken = await idempotency.take(session, caller, key, _fingerprint(request, caller, content_sha256))
     if isinstance(taken, Kept):
         raise Early(_replay(taken))
     attempt = Attempt(request, taken)
@@ -105,8 +105,10 @@ async def get_attempt(
 Once = Annotated[Attempt, Depends(get_attempt, scope="function")]
 
 
-def _fingerprint(request: Request, content_sha256: bytes) -> bytes:
+def _fingerprint(request: Request, caller: Principal, content_sha256: bytes) -> bytes:
+    """A key that may something else now is not told what it was answered before."""
     said = [request.method, request.url.path, request.url.query]
+    said += [" ".join(sorted(caller.scopes)), " ".join(sorted(map(str, caller.collection_ids or ["all"])))]
     said += [f"{name}: {', '.join(request.headers.getlist(name))}" for name in _TELLING_HEADERS]
     return hashlib.sha256("\n".join(said).encode() + b"\n" + content_sha256).digest()
 

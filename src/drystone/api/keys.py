@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from annotated_types import Ge, Le, Len
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import keys
@@ -39,6 +39,15 @@ CollectionNames = Annotated[list[Annotated[Text, Len(1, 128)]], Len(1, 1000)]
 Documents = Annotated[int, Ge(0), Le(MAX_INTEGER)]
 Bytes = Annotated[int, Ge(0), Le(MAX_BIGINT)]
 
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies beyond the year 9999 in UTC") from None
+
+
+End = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 _COLLECTIONS = "The only collections it may see, by name or id, which must be there; null: all of the workspace."
 
 
@@ -62,7 +71,7 @@ class NewKey(KeyLimits):
     name: Name = Field(description="What it is for.")
     scopes: ScopeNames
     collections: CollectionNames | None = Field(None, description=_COLLECTIONS)
-    expires_at: AwareDatetime | None = Field(None, description="When it ends; null: never.")
+    expires_at: End | None = Field(None, description="When it ends; null: never.")
 
 
 class KeyChanges(KeyLimits):
@@ -73,7 +82,7 @@ class KeyChanges(KeyLimits):
     name: Name | None = Field(None, description="null is as if left out.")
     scopes: ScopeNames | None = Field(None, description="null is as if left out.")
     collections: CollectionNames | None = Field(None, description=_COLLECTIONS)
-    expires_at: AwareDatetime | None = Field(None, description="When it ends; null: never.")
+    expires_at: End | None = Field(None, description="When it ends; null: never.")
 
 
 class Rotation(BaseModel):

@@ -185,6 +185,7 @@ class _Stream:
         steps = [position, position.until(start)]
         for step in steps:
             while True:
+                await self._check_key()
                 async with transaction(self.sessions) as session:
                     rows = await events.changes(session, self.subject.scope, step, limit=_PAGE)
                 for row in rows:

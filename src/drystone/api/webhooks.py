@@ -72,7 +72,10 @@ class Webhook(BaseModel):
 class WebhookWithSecret(Webhook):
     """A webhook with the secret that its calls are signed with: keep it, it is not shown again."""
 
-    secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+    secret: str | None = Field(
+        description="null where the request was repeated under its Idempotency-Key.",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    )
 
     @classmethod
     def of(cls, row: WebhookRow) -> WebhookWithSecret:
@@ -130,7 +133,9 @@ async def create(
         allow_private=resources.settings.webhooks.allow_private,
     )
     response.headers["Location"] = f"/api/v1/webhooks/{made.id}"
-    return await once.remember(session, response, WebhookWithSecret.of(made))
+    answer = WebhookWithSecret.of(made)
+    await once.remember(session, response, answer.model_copy(update={"secret": None}))
+    return answer
 
 
 @router.get("", summary="List webhooks", responses=responses())

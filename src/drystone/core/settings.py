@@ -173,6 +173,11 @@ class ApiSettings(_Group):
     max_upload_bytes: Annotated[int, Ge(1)] = Field(
         2_147_483_648, alias="MAX_UPLOAD_BYTES", description="Largest file accepted, in bytes."
     )
+    trusted_proxies: str = Field(
+        "",
+        alias="API_TRUSTED_PROXIES",
+        description="Addresses of reverse proxies, divided by commas, whose X-Forwarded-For says who asks; empty: none.",
+    )
     rate_per_s: Annotated[float, Ge(0)] = Field(
         300.0, alias="API_RATE_PER_S", description="Requests per second that each key may make, evenly; 0: no limit."
     )

@@ -8,7 +8,9 @@ the heads of the blobs, not the blobs: some thousand a second from a disk, a mil
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +20,18 @@ from drystone.stack.fulldisk import NEVER_FULL
 
 # Before the first blob of a volume stands this. One that was begun on a full disk has not even that.
 _SUPER_BLOCK_BYTES = 8
-# An entry's size, as the program was built for volumes up to 30 GB or 8 TB. What is torn ends where a sector ends.
-_ENTRY_BYTES = (16, 17)
-_SECTOR_BYTES = 512
+# Entries as the program was built for volumes up to 30 GB or 8 TB: id, place in units of 8 bytes (of the fifth byte the
+# highest bits), size. Source: SeaweedFS, weed/storage/types/offset_4bytes.go, offset_5bytes.go.
+_ENTRIES = (struct.Struct(">QIi"), struct.Struct(">QIBi"))
+# Around a blob of version 3 of the format: a head, a checksum, a time, and one to eight bytes up to the next unit.
+_VERSION, _HEAD_BYTES, _TAIL_BYTES, _UNIT_BYTES = 3, 16, 12, 8
 
 
 def make_whole(weed: Path, folder: Path) -> None:
     """Make the indexes anew that may not be whole, and note that they are. The store must not run. Raises Unavailable."""
     is_known_whole = (folder / NEVER_FULL).exists()
     for volume in _with_blobs(folder):
-        if not is_known_whole or _is_torn(volume.with_suffix(".idx")):
+        if not (is_known_whole and _ends_together(volume, volume.with_suffix(".idx"))):
             _make_index(weed, volume)
     (folder / NEVER_FULL).touch()
 
@@ -36,13 +40,27 @@ def _with_blobs(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.glob("*.dat")) if path.stat().st_size > _SUPER_BLOCK_BYTES)
 
 
-def _is_torn(index: Path) -> bool:
-    """Whether an index is missing or may end within an entry; one that ends with a sector by chance may, too."""
+def _ends_together(volume: Path, index: Path) -> bool:
+    """Whether the last entry of an index leads to the last blob of its volume. What is torn or was cut off does not."""
+    with volume.open("rb") as file:
+        if file.read(1) != bytes([_VERSION]):
+            return False
+        end = file.seek(0, os.SEEK_END)
     try:
         size = index.stat().st_size
     except FileNotFoundError:
-        return True
-    return size % _SECTOR_BYTES == 0 or all(size % entry for entry in _ENTRY_BYTES)
+        return False
+    return any(size and size % entry.size == 0 and _end_of_last(index, entry) == end for entry in _ENTRIES)
+
+
+def _end_of_last(index: Path, entry: struct.Struct) -> int:
+    """Where the blob of the last entry ends in its volume, in bytes; of a removed one the note that it is."""
+    with index.open("rb") as file:
+        file.seek(-entry.size, os.SEEK_END)
+        _, low, *high, size = entry.unpack(file.read(entry.size))
+    place: int = (low + (high[0] << 32 if high else 0)) * _UNIT_BYTES
+    body: int = _HEAD_BYTES + max(size, 0) + _TAIL_BYTES
+    return place + body + _UNIT_BYTES - body % _UNIT_BYTES
 
 
 def _make_index(weed: Path, volume: Path) -> None:

@@ -60,6 +60,20 @@ def tear(index: Path) -> None:
     index.write_bytes(index.read_bytes()[:4096])
 
 
+def tear_to_a_size_of_the_other_entries(index: Path) -> None:
+    size = index.stat().st_size // (16 * ENTRY_BYTES) * (16 * ENTRY_BYTES) - 16
+    assert size % 16 == 0
+    index.write_bytes(index.read_bytes()[:size])
+
+
+def cut_off_whole_entries(index: Path) -> None:
+    index.write_bytes(index.read_bytes()[: -4 * ENTRY_BYTES])
+
+
+def empty_the_last_entries(index: Path) -> None:
+    index.write_bytes(index.read_bytes()[: -3 * ENTRY_BYTES] + bytes(3 * ENTRY_BYTES))
+
+
 def drop_an_entry(index: Path) -> None:
     entries = index.read_bytes()
     index.write_bytes(entries[: 100 * ENTRY_BYTES] + entries[101 * ENTRY_BYTES :])
@@ -70,7 +84,17 @@ def remove(index: Path) -> None:
     index.unlink()
 
 
-@pytest.mark.parametrize("damage", [tear, drop_an_entry, remove])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        tear,
+        tear_to_a_size_of_the_other_entries,
+        cut_off_whole_entries,
+        empty_the_last_entries,
+        drop_an_entry,
+        remove,
+    ],
+)
 def test_no_blob_is_lost_with_a_part_of_the_index(
     servers: Servers, index: Path, store: S3Store, damage: Callable[[Path], None]
 ) -> None:

@@ -1,0 +1,71 @@
+"""How much of a body is taken before anybody has looked at it: nothing without a key, some megabytes, within a minute.
+
+Uploads are received by their own routes, under limits of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# The largest that is meant: ten thousand ids to delete, a hundred long questions.
+MOST_BYTES = 8 << 20
+LONGEST_S = 60.0
+
+
+class BodyMiddleware:
+    """Bounds what a route that takes JSON may be sent. A body without a key is as if it were empty: it is answered 401."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_upload(scope):
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive)
+        await self._app(scope, body.receive if _has_key(scope) else body.nothing, send)
+
+
+class _Body:
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._until = time.monotonic() + LONGEST_S
+        self._taken = 0
+        self._is_whole = False
+
+    async def receive(self) -> Message:
+        """The next part. Raises HTTPException where it is too much or too slow."""
+        if self._is_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._until - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError as exc:
+            raise HTTPException(408, f"The body was not whole after {LONGEST_S:.0f} s") from exc
+        self._taken += len(message.get("body", b""))
+        if self._taken > MOST_BYTES:
+            raise HTTPException(413, f"The body is larger than {MOST_BYTES:,} bytes")
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    async def nothing(self) -> Message:
+        """No body at all; what is sent is left where it is."""
+        if self._is_whole:
+            return await self._receive()
+        self._is_whole = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _is_upload(scope: Scope) -> bool:
+    path: str = scope["path"].rstrip("/")
+    return (scope["method"] == "POST" and path == "/api/v1/documents") or (
+        scope["method"] == "PUT" and path.startswith("/api/v1/documents/") and path.endswith("/content")
+    )
+
+
+def _has_key(scope: Scope) -> bool:
+    return any(name == b"authorization" and value for name, value in scope["headers"])
