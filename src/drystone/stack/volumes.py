@@ -3,7 +3,7 @@
 A volume is a file of blobs (`.dat`) and a file of where each begins (`.idx`). On a full disk the second can miss a blob that
 the first holds, and that was acknowledged: the store keeps it in memory until its next start, and then answers 500 for it. An
 entry that was torn, by a full disk or a power cut, is worse: the store then leaves out the whole volume. `weed fix` reads
-the heads of the blobs, not the blobs: some thousand a second from a disk, a million or so from memory.
+the heads of the blobs, not the blobs.
 """
 
 from __future__ import annotations

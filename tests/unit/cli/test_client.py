@@ -159,6 +159,26 @@ def test_an_upload_is_repeated_from_its_start_while_the_api_is_unavailable(bound
     assert all(b"the bytes" in body and b'filename="a.txt"' in body for body in received)
 
 
+@pytest.mark.parametrize(("code", "times"), [("rate.exceeded", 3), ("access.guessing", 1), ("quota.exceeded", 1)])
+def test_only_a_key_that_asks_too_often_is_waited_for(bound: socket.socket, code: str, times: int) -> None:
+    asked = []
+
+    def answer(request: Request) -> object:
+        asked.append(request)
+        return {"items": []} if len(asked) == 3 else Denied(code, "Too often.", status=429, retry_after_s=0.01)
+
+    def ask(client: Client) -> None:
+        try:
+            client.collections()
+        except Denied as exc:
+            assert exc.code == code  # noqa: PT017  it is raised for two of the three
+
+    with _serving(_app(answer), bound) as url, Client(url, "k", retry_s=30) as client:
+        ask(client)
+
+    assert len(asked) == times
+
+
 def test_an_upload_outlives_a_restart_of_the_api(bound: socket.socket) -> None:
     was_tried = threading.Event()
 
