@@ -1,4 +1,4 @@
-# psql as the application role; `sql --owner` as the role that owns the schema.
+# psql as the application role, which sees every row here; `sql --owner` as the role that owns the schema.
 
 url=DATABASE_URL
 if [ "${1-}" = --owner ]; then
@@ -7,5 +7,6 @@ if [ "${1-}" = --owner ]; then
 fi
 address=$(value "$url")
 PGPASSWORD=$(password "$url")
-export PGPASSWORD
+# Row-level security shows a session the rows that it says it reaches.
+export PGPASSWORD PGOPTIONS="-c drystone.workspace=* ${PGOPTIONS-}"
 exec psql "${address%%://*}://$(printf '%s' "${address#*://}" | sed 's/:[^@]*@/@/')" "$@"

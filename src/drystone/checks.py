@@ -19,6 +19,7 @@ from drystone.access import service as access
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Unavailable
 from drystone.core.ids import new_id
+from drystone.core.reach import EVERYTHING, NOTHING
 from drystone.index import changes
 from drystone.jobs import presence
 from drystone.jobs import service as jobs
@@ -72,7 +73,7 @@ async def readiness(resources: Resources) -> list[Finding]:
 
 async def postgres(resources: Resources) -> str:
     """PostgreSQL answers with a vector, and the schema is there."""
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.sessions.within(NOTHING)) as session:
         await session.execute(text("select cast('[1,2]' as halfvec) <#> cast('[3,4]' as halfvec)"))
         revision = await schema.current(session)
     if revision is None:
@@ -112,7 +113,7 @@ async def qdrant(resources: Resources) -> str:
     """Qdrant answers; and how much it does not know yet. Without it PostgreSQL answers what it would be asked."""
     assert resources.qdrant is not None, "there is one"
     version = await resources.qdrant.version()
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.sessions.within(EVERYTHING)) as session:
         waiting = await changes.count_pending(session)
     return f"{version}, {waiting} passages wait"
 
@@ -141,7 +142,7 @@ async def blob_round_trip(resources: Resources) -> str:
 
 async def schema_at(resources: Resources) -> str:
     """The database is at the revision that the code expects."""
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.sessions.within(NOTHING)) as session:
         found = await schema.current(session)
     if found != schema.HEAD:
         raise Unavailable("database.other_revision", f"The schema is at {found}, the code expects {schema.HEAD}.")
@@ -151,7 +152,7 @@ async def schema_at(resources: Resources) -> str:
 async def job_round_trip(resources: Resources) -> str:
     """A job that only its message can start is done by a worker: the broker delivers."""
     started = time.perf_counter()
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.sessions.within(EVERYTHING)) as session:
         job_id = await jobs.enqueue(
             session,
             resources.nudger,
@@ -160,7 +161,7 @@ async def job_round_trip(resources: Resources) -> str:
             workspace_id=await access.default_workspace(session),
         )
     while True:
-        async with transaction(resources.sessions) as session:
+        async with transaction(resources.sessions.within(EVERYTHING)) as session:
             state = await session.scalar(select(Job.state).where(Job.id == job_id))
         if state == DONE:
             return f"through broker and worker in {(time.perf_counter() - started) * 1000:.0f} ms"

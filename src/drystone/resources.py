@@ -20,6 +20,7 @@ from drystone.adapters.objects import Objects
 from drystone.adapters.reranking import open_reranker
 from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.errors import Unavailable
+from drystone.core.reach import NOTHING
 from drystone.core.settings import Settings, VectorSettings
 from drystone.documents.admission import Admission
 from drystone.index import spaces
@@ -61,16 +62,19 @@ class Resources:
 
     @cached_property
     def singles(self) -> Sessions:
-        """For one statement that only reads: no transaction around it, which would cost two round trips."""
-        return make_sessions(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
+        """For one statement that needs no reach: no transaction around it, which would cost two round trips."""
+        return make_sessions(self.engine.execution_options(isolation_level="AUTOCOMMIT")).within(NOTHING)
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, *, name: str, searches: bool = True) -> AsyncIterator[Resources]:
+async def open_resources(
+    settings: Settings, *, name: str, searches: bool = True, is_confined: bool = False
+) -> AsyncIterator[Resources]:
     """Open everything; close it in reverse. Connections are made at first use, so nothing need be up yet.
 
     name: shown by PostgreSQL for the connections of this process. searches: whether any are made here; Qdrant's client is
-    large, and nobody else needs it.
+    large, and nobody else needs it. is_confined: whether each transaction has to say which rows it reaches: where others
+    are served.
     """
     threadpool_limits(limits=1, user_api="blas")
     engine = make_engine(
@@ -79,6 +83,7 @@ async def open_resources(settings: Settings, *, name: str, searches: bool = True
         echo=settings.database.sql_echo,
         application_name=f"drystone-{name}",
         parameters=SEARCH_PARAMETERS,
+        is_confined=is_confined,
     )
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
     embedders = Embedders(spaces.space_of(settings.embedding), embedder, _others(settings))

@@ -34,6 +34,7 @@ from drystone.api.bodies import BodyMiddleware
 from drystone.api.dependencies import check_query
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
+from drystone.core.reach import EVERYTHING
 from drystone.core.settings import Settings, load
 from drystone.jobs.feed import Feed
 from drystone.resources import open_resources
@@ -52,9 +53,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(given, name="web") as resources:
+        async with open_resources(given, name="web", is_confined=True) as resources:
             app.state.resources = resources
-            app.state.feed = Feed(resources.sessions)
+            app.state.feed = Feed(resources.sessions.within(EVERYTHING))
             with _before_stop(app.state.feed.cut_all):
                 yield
             await app.state.feed.aclose()

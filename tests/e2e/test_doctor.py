@@ -106,6 +106,19 @@ async def test_a_schema_at_another_revision(up: Stack, revision: str, code: Code
     assert schema.HEAD in found.message + found.fix
 
 
+@pytest.mark.parametrize("attribute", ["superuser", "bypassrls"])
+async def test_a_role_that_row_level_security_does_not_hold(up: Stack, attribute: str) -> None:
+    role = up.settings.database.parts.user
+    async with superuser(up) as connection:
+        await connection.execute(f'alter role "{role}" {attribute}')
+        try:
+            found = await finding(up, Code.ROLE_BYPASSES)
+        finally:
+            await connection.execute(f'alter role "{role}" no{attribute}')
+
+    assert role in found.message
+
+
 async def test_a_database_without_the_extension(up: Stack) -> None:
     async with superuser(up) as connection:
         await connection.execute("create database bare")

@@ -227,7 +227,7 @@ async def test_a_long_transaction_elsewhere_neither_delays_a_stream_nor_is_its_e
     subject = uuid4()
     async with _stream(api, f"/collections/{collection}/events") as stream:
         await anext(stream)
-        async with sessions() as slow:
+        async with sessions.make() as slow:
             await slow.begin()
             workspace_id = await default_workspace(slow)
             await events.emit(slow, workspace_id, "test.late", "test", subject, collection_id=collection_id)

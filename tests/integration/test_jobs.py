@@ -59,7 +59,7 @@ async def test_of_many_claimants_one_gets_the_job(resources: Resources, sessions
 
 
 async def test_a_rolled_back_transaction_leaves_no_job(resources: Resources, sessions: Sessions) -> None:
-    async with sessions() as session:
+    async with sessions.make() as session:
         await session.begin()
         await jobs.enqueue(
             session,
@@ -222,7 +222,7 @@ async def test_a_check_is_left_to_its_message(resources: Resources, sessions: Se
 
 async def test_a_reader_of_events_never_skips_a_late_commit(resources: Resources, sessions: Sessions) -> None:
     subject = uuid4()
-    async with sessions() as slow:
+    async with sessions.make() as slow:
         await slow.begin()
         workspace_id = await default_workspace(slow)
         await events.emit(slow, workspace_id, "late", "test", subject)  # lower id, committed last

@@ -224,18 +224,18 @@ async def test_a_merge_that_dies_changes_nothing_and_is_done_again(
 ) -> None:
     collection, lexicon, texts = uuid4(), Lexicon(cache_bytes=1 << 20), _texts(50, 5)
     await _add(sessions, collection, texts)
-    copy = merging._copy
+    copy = merging._add_postings
 
     async def die(*arguments: Any) -> None:
         await copy(*arguments)
         raise ConnectionError("gone")
 
-    monkeypatch.setattr(merging, "_copy", die)
+    monkeypatch.setattr(merging, "_add_postings", die)
     with pytest.raises(Exception, match="cannot be reached"):
         await merging.tidy(sessions, readers)
     assert await _search(readers, lexicon, [collection], "stone") == pytest.approx(_bm25(texts, "stone"))
 
-    monkeypatch.setattr(merging, "_copy", copy)
+    monkeypatch.setattr(merging, "_add_postings", copy)
     assert await merging.tidy(sessions, readers) == 1
     assert await _search(readers, lexicon, [collection], "stone") == pytest.approx(_bm25(texts, "stone"))
 
@@ -260,14 +260,14 @@ async def test_a_collection_deleted_during_a_merge_leaves_nothing(
 ) -> None:
     collection = uuid4()
     await _add(sessions, collection, _texts(50, 7))
-    copy, begun = merging._copy, asyncio.Event()
+    copy, begun = merging._add_postings, asyncio.Event()
 
     async def slowly(*arguments: Any) -> None:
         begun.set()
         await asyncio.sleep(0.2)
         await copy(*arguments)
 
-    monkeypatch.setattr(merging, "_copy", slowly)
+    monkeypatch.setattr(merging, "_add_postings", slowly)
     merging_ = asyncio.create_task(merging.tidy(sessions, readers))
     await begun.wait()
     async with transaction(sessions) as session:

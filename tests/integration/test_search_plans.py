@@ -13,6 +13,7 @@ from sqlalchemy import TextClause, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core.db import Sessions
+from drystone.core.reach import DECLARE, Reach
 from drystone.documents.filters import Comparison
 from drystone.index import spaces, vectors
 from drystone.search import queries
@@ -57,7 +58,7 @@ class Filled:
 
 @pytest.fixture(scope="module")
 async def filled(owner: Sessions) -> AsyncIterator[Filled]:
-    async with owner() as session:
+    async with owner.make() as session:
         space_id = await spaces.ensure(session, f"for-plans-{uuid4()}", _DIMENSION)
         collection_ids = [uuid4(), uuid4()]
         for collection_id in collection_ids:
@@ -68,8 +69,18 @@ async def filled(owner: Sessions) -> AsyncIterator[Filled]:
             text("select id from chunks where collection_id = :collection_id order by id"),
             {"collection_id": collection_ids[0]},
         )
-        yield Filled(session, collection_ids, space_id, np.array(found.all(), np.int64))
+        chunk_ids = np.array(found.all(), np.int64)
+        await _become_a_caller(session)
+        yield Filled(session, collection_ids, space_id, chunk_ids)
         await session.rollback()
+
+
+async def _become_a_caller(session: AsyncSession) -> None:
+    """Have row-level security hold for the owner's transaction as it does for a caller of the one workspace."""
+    for table in (await session.scalars(text("select tablename from pg_policies where policyname = 'owner'"))).all():
+        await session.execute(text(f"drop policy owner on {table}"))
+    workspace_id = await session.scalar(text("select id from workspaces limit 1"))
+    await session.execute(DECLARE, Reach(workspace_id).parameters())
 
 
 _FILL = text("""

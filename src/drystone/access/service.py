@@ -7,23 +7,21 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, case, func, or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.models import ApiKey, AuditEntry, Workspace
 from drystone.core.errors import Denied, Unavailable
 from drystone.core.ids import new_id
+from drystone.core.reach import Reach
 
 DEFAULT_WORKSPACE = "default"
 # Each holds those before it.
 SCOPES = ("read", "write", "admin")
-# The use of a key is written down no more often.
-_USE_NOTED_S = 60
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,11 @@ class Principal:
     request_id: str | None = None
     limits: Limits = Limits()
     secret_sha256: bytes | None = field(default=None, repr=False)
+
+    @property
+    def reach(self) -> Reach:
+        """The rows that this caller's transactions may see, whatever a statement forgets."""
+        return Reach(self.workspace_id, self.collection_ids)
 
     @property
     def has_limits(self) -> bool:
@@ -221,30 +224,15 @@ async def record_all(
         await session.execute(insert(AuditEntry), rows)
 
 
-# Built once: to put a statement together takes longer than to run it.
-_KEY = select(
-    ApiKey.workspace_id,
-    ApiKey.prefix,
-    ApiKey.secret_sha256,
-    case((ApiKey.previous_until > func.now(), ApiKey.previous_secret_sha256)).label("previous_sha256"),
-    or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(seconds=_USE_NOTED_S)).label(
-        "is_use_to_note"
-    ),
-    ApiKey.scopes,
-    ApiKey.collection_ids,
-    ApiKey.documents_per_day,
-    ApiKey.bytes_per_day,
-).where(
-    ApiKey.prefix == bindparam("its_prefix"),
-    ApiKey.revoked_at.is_(None),
-    (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now()),
-)
-
-# Whoever holds the row is changing the key; its use is noted a minute later.
-_NOTE_USE = text("""
-update api_keys set last_used_at = now()
-where id = (select id from api_keys where prefix = :prefix for update skip locked)
+# Built once: to put a statement together takes longer than to run it. Functions of the owner: whose key it is, and so what
+# may be reached, is not known yet.
+_KEY = text("""
+select workspace_id, prefix, secret_sha256, previous_sha256, is_use_to_note, scopes, collection_ids, documents_per_day,
+       bytes_per_day
+from find_key(:its_prefix)
 """)
+
+_NOTE_USE = text("select note_key_use(:prefix)")
 
 _END_FORMER = text("""
 update api_keys set revoked_at = now(), previous_secret_sha256 = null, previous_until = null

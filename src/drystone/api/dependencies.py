@@ -100,8 +100,8 @@ def _declared(dependant: Dependant) -> Iterator[str]:
         yield from _declared(inner)
 
 
-async def get_session(resources: ResourcesOf) -> AsyncIterator[AsyncSession]:
-    async with transaction(resources.sessions) as session:
+async def get_session(resources: ResourcesOf, caller: Caller) -> AsyncIterator[AsyncSession]:
+    async with transaction(resources.sessions.within(caller.reach)) as session:
         yield session
 
 

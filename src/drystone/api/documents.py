@@ -334,7 +334,7 @@ async def content(
 
     `/versions/{serving_version}/content` are the bytes that search hits are from.
     """
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.sessions.within(caller.reach)) as session:
         view = await service.get_document(session, caller, document_id)
     show(condition, response, f'"{view.file.sha256.hex()}"')
     body = await service.open_content(resources.objects, view.file)
@@ -410,7 +410,7 @@ async def version_content(
     response: Response,
 ) -> StreamingResponse:
     """The bytes of one version, always as an attachment."""
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.sessions.within(caller.reach)) as session:
         view = await versions.get(session, caller, document_id, number)
     show(condition, response, f'"{view.file.sha256.hex()}"')
     body = await service.open_content(resources.objects, view.file)

@@ -58,7 +58,7 @@ def get_watcher(
         Text | None, Query(alias="last_event_id", description="The same, where no header can be sent.")
     ] = None,
 ) -> Watcher:
-    return Watcher(caller, resources.sessions, feed, last_event_id or last_event_id_query)
+    return Watcher(caller, resources.sessions.within(caller.reach), feed, last_event_id or last_event_id_query)
 
 
 WatcherOf = Annotated[Watcher, Depends(get_watcher)]

@@ -79,7 +79,7 @@ async def begin(
             hint="send one",
             pointer=pointer_to("Idempotency-Key"),
         )
-    async with transaction(resources.sessions) as session:
+    async with transaction(resources.sessions.within(caller.reach)) as session:
         taken = await idempotency.take(session, caller, key, _fingerprint(request, caller, content_sha256))
     if isinstance(taken, Kept):
         raise Early(_replay(taken))
@@ -87,10 +87,10 @@ async def begin(
     try:
         yield attempt
     except BaseException:
-        await _release(resources, taken)
+        await _release(resources, caller, taken)
         raise
     if not attempt.is_remembered:  # nothing was changed: the key is still free
-        await _release(resources, taken)
+        await _release(resources, caller, taken)
 
 
 async def get_attempt(
@@ -120,9 +120,9 @@ def _replay(kept: Kept) -> Response:
     return JSONResponse(kept.body, status_code=kept.status, headers=headers)
 
 
-async def _release(resources: Resources, token: UUID) -> None:
+async def _release(resources: Resources, caller: Principal, token: UUID) -> None:
     try:
-        async with transaction(resources.sessions) as session:
+        async with transaction(resources.sessions.within(caller.reach)) as session:
             await idempotency.release(session, token)
     except DrystoneError:
         return  # PostgreSQL is away: the lock ends by itself

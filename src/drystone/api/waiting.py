@@ -55,7 +55,7 @@ async def _watch(
     listener: Listener, sessions: Sessions, caller: Principal, view: DocumentView, until: float
 ) -> DocumentView:
     while True:
-        async with transaction(sessions) as session:
+        async with transaction(sessions.within(caller.reach)) as session:
             view = await service.get_document(session, caller, view.document.id)
         left_s = until - time.monotonic()
         if view.document.state != PENDING or left_s <= 0:

@@ -192,6 +192,7 @@ async def _examine_work(examination: Examination, site: Site) -> None:
         report.skip("the extension vector is missing", "schema", "worker")
     else:
         await _checked(report, "schema", _schema(site))
+        await _checked(report, "role", _role(site))
         await _checked(report, "models", _models(site))
         if not site.runs("worker"):
             report.skip("no up of this project runs one", "worker")
@@ -270,6 +271,25 @@ async def _schema(site: Site) -> list[Finding]:
         return [Finding(Code.SCHEMA_BEHIND, message, "./drystone db migrate")]
     message = f"The database's schema is at {found}, which this code does not know: a newer version made it."
     return [Finding(Code.SCHEMA_AHEAD, message, f"update the code (git pull); this one expects {schema.HEAD}")]
+
+
+async def _role(site: Site) -> list[Finding]:
+    """Whether row-level security holds for the application's role."""
+    from drystone import schema
+    from drystone.core.db import transaction
+    from drystone.stack.diagnosis.findings import Code, Finding
+
+    settings = site.project.settings
+    async with _open_sessions(settings) as sessions, transaction(sessions) as session:
+        ways = await schema.ways_round_security(session)
+    if not ways:
+        return []
+    role = settings.database.parts.user
+    message = f"Row-level security does not hold for {role}, the role of DATABASE_URL: it {' and '.join(ways)}."
+    fix = (
+        f"as superuser: ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS; tables belong to the role of MIGRATION_DATABASE_URL"
+    )
+    return [Finding(Code.ROLE_BYPASSES, message, fix)]
 
 
 async def _models(site: Site) -> list[Finding]:

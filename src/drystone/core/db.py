@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -21,11 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
+from drystone.core.reach import DECLARE, EVERYTHING, NOTHING, OF_CONNECTION, Reach
 
 log = get_logger("core.db")
 
 AfterCommit = Callable[[], Awaitable[None]]
-Sessions = async_sessionmaker[AsyncSession]
+
+# The execution option of an engine that tells what its connections reach.
+_REACHED = "drystone_reach"
 
 # A connection idle for longer is asked something before it is used: a firewall may have dropped it without a word.
 _ASK_AFTER_S = 30.0
@@ -63,11 +67,13 @@ def make_engine(
     application_name: str = "drystone",
     parameters: Mapping[str, str] | None = None,
     command_timeout_s: float = 60,
+    is_confined: bool = False,
 ) -> AsyncEngine:
     """An engine whose connections time out after 5 s of connecting, command_timeout_s of a statement, 10 s of waiting for a
     lock, 15 s of an idle transaction.
 
-    parameters: further settings of PostgreSQL for each connection.
+    parameters: further settings of PostgreSQL for each connection. is_confined: its connections reach no row until a
+    transaction declares which; otherwise every row.
 
     A connection that died with the server is found out before it is used: the socket tells. SQLAlchemy's own pre-ping
     would cost three round trips a transaction, a tenth of what receiving a small document takes.
@@ -80,13 +86,15 @@ def make_engine(
         echo=echo,
         connect_args={
             "timeout": 5,
-            "command_timeout": command_timeout_s,
+            "command_timeout": command_timeout_s + 5,  # when the server, whose limit it is, says nothing any more
             "server_settings": {
                 "application_name": application_name,
                 "jit": "off",
                 "timezone": "UTC",
                 "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
                 "lock_timeout": f"{LOCK_WAIT_S}s",
+                "statement_timeout": f"{command_timeout_s:.0f}s",
+                **({} if is_confined else OF_CONNECTION),
                 **(parameters or {}),
             },
         },
@@ -95,7 +103,7 @@ def make_engine(
     event.listen(engine.sync_engine, "handle_error", _distrust)
     event.listen(engine.sync_engine, "checkin", _note_return)
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
-    return engine
+    return engine.execution_options(**{_REACHED: NOTHING if is_confined else EVERYTHING})
 
 
 def _register_vector_types(connection: Any, _record: Any) -> None:
@@ -124,20 +132,46 @@ def _refuse_dead(connection: Any, record: Any, _proxy: Any) -> None:
             raise DisconnectionError("the server does not answer on this connection") from exc
 
 
+@dataclass(frozen=True)
+class Sessions:
+    """Where transactions come from that reach the same rows.
+
+    of_connections: what they reach that declare nothing. reach: what is declared; None: nobody has said yet, and no
+    transaction can be had.
+    """
+
+    make: async_sessionmaker[AsyncSession]
+    of_connections: Reach
+    reach: Reach | None
+
+    def within(self, reach: Reach) -> Sessions:
+        """The same, reaching other rows."""
+        return replace(self, reach=reach)
+
+
 def make_sessions(engine: AsyncEngine) -> Sessions:
-    """A factory of sessions whose objects stay readable after the commit."""
-    return async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
+    """Sessions of this engine whose objects stay readable after the commit."""
+    reached: Reach = engine.get_execution_options()[_REACHED]
+    return Sessions(
+        async_sessionmaker(engine, expire_on_commit=False, autoflush=False),
+        of_connections=reached,
+        reach=reached if reached.is_everything else None,
+    )
 
 
 @asynccontextmanager
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """One transaction: committed when the block ends, rolled back when it raises; then what `after_commit` was given.
 
-    Raises Unavailable when PostgreSQL cannot be reached or went away, is full, or a lock was not to be had.
+    Raises Unavailable when PostgreSQL cannot be reached or went away, is full, took too long, or a lock was not to be had.
     """
-    async with sessions() as session:
+    if sessions.reach is None:
+        raise RuntimeError("nobody has said which rows this transaction may reach: use sessions.within(…)")
+    async with sessions.make() as session:
         try:
             async with session.begin():
+                if sessions.reach != sessions.of_connections:
+                    await session.execute(DECLARE, sessions.reach.parameters())
                 yield session
         except (TimeoutError, DBAPIError, PoolTimeoutError, OSError) as exc:
             if is_full(exc):
@@ -154,6 +188,13 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
                     f"Somebody else has held what this needs for {LOCK_WAIT_S} s.",
                     hint="try again; nothing was changed",
                     retry_after_s=2,
+                ) from exc
+            if _sqlstate(exc) == "57014":
+                raise Unavailable(
+                    "database.slow",
+                    "PostgreSQL took too long for one statement, and was told to stop.",
+                    hint="ask for less at once, or try again when less is going on; nothing was changed",
+                    retry_after_s=5,
                 ) from exc
             if is_connection_loss(exc):
                 raise Unavailable(

@@ -15,6 +15,7 @@ from drystone.access import quotas
 from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Unavailable
+from drystone.core.reach import EVERYTHING
 from drystone.core.settings import ReceivingSettings
 from drystone.jobs import queries as jobs
 
@@ -50,14 +51,14 @@ class Admission:
         if self._free_bytes - size_bytes < self._settings.disk_min_free_bytes:
             raise _storage_low(self._free_bytes, self._settings.disk_min_free_bytes)
         if principal is not None and principal.has_limits:
-            async with transaction(self._sessions) as session:
+            async with transaction(self._sessions.within(principal.reach)) as session:
                 await quotas.check(session, principal, size_bytes)
 
     async def _look(self) -> tuple[DrystoneError | None, int]:
         free_bytes = await asyncio.to_thread(_free_bytes, self._data_dir)
         limits = self._settings
         try:
-            async with transaction(self._sessions) as session:
+            async with transaction(self._sessions.within(EVERYTHING)) as session:
                 backlog = await jobs.backlog(session, up_to=limits.queue_max_depth)
         except (
             Unavailable

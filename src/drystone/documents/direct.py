@@ -110,7 +110,8 @@ async def complete(tools: Receiver, principal: Principal, upload_id: UUID) -> Re
     for other bytes than were announced, which are removed: put the right ones and complete again.
     """
     principal.require("write")
-    async with transaction(tools.sessions) as session:
+    sessions = tools.sessions.within(principal.reach)
+    async with transaction(sessions) as session:
         row = await _find(session, principal, upload_id)
         before = await _completed(session, principal, row)
     if before is not None:
@@ -121,7 +122,7 @@ async def complete(tools: Receiver, principal: Principal, upload_id: UUID) -> Re
         await _fetch(tools.incoming, row, spool)
         received = await _receive(tools, principal, row, spool)
     except Conflict:  # perhaps it is not there because another request received and removed it
-        async with transaction(tools.sessions) as session:
+        async with transaction(sessions) as session:
             before = await _completed(session, principal, await _find(session, principal, upload_id))
         if before is None:
             raise

@@ -114,7 +114,7 @@ async def _next_batch(tools: Tools, claim: Claim) -> _Batch | None:
             page, passages = await _lacking(session, home.id, space_id, change.position)
             if passages:
                 hashes = [row.content_hash for row in passages]
-                known = await vectors.of_contents(session, space_id, hashes)
+                known = await vectors.of_contents(session, space_id, hashes, workspace_id=home.workspace_id)
                 known |= await vectors.kept(session, space_id, hashes)
                 space = await tools.embedders.space(session, space_id)
                 return _Batch(space_id, space, passages, known, change.position)

@@ -80,7 +80,10 @@ async def receive(
     """
     principal.require("write")
     _check_upload(upload, external_id, title, attributes)
-    media_type = media_type_of(upload.name, upload.declared_type, upload.head)
+    media_type, sessions = (
+        media_type_of(upload.name, upload.declared_type, upload.head),
+        sessions.within(principal.reach),
+    )
     await blobs.put(sessions, objects, upload.sha256, upload.body)
     crash_points.reach("after_put")
     async with transaction(sessions) as session:
@@ -129,7 +132,10 @@ async def replace(
     """
     principal.require("write")
     _check_upload(upload, None, title, attributes)
-    media_type = media_type_of(upload.name, upload.declared_type, upload.head)
+    media_type, sessions = (
+        media_type_of(upload.name, upload.declared_type, upload.head),
+        sessions.within(principal.reach),
+    )
     async with transaction(sessions) as session:
         await service.get_document(session, principal, document_id)
     await blobs.put(sessions, objects, upload.sha256, upload.body)

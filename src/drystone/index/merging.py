@@ -207,7 +207,7 @@ async def _to_segment(
         },
     )
     async for part in _read(reader, heads, places):
-        await _copy(writer, [(segment_id, term, *_bytes(postings)) for term, postings in part.items()])
+        await _add_postings(writer, [(segment_id, term, *_bytes(postings)) for term, postings in part.items()])
 
 
 async def _to_addition(
@@ -317,12 +317,17 @@ async def _drop(session: AsyncSession, chosen: Plan) -> None:
             raise RuntimeError(f"{table} has changed during a merge")
 
 
-async def _copy(session: AsyncSession, rows: Sequence[tuple[int, str, bytes, bytes]]) -> None:
+async def _add_postings(session: AsyncSession, rows: Sequence[tuple[int, str, bytes, bytes]]) -> None:
     if rows:
-        raw = await (await session.connection()).get_raw_connection()
-        assert raw.driver_connection is not None
-        await raw.driver_connection.copy_records_to_table(
-            "lexical_postings", records=rows, columns=("segment_id", "term", "ordinals", "frequencies")
+        segment_ids, terms, ordinals, frequencies = zip(*rows, strict=True)
+        await session.execute(
+            _ADD_POSTINGS,
+            {
+                "segment_ids": list(segment_ids),
+                "terms": list(terms),
+                "ordinals": list(ordinals),
+                "frequencies": list(frequencies),
+            },
         )
 
 
@@ -368,6 +373,13 @@ order by term limit :limit
 _POSTINGS_BETWEEN = text("""
 select term, ordinals, frequencies from lexical_postings
 where segment_id = :id and term > :last and term <= :until
+""")
+# Not COPY: PostgreSQL has none for tables with row-level security.
+_ADD_POSTINGS = text("""
+insert into lexical_postings (segment_id, term, ordinals, frequencies)
+select segment_id, term, ordinals, frequencies
+from unnest(cast(:segment_ids as bigint[]), cast(:terms as text[]), cast(:ordinals as bytea[]),
+            cast(:frequencies as bytea[])) as made (segment_id, term, ordinals, frequencies)
 """)
 _ADD_SEGMENT = text("""
 insert into lexical_segments (collection_id, analyser, languages, chunk_count, chunk_ids, lengths)

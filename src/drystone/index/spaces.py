@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters import embedding
 from drystone.core.errors import Unavailable
+from drystone.core.reach import protection
 from drystone.core.settings import EmbeddingSettings, Settings
 from drystone.index.models import EmbeddingSpace
 
@@ -88,6 +89,9 @@ async def ensure(session: AsyncSession, model: str, dimension: int, *, graph: bo
         await build_graph(session, space_id)
     await session.execute(text(f"create index if not exists ix_{table}_collection_id on {table} (collection_id)"))
     await session.execute(text(f"create index if not exists ix_{table}_document_id on {table} (document_id)"))
+    if not await session.scalar(_IS_PROTECTED, {"table": table}):
+        for statement in protection(table, _RULE.format(table=table)):
+            await session.execute(text(statement))
     return space_id
 
 
@@ -138,6 +142,10 @@ async def find(session: AsyncSession, model: str, dimension: int) -> int:
         )
     return found
 
+
+# A vector is reached by whoever reaches its collection.
+_RULE = "exists (select from collections as referred where referred.id = {table}.collection_id)"
+_IS_PROTECTED = text("select relforcerowsecurity from pg_class where oid = to_regclass(:table)")
 
 _ASKED = text("""
 select s.model, s.dimension, count(*) as collections, min(k.name) as first

@@ -178,18 +178,24 @@ async def of_documents(
     return _by_hash(rows)
 
 
-async def of_contents(session: AsyncSession, space_id: int, hashes: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-    """Vectors that the space has for these contents, in whichever document."""
+async def of_contents(
+    session: AsyncSession, space_id: int, hashes: Sequence[bytes], *, workspace_id: UUID
+) -> dict[bytes, np.ndarray]:
+    """Vectors that the space has for these contents, in whichever document of the workspace.
+
+    Not those of others: how many were found is told, and would tell what others have.
+    """
     rows = await session.execute(
         text(f"""
             select wanted.content_hash, found.embedding
             from unnest(cast(:hashes as bytea[])) as wanted (content_hash) cross join lateral (
                 select vectors.embedding
                 from chunks join {vector_table(space_id)} as vectors on vectors.chunk_id = chunks.id
-                where chunks.content_hash = wanted.content_hash limit 1
+                join collections on collections.id = chunks.collection_id
+                where chunks.content_hash = wanted.content_hash and collections.workspace_id = :workspace_id limit 1
             ) as found
         """),
-        {"hashes": list(hashes)},
+        {"hashes": list(hashes), "workspace_id": workspace_id},
     )
     return _by_hash(rows)
 

@@ -31,7 +31,7 @@ async def compare(
     searcher: Searcher, principal: Principal, collection: str, questions: Sequence[str], *, mode: Mode
 ) -> Compared:
     """The documents that either model finds for each question, each document once. Raises Conflict where there is one model."""
-    async with transaction(searcher.sessions) as session:
+    async with transaction(searcher.sessions.within(principal.reach)) as session:
         found = await reembedding.status(session, principal, searcher.embedders, collection)
     if found.second is None or found.fill is None:
         raise Conflict(

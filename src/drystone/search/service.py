@@ -70,7 +70,7 @@ async def _search(
     reranker = _reranker(searcher, question)
     with clock.stage("embed"):
         asked, unread = await _embed(searcher, principal, question, space)
-    async with transaction(searcher.sessions) as session:
+    async with transaction(searcher.sessions.within(principal.reach)) as session:
         with clock.stage("scope"):
             found, within = await _collections(session, principal, question, searcher.embedders)
             searcher.guesses.remember(principal, question, within.space)
@@ -96,7 +96,7 @@ async def _search(
             contents = await ranking.best_contents(context, ranked)
     if reranker is not None:
         ranked = await _rerank(reranker, question, ranked, contents, clock)
-        async with transaction(searcher.sessions) as session:
+        async with transaction(searcher.sessions.within(principal.reach)) as session:
             answer = await _answer_later(replace(context, session=session), ranked)
     if answer.explanation is not None:
         answer.explanation.stages.update(clock.stages, total=clock.total_ms)
@@ -133,7 +133,7 @@ async def _embed(
         is_asked = [each or question.mode == "dense" for each in is_read]
         made = iter(await embedder.embed_queries(list(itertools.compress(question.queries, is_asked))))
     except Unavailable:
-        async with transaction(searcher.sessions) as session:
+        async with transaction(searcher.sessions.within(principal.reach)) as session:
             _, within = await _collections(session, principal, question, searcher.embedders)
         if within.space != space:  # it was only guessed, and nobody needs the model that is away
             raise OtherSpace(within.space) from None

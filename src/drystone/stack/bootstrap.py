@@ -12,6 +12,9 @@ from drystone.core.settings import LOCAL_HOSTS, DatabaseSettings
 from drystone.stack.probes import postgres_session
 from drystone.stack.providers import EXTENSIONS
 
+# Of the application's role. The owner's has none: migrations, dumps and restores may take long.
+_LIMITS = {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+
 
 async def postgres(settings: DatabaseSettings) -> None:
     """Make the two roles, the owner's database and its extensions, or bring them up to date."""
@@ -21,6 +24,7 @@ async def postgres(settings: DatabaseSettings) -> None:
         await connection.execute("SET log_min_error_statement = panic")
         for role, password in ((owner.user, owner.password), (parts.user, parts.password)):
             await _make_role(connection, role, password)
+        await _limit_role(connection, parts.user)
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", parts.database):
             await connection.execute(f"CREATE DATABASE {_name(parts.database)} OWNER {_name(owner.user)}")
         await _restrict_database(connection, parts.database, parts.user)
@@ -50,6 +54,12 @@ async def _make_role(connection: Any, role: str, password: str) -> None:
         f"{verb} ROLE {_name(role)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOREPLICATION"
         f" PASSWORD {literal(password)}"
     )
+
+
+async def _limit_role(connection: Any, role: str) -> None:
+    """For whoever comes with this role and sets no limits; our own processes set theirs for each connection."""
+    for name, value in _LIMITS.items():
+        await connection.execute(f"ALTER ROLE {_name(role)} SET {name} = {literal(value)}")
 
 
 async def _restrict_database(connection: Any, database: str, app_role: str) -> None:

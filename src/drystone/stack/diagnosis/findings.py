@@ -34,6 +34,7 @@ class Code(StrEnum):
     SERVER_REFUSES = "server.refuses"
     SCHEMA_BEHIND = "schema.behind"
     SCHEMA_AHEAD = "schema.ahead"
+    ROLE_BYPASSES = "role.bypasses"
     WORKER_NONE = "worker.none"
     WORKER_STUCK = "worker.stuck"
     QDRANT_AWAY = "qdrant.away"
