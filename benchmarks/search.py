@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks import corpus, debian, report, stacks
 from benchmarks.client import Api, ingest
 from benchmarks.corpus import Document, Writer
+from benchmarks.pace import at_rate
 from benchmarks.report import say
 from drystone.core.settings import Settings
 from drystone.evaluation.measures import percentile
@@ -95,14 +96,14 @@ async def _clients(api: Api, asked: list[str]) -> list[Line]:
 async def _rate(api: Api, questions: Sequence[str], arguments: argparse.Namespace, beside: str) -> list[Line]:
     """Searches that begin at a rate: their latency, and how many a second ended."""
     began = time.perf_counter()
-    asked = itertools.islice(itertools.cycle(questions), arguments.rate * arguments.seconds)
-    tasks = []
-    for number, query in enumerate(asked):
-        due = began + number / arguments.rate
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        tasks.append(asyncio.create_task(_search(api, query, due)))
-    took_ms = await asyncio.gather(*tasks)
-    found = _percentiles(took_ms) | {"searches_per_s": round(len(tasks) / (time.perf_counter() - began), 2)}
+
+    async def search(number: int) -> int:
+        await api.search(COLLECTION, questions[number % len(questions)], "hybrid", LIMIT)
+        return 200
+
+    calls = await at_rate(arguments.rate, arguments.seconds, search)
+    found = _percentiles([each.took_ms for each in calls])
+    found["searches_per_s"] = round(len(calls) / (time.perf_counter() - began), 2)
     say(f"{arguments.rate} a second, {beside}: {found}")
     return _lines(found, mode="hybrid", rate=arguments.rate, beside=beside, seen="client")
 

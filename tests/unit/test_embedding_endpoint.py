@@ -200,6 +200,18 @@ async def test_a_server_that_does_not_finish_is_given_up(kind: str) -> None:
     assert time.monotonic() - started < 3
 
 
+async def test_a_question_is_given_up_sooner_than_a_passage_in_all_its_tries_together() -> None:
+    endpoint = Endpoint(fault("silence"))
+    async with endpoint.running():
+        embedder = OpenAIEmbedder(endpoint.url, KEY, "some-model", 4, timeout_s=30, search_waits_s=0.3)
+        with pytest.raises(Unavailable) as caught:
+            await embedder.embed_queries(["a"])
+        await embedder.aclose()
+
+    assert caught.value.code == "embedding.unavailable"
+    assert "in time" in caught.value.message
+
+
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     endpoint = Endpoint(good)
     async with endpoint.running():

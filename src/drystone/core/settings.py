@@ -378,7 +378,9 @@ class EmbeddingSettings(_Group):
         64, alias="EMBEDDING_BATCH_SIZE", description="For openai: texts per request."
     )
     timeout_s: Annotated[float, Ge(0.1)] = Field(
-        30.0, alias="EMBEDDING_TIMEOUT_S", description="For openai: seconds to wait for an answer."
+        30.0,
+        alias="EMBEDDING_TIMEOUT_S",
+        description="For openai: seconds to wait for an answer; a search waits 10 at most.",
     )
     threads: Annotated[int, Ge(1)] = Field(
         1,
@@ -431,7 +433,7 @@ class RerankSettings(_Group):
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
         SecretStr(""), alias="RERANK_API_KEY", description="The bearer key, if the server wants one."
     )
-    timeout_s: Annotated[float, Ge(0.1)] = Field(
+    timeout_s: Annotated[float, Ge(0.1), Le(10)] = Field(
         5.0,
         alias="RERANK_TIMEOUT_S",
         description="Seconds a search waits for the reranker in all; then it answers without.",

@@ -47,11 +47,13 @@ class OpenAIEmbedder:
         passage_prefix: str = "",
         batch_size: int = 64,
         timeout_s: float = 30.0,
+        search_waits_s: float = 10.0,
         tokenizer_file: Path | None = None,
         variables: str = "EMBEDDING_",
     ) -> None:
         """model_id: of the vectors; the model's name where it is empty. query_prefix, passage_prefix: put before each.
-        variables: how the names of the settings begin that errors send the reader to.
+        variables: how the names of the settings begin that errors send the reader to. timeout_s: of one try; search_waits_s: of
+        all tries for queries, for somebody waits.
 
         tokenizer_file: counts tokens for chunking, though it is not the endpoint's own; without one they are estimated.
         """
@@ -63,6 +65,7 @@ class OpenAIEmbedder:
         self._variables = variables
         self._batch_size = batch_size
         self._timeout_s = timeout_s
+        self._search_waits_s = search_waits_s
         self._api_key = api_key
         self._endpoint = url.rstrip("/") + "/embeddings"
         self._tokenizer = open_tokenizer(tokenizer_file) if tokenizer_file else None
@@ -82,7 +85,11 @@ class OpenAIEmbedder:
         return await self._embed([self._passage_prefix + text for text in texts])
 
     async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
-        return await self._embed([self._query_prefix + query for query in queries])
+        try:
+            async with asyncio.timeout(self._search_waits_s):
+                return await self._embed([self._query_prefix + query for query in queries])
+        except TimeoutError as exc:
+            raise self._away(exc) from exc
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -121,16 +128,19 @@ class OpenAIEmbedder:
         except TooLarge as exc:
             raise _bad_answer(str(exc)) from exc
         except (httpx.HTTPError, TimeoutError) as exc:
-            slow = isinstance(exc, httpx.TimeoutException | TimeoutError)
-            raise Unavailable(
-                "embedding.unavailable",
-                f"The embedding endpoint {self._endpoint} {'did not answer in time' if slow else 'is away'}.",
-                hint=f"check {self._variables}URL and that the server behind it runs",
-                cause=type(exc).__name__,
-            ) from exc
+            raise self._away(exc) from exc
         if response.status_code != 200:
             raise self._explain(response)
         return response.content
+
+    def _away(self, exc: Exception) -> Unavailable:
+        slow = isinstance(exc, httpx.TimeoutException | TimeoutError)
+        return Unavailable(
+            "embedding.unavailable",
+            f"The embedding endpoint {self._endpoint} {'did not answer in time' if slow else 'is away'}.",
+            hint=f"check {self._variables}URL and that the server behind it runs",
+            cause=type(exc).__name__,
+        )
 
     def _explain(self, response: httpx.Response) -> Unavailable:
         status = response.status_code
