@@ -9,12 +9,13 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 import uvicorn
 from sqlalchemy import text
+from tests.keys import bearer, make_key
 
 from drystone.access.service import default_workspace
 from drystone.core.db import Sessions, transaction
@@ -179,6 +180,48 @@ async def test_a_batch_tells_of_each_document_and_ends_with_the_counts(
     assert after["documents"] == {"pending": 0, "ready": 2, "failed": 1, "deleted": 0}
     assert after["reasons"] == {"document.no_text": 1}
     assert after["done_at"]
+
+
+async def test_a_batch_does_not_tell_of_documents_in_collections_that_are_not_the_callers(
+    api: httpx.AsyncClient, collection: str, owner: Sessions, work: Work
+) -> None:
+    mine = (await api.post("/collections", json={"name": collection})).json()["id"]
+    headers = bearer(await make_key(owner, collection_ids=[UUID(mine)]))
+    batch = (await api.post("/batches", json={"expected": 2}, headers=headers)).json()["id"]
+
+    async with _stream(api, f"/batches/{batch}/events", **headers) as stream:
+        await anext(stream)
+        await _send(api, f"{collection}-of-others", b"Others.", batch=batch, external_id="theirs")
+        await _send(api, collection, b"Mine.", batch=batch, external_id="mine")
+        await work()
+        seen = await _until(stream, "end")
+    async with _stream(api, f"/batches/{batch}/events", **headers) as stream:
+        again = await anext(stream)
+
+    told = [each[1]["data"].get("collection_id", mine) for each in seen if each[0].startswith("document.")]
+    assert [each[0] for each in seen] == ["document.received", "document.ready", "batch.done", "end"]
+    assert set(told) == {mine}
+    assert again[1]["batch"]["documents"] == {"pending": 0, "ready": 1, "failed": 0, "deleted": 0}
+
+
+async def test_a_batch_is_not_done_while_a_document_waits_that_its_watcher_may_not_see(
+    api: httpx.AsyncClient, collection: str, owner: Sessions, work: Work
+) -> None:
+    mine = (await api.post("/collections", json={"name": collection})).json()["id"]
+    headers = bearer(await make_key(owner, collection_ids=[UUID(mine)]))
+    batch = (await api.post("/batches", json={}, headers=headers)).json()["id"]
+    await _send(api, collection, b"Mine.", batch=batch)
+    await work()
+    await _send(api, f"{collection}-of-others", b"Others.", batch=batch)
+
+    changed = (await api.patch(f"/batches/{batch}", json={"expected": 1}, headers=headers)).json()
+    await work()
+    async with _stream(api, f"/batches/{batch}/events", **headers) as stream:
+        snapshot = await anext(stream)
+
+    assert changed["done_at"] is None
+    assert changed["documents"] == {"pending": 0, "ready": 1, "failed": 0, "deleted": 0}
+    assert snapshot[1]["batch"]["done_at"] is not None
 
 
 async def test_a_batch_with_a_later_upload_is_open_again_and_expects_what_it_is_told(

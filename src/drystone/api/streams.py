@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -160,7 +161,7 @@ class _Stream:
                 ask_at = time.monotonic() + _KEY_ASKED_S
             if told is None:
                 yield ": still here\n\n"
-            else:
+            elif self._may_tell(told.row):
                 yield _event(told)
                 if told.row.kind in self.subject.finals and not self.follow:
                     yield _end()
@@ -168,6 +169,10 @@ class _Stream:
             if self.subject.tick is not None and self.listener.is_empty():
                 async with transaction(self.sessions) as session:
                     await self.subject.tick(session)
+
+    def _may_tell(self, row: Row[Any]) -> bool:
+        """A batch may hold documents of collections that are not the caller's."""
+        return row.collection_id is None or self.caller.may_see(row.collection_id)
 
     async def _check_key(self) -> None:
         """Raise Cut when the key was revoked, has expired or may see something else now: whoever comes back is told."""

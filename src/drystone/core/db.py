@@ -172,6 +172,7 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
             async with session.begin():
                 if sessions.reach != sessions.of_connections:
                     await session.execute(DECLARE, sessions.reach.parameters())
+                session.info[_REACHED] = sessions.reach
                 yield session
         except (TimeoutError, DBAPIError, PoolTimeoutError, OSError) as exc:
             if is_full(exc):
@@ -206,6 +207,22 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
             raise
         for callback in session.info.pop("after_commit", []):
             await _run_quietly(callback)
+
+
+@asynccontextmanager
+async def widened(session: AsyncSession) -> AsyncIterator[None]:
+    """Reach all collections of the workspace for the statements of this block.
+
+    For what is decided by there being none any more: to whom some are hidden, there seem to be none. Nothing that is read here
+    may be told.
+    """
+    reach: Reach = session.info[_REACHED]
+    if reach.collection_ids is None:
+        yield
+        return
+    await session.execute(DECLARE, replace(reach, collection_ids=None).parameters())
+    yield
+    await session.execute(DECLARE, reach.parameters())
 
 
 def after_commit(session: AsyncSession, callback: AfterCommit) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
 from drystone.access.service import Principal
+from drystone.core.db import widened
 from drystone.core.errors import NotFound
 from drystone.core.ids import new_id
 from drystone.documents.models import FAILED, PENDING, READY, Batch
@@ -91,10 +92,11 @@ async def settle(session: AsyncSession, batch_id: UUID) -> bool:
     The lock waits for uploads into it that are being committed, and they for us: none comes in between unseen.
     """
     await session.execute(text("select id from batches where id = :id for update"), {"id": batch_id})
-    done = (await session.execute(_SETTLE, {"batch_id": batch_id})).one_or_none()
-    if done is None:
-        return False
-    counts = {row.state: row.number for row in await session.execute(_COUNT_STATES, {"batch_id": batch_id})}
+    async with widened(session):
+        done = (await session.execute(_SETTLE, {"batch_id": batch_id})).one_or_none()
+        if done is None:
+            return False
+        counts = {row.state: row.number for row in await session.execute(_COUNT_STATES, {"batch_id": batch_id})}
     await events.emit(
         session, done.workspace_id, "batch.done", "batch", batch_id, batch_id=batch_id, name=done.name, documents=counts
     )
