@@ -22,6 +22,7 @@ from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.errors import Unavailable
 from drystone.core.reach import NOTHING
 from drystone.core.settings import Settings, VectorSettings
+from drystone.core.turnstile import Turnstile
 from drystone.documents.admission import Admission
 from drystone.index import spaces
 from drystone.index.embedders import Embedders
@@ -30,7 +31,7 @@ from drystone.index.qdrant import QdrantGraph
 from drystone.index.spaces import Space
 from drystone.index.vectors import PgGraph
 from drystone.jobs.broker import Nudger
-from drystone.search.context import Searcher
+from drystone.search.context import WAIT_S, Searcher
 
 if TYPE_CHECKING:
     from drystone.adapters.qdrant import Qdrant
@@ -111,6 +112,7 @@ async def open_resources(
                 QdrantGraph(qdrant) if qdrant else PgGraph(),
                 reranker=reranker,
                 rerank_depth=settings.rerank.depth,
+                turns=Turnstile(settings.search.at_once, wait_s=WAIT_S, what="searches"),
             ),
             admission=Admission(settings.receiving, settings.general.data_dir, sessions),
             incoming=Incoming(objects, settings.s3),

@@ -13,7 +13,19 @@ from typing import NamedTuple
 
 _KINDS = ("Invalid", "NotFound", "Conflict", "Denied", "Unavailable", "DrystoneError", "_Reason", "failure")
 # What a person meets over HTTP, in a job or a document; the stack's own errors say themselves what to do.
-_ROOMS = ("access", "adapters", "api", "core/db.py", "documents", "index", "jobs", "search", "webhooks", "worker")
+_ROOMS = (
+    "access",
+    "adapters",
+    "api",
+    "core/db.py",
+    "core/turnstile.py",
+    "documents",
+    "index",
+    "jobs",
+    "search",
+    "webhooks",
+    "worker",
+)
 _CODE = re.compile(r"[a-z_]+\.[a-z_]+")
 _HEAD = """# What does this reason mean, and what do I do?
 

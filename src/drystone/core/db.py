@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.reach import DECLARE, EVERYTHING, NOTHING, OF_CONNECTION, Reach
+from drystone.core.turnstile import busy
 
 log = get_logger("core.db")
 
@@ -50,6 +51,8 @@ _CONNECTION_LOST = (
 # A process that is halted, or on a machine that is gone, lets go of what its transaction holds after so long. None of ours
 # waits for anything else while one is open, but for the store's answer to the removal of a blob.
 IDLE_IN_TRANSACTION_S = 15
+# For a connection of this process, whose number is limited.
+POOL_WAIT_S = 5
 # Whoever waits for longer for a lock gives up and comes again; none of ours is held for so long but by a process that hangs.
 LOCK_WAIT_S = 10
 
@@ -82,7 +85,7 @@ def make_engine(
         driver_url(url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=5,
+        pool_timeout=POOL_WAIT_S,
         echo=echo,
         connect_args={
             "timeout": 5,
@@ -197,6 +200,8 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
                     hint="ask for less at once, or try again when less is going on; nothing was changed",
                     retry_after_s=5,
                 ) from exc
+            if isinstance(exc, PoolTimeoutError):
+                raise busy(f"no connection to PostgreSQL was free for {POOL_WAIT_S} s") from exc
             if is_connection_loss(exc):
                 raise Unavailable(
                     "database.unavailable",

@@ -325,6 +325,11 @@ class WorkerSettings(_Group):
 
 
 class SearchSettings(_Group):
+    at_once: Annotated[int, Ge(1)] = Field(
+        8,
+        alias="SEARCH_AT_ONCE",
+        description="Searches that a web process works on at once; others wait for two seconds, then are answered 503.",
+    )
     cache_mb: Annotated[int, Ge(1)] = Field(
         64,
         alias="SEARCH_CACHE_MB",

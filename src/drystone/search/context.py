@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.reranking import Reranker
 from drystone.core.db import Sessions
+from drystone.core.turnstile import Turnstile
 from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon
 from drystone.index.vectors import Graph, Sizes
@@ -21,6 +22,8 @@ from drystone.search.spaces import Asked, Guesses
 
 # How many passages each side contributes before fusion. Fewer lose quality, more only cost time.
 DEPTH = 100
+# How long a search waits for its turn.
+WAIT_S = 2.0
 # And how many times more where so many of those are no hits of their own that places in the answer stay empty.
 WIDER, WIDEST = 5, 1000
 
@@ -29,7 +32,8 @@ WIDER, WIDEST = 5, 1000
 class Searcher:
     """What a search works with; made once a process.
 
-    sessions: of repeatable read, so that all it reads fits together. rerank_depth: how many passages are reranked.
+    sessions: of repeatable read, so that all it reads fits together. rerank_depth: how many passages are reranked. turns: of
+    searches that embed or read; none is held while a reranker is asked.
     """
 
     sessions: Sessions
@@ -38,6 +42,7 @@ class Searcher:
     graph: Graph
     reranker: Reranker | None = None
     rerank_depth: int = 50
+    turns: Turnstile = field(default_factory=lambda: Turnstile(8, wait_s=WAIT_S, what="searches"))
 
     @cached_property
     def sizes(self) -> Sizes:

@@ -68,35 +68,36 @@ async def _search(
 ) -> Answer:
     """The answer, if the collections have the space that is guessed. Raises OtherSpace where they have another."""
     reranker = _reranker(searcher, question)
-    with clock.stage("embed"):
-        asked, unread = await _embed(searcher, principal, question, space)
-    async with transaction(searcher.sessions.within(principal.reach)) as session:
-        with clock.stage("scope"):
-            found, within = await _collections(session, principal, question, searcher.embedders)
-            searcher.guesses.remember(principal, question, within.space)
-            if within.space != space and (unread or any(vector is not None for vector in asked)):
-                raise OtherSpace(within.space)
-            scope = Scope(
-                [each.id for each in found],
-                question.filter,
-                await queries.hidden(session, [each.id for each in found]),
-                question.like,
-            )
-        context = Search(searcher, session, question, scope, within, clock, unread=unread)
-        if question.like is not None:
-            view = await documents.get_document(session, principal, question.like)
-            asked = [None]
-            if question.mode != "lexical":
-                await spaces.check_has(session, searcher.embedders, within, view.document.collection_id)
-                asked = [await vectors.mean(session, within.space_id, question.like)]
-        if reranker is None:
-            answer = await _answer(context, asked)
-        else:
-            ranked = await ranking.find(context, asked)
-            contents = await ranking.best_contents(context, ranked)
+    async with searcher.turns.turn():
+        with clock.stage("embed"):
+            asked, unread = await _embed(searcher, principal, question, space)
+        async with transaction(searcher.sessions.within(principal.reach)) as session:
+            with clock.stage("scope"):
+                found, within = await _collections(session, principal, question, searcher.embedders)
+                searcher.guesses.remember(principal, question, within.space)
+                if within.space != space and (unread or any(vector is not None for vector in asked)):
+                    raise OtherSpace(within.space)
+                scope = Scope(
+                    [each.id for each in found],
+                    question.filter,
+                    await queries.hidden(session, [each.id for each in found]),
+                    question.like,
+                )
+            context = Search(searcher, session, question, scope, within, clock, unread=unread)
+            if question.like is not None:
+                view = await documents.get_document(session, principal, question.like)
+                asked = [None]
+                if question.mode != "lexical":
+                    await spaces.check_has(session, searcher.embedders, within, view.document.collection_id)
+                    asked = [await vectors.mean(session, within.space_id, question.like)]
+            if reranker is None:
+                answer = await _answer(context, asked)
+            else:
+                ranked = await ranking.find(context, asked)
+                contents = await ranking.best_contents(context, ranked)
     if reranker is not None:
         ranked = await _rerank(reranker, question, ranked, contents, clock)
-        async with transaction(searcher.sessions.within(principal.reach)) as session:
+        async with searcher.turns.turn(), transaction(searcher.sessions.within(principal.reach)) as session:
             answer = await _answer_later(replace(context, session=session), ranked)
     if answer.explanation is not None:
         answer.explanation.stages.update(clock.stages, total=clock.total_ms)
