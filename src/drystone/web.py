@@ -32,6 +32,7 @@ from drystone.api import (
 )
 from drystone.api.bodies import BodyMiddleware
 from drystone.api.dependencies import check_query
+from drystone.api.overload import OverloadMiddleware
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
 from drystone.core.reach import EVERYTHING
@@ -105,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     early.install(app)
     app.add_middleware(BodyMiddleware)
+    app.add_middleware(OverloadMiddleware, at_once=given.api.at_once)
     app.add_middleware(RequestMiddleware)
     return app
 

@@ -156,6 +156,11 @@ async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
     )
 
 
+async def answer(request: Request, exc: DrystoneError) -> JSONResponse:
+    """The answer that tells an error of ours, for who stands before the routes."""
+    return await _of_ours(request, exc)
+
+
 async def _of_validation(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
     first = exc.errors()[0]

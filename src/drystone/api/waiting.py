@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Header
 
 from drystone.access.service import Principal
+from drystone.api import overload
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Denied, NotFound, Unavailable
 from drystone.documents import service
@@ -61,6 +62,7 @@ async def _watch(
         if view.document.state != PENDING or left_s <= 0:
             return view
         try:
-            await listener.next(left_s)
+            with overload.resting():
+                await listener.next(left_s)
         except Cut:
             return view

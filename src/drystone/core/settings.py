@@ -184,6 +184,11 @@ class ApiSettings(_Group):
     rate_burst: Annotated[int, Ge(1)] = Field(
         1000, alias="API_RATE_BURST", description="And so many at once after a pause."
     )
+    at_once: Annotated[int, Ge(1)] = Field(
+        100,
+        alias="API_AT_ONCE",
+        description="Requests that a web process works on at once; one more is answered 503. Who only waits is not counted.",
+    )
     wrong_keys_per_minute: Annotated[int, Ge(1)] = Field(
         10,
         alias="API_WRONG_KEYS_PER_MINUTE",
