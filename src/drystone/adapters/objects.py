@@ -65,18 +65,28 @@ class Objects:
     Unavailable("objects.denied") when it refuses the key.
     """
 
-    def __init__(self, store: ObjectStore, name: str, *, store_once: ObjectStore | None = None) -> None:
+    def __init__(
+        self, store: ObjectStore, name: str, *, store_once: ObjectStore | None = None, variables: str = "S3_"
+    ) -> None:
         self._store = store
         self._store_once = store_once or store  # the same, and what it is asked it is asked once
         self._name = name
+        self._variables = variables
         self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     @classmethod
-    def open_s3(cls, settings: S3Settings) -> Objects:
-        """The bucket of the settings; it must exist. Nothing is sent yet."""
-        url = settings.endpoint_url
-        return cls(_open(settings, _RETRIES), f"the S3 store at {url}", store_once=_open(settings, _NO_RETRIES))
+    def open_s3(cls, settings: S3Settings, *, prefix: str = "", variables: str = "S3_") -> Objects:
+        """The bucket of the settings; it must exist. Nothing is sent yet.
+
+        prefix: what all keys begin with. variables: what those of the settings begin with, for messages.
+        """
+        return cls(
+            _open(settings, _RETRIES, prefix),
+            f"the S3 store at {settings.endpoint_url}",
+            store_once=_open(settings, _NO_RETRIES, prefix),
+            variables=variables,
+        )
 
     @classmethod
     def open_folder(cls, folder: Path) -> Objects:
@@ -151,6 +161,20 @@ class Objects:
         """Write the blob into an open file, piece by piece. Raises as `stream` does; the file then holds a part of it."""
         async for chunk in self.stream(sha256, chunk_size=_PART_BYTES):
             await asyncio.to_thread(write_all, file, chunk)
+
+    async def put_key(self, key: str, body: bytes) -> None:
+        """Write a small object that is no blob: whole or not at all, in the place of one that is there."""
+        async with self._calling(len(body)):
+            await obstore.put_async(self._store, key, body, use_multipart=False)
+
+    async def read_key(self, key: str, *, most_bytes: int) -> bytes:
+        """A small object that is no blob. Raises NotFound, or Unavailable("objects.too_large") for more than most_bytes."""
+        async with self._calling(key=key):
+            result = await obstore.get_async(self._store, key)
+        if result.meta["size"] > most_bytes:
+            raise Unavailable("objects.too_large", f"{key} in {self._name} has more than {most_bytes} bytes.")
+        async with self._calling(most_bytes, key=key):
+            return bytes(await result.bytes_async())
 
     async def stream_key(self, key: str) -> AsyncGenerator[bytes]:
         """An object that is no blob, piece by piece, unchecked. Raises NotFound."""
@@ -300,7 +324,7 @@ class Objects:
             return Unavailable(
                 "objects.denied",
                 f"Access to {self._name} is denied.",
-                hint="check S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY, or the folder's permissions",
+                hint=f"check {self._variables}ACCESS_KEY_ID and {self._variables}SECRET_ACCESS_KEY, or the folder's permissions",
                 reason=reason,
             )
         return Unavailable(
@@ -328,10 +352,11 @@ _RETRIES: RetryConfig = {
 _NO_RETRIES: RetryConfig = _RETRIES | {"max_retries": 0}
 
 
-def _open(settings: S3Settings, retries: RetryConfig) -> S3Store:
+def _open(settings: S3Settings, retries: RetryConfig, prefix: str) -> S3Store:
     url = settings.endpoint_url
     return S3Store(
         settings.bucket,
+        prefix=prefix or None,
         endpoint=url,
         region=settings.region,
         credential_provider=_credentials(settings),

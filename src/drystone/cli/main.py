@@ -14,6 +14,8 @@ import typer
 from drystone import __version__
 from drystone.cli import (
     audit,
+    backup,
+    bundle,
     data,
     database,
     deletions,
@@ -68,6 +70,9 @@ app.add_typer(export.export, name="export", rich_help_panel=_CARE)
 app.command("serve", hidden=True)(export.serve)
 app.command("wait", hidden=True)(export.wait)
 app.add_typer(snapshot.snapshot, name="snapshot", rich_help_panel=_CARE)
+app.add_typer(backup.backup, name="backup", rich_help_panel=_CARE)
+app.command("restore", rich_help_panel=_CARE)(backup.restore)
+app.add_typer(bundle.bundle, name="bundle", rich_help_panel=_DATA)
 app.add_typer(deletions.deletions, name="deletions", rich_help_panel=_CARE)
 app.command("scrub", rich_help_panel=_CARE)(upkeep.scrub)
 app.add_typer(audit.audit, name="audit", rich_help_panel=_CARE)

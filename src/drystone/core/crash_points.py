@@ -31,6 +31,11 @@ POINTS = (
     "before_blob_delete",
     "after_blob_delete",
     "mid_feed",
+    "mid_backup_dump",
+    "mid_backup_copy",
+    "before_backup_whole",
+    "after_restore_commit",
+    "mid_import",
 )
 # kill, halt: this process by SIGKILL, SIGSTOP. kill_child: the child that works for it there. fail: raise Armed.
 ACTS = ("kill", "halt", "kill_child", "fail")

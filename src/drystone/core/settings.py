@@ -304,6 +304,19 @@ class S3Settings(_Group):
         return _UrlParts(self.endpoint_url)
 
 
+class BackupSettings(_Group):
+    s3_endpoint_url: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
+        "",
+        alias="BACKUP_S3_ENDPOINT_URL",
+        description="The S3 store that s3://bucket/prefix means in `drystone backup` and `restore`. Not the one that is backed up.",
+    )
+    s3_access_key_id: str = Field("", alias="BACKUP_S3_ACCESS_KEY_ID", description="Its access key.")
+    s3_secret_access_key: SecretStr = Field(
+        SecretStr(""), alias="BACKUP_S3_SECRET_ACCESS_KEY", description="Its secret key."
+    )
+    s3_region: str = Field("us-east-1", alias="BACKUP_S3_REGION", description="Its region, for signatures.")
+
+
 class WorkerSettings(_Group):
     concurrency: Annotated[int, Ge(1), Le(64)] = Field(
         2, alias="WORKER_CONCURRENCY", description="Worker processes; each runs one job at a time on one core."
@@ -517,6 +530,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     redis: RedisSettings
     s3: S3Settings
+    backup: BackupSettings
     worker: WorkerSettings
     search: SearchSettings
     webhooks: WebhookSettings

@@ -31,19 +31,26 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 async def create(
-    session: AsyncSession, principal: Principal, space: Space, *, name: str, description: str = "", language: str
+    session: AsyncSession,
+    principal: Principal,
+    space: Space,
+    *,
+    name: str,
+    description: str = "",
+    language: str,
+    collection_id: UUID | None = None,
 ) -> Collection:
-    """Make a collection. Raises Conflict when the name is taken, Invalid for a bad name or language, Denied."""
+    """Make a collection, of this id where one is given that nobody has. Raises Conflict when the name is taken, Invalid for a bad name or language, Denied."""
     principal.require_whole("write")
-    collection_id = await _add(session, principal, space, name, description, language)
-    if collection_id is None:
+    made_id = await _add(session, principal, space, name, description, language, collection_id)
+    if made_id is None:
         raise Conflict(
             "collection.exists",
             f"There is a collection {name!r} already.",
             hint="use it, or choose another name",
             name=name,
         )
-    return await get(session, principal, str(collection_id))
+    return await get(session, principal, str(made_id))
 
 
 async def get(session: AsyncSession, principal: Principal, name_or_id: str, *, share: bool = False) -> Collection:
@@ -170,7 +177,13 @@ async def states(
 
 
 async def _add(
-    session: AsyncSession, principal: Principal, space: Space, name: str, description: str, language: str
+    session: AsyncSession,
+    principal: Principal,
+    space: Space,
+    name: str,
+    description: str,
+    language: str,
+    wanted_id: UUID | None = None,
 ) -> UUID | None:
     _check_name(name)
     if language != AUTO and language not in analysis.LANGUAGES:
@@ -187,6 +200,7 @@ async def _add(
         description=description,
         language=language,
         space_id=await spaces.find(session, space.model, space.dimension),
+        collection_id=wanted_id,
     )
     if collection_id is not None:
         await access.record(session, principal, "collection.create", "collection", collection_id, name=name)

@@ -7,9 +7,10 @@ document, so what was sent anew later, under an id of its own, stays.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -105,6 +106,29 @@ def undo(path: Path, *, since: str) -> None:
     append(path, [json.dumps({"undone_since": since, "at": datetime.now(UTC).isoformat()})])
 
 
+async def merged(log_path: Path, others: Callable[[], AsyncIterator[str]]) -> AsyncIterator[str]:
+    """The lines of the log, with those of `others` that it lacks in places where they mean what they meant.
+
+    What the log took back stays taken back: a deletion from before that stands before it. `others` is read twice.
+    """
+    known, undone = _known(log_path)
+
+    async def lacking(*, after: bool) -> AsyncIterator[str]:
+        async for line in others():
+            told = _parse(line)
+            if told is None or "undone_since" in told or _mark(told) in known:
+                continue
+            if (undone is None or _time(told["at"]) > undone) == after:
+                yield line
+
+    async for line in lacking(after=False):
+        yield line
+    for line in _raw(log_path):
+        yield line
+    async for line in lacking(after=True):
+        yield line
+
+
 async def replay(sessions: Sessions, nudger: Nudger, path: Path) -> int:
     """Delete again what the log says and the database still has; how many documents and collections.
 
@@ -174,6 +198,37 @@ async def _delete(sessions: Sessions, nudger: Nudger, batch: list[dict[str, Any]
     return sum(count for _, count in touched.values()) + len(found)
 
 
+def _raw(path: Path) -> Iterator[str]:
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            yield from (line.rstrip("\n") for line in file if line.strip())
+
+
+def _known(path: Path) -> tuple[set[int], datetime | None]:
+    """Marks of the deletions in a log, and when it last took any back."""
+    marks, undone = set(), None
+    for _, line in _parsed(path):
+        if line and "undone_since" in line:
+            undone = _time(line["at"])
+        elif line:
+            marks.add(_mark(line))
+    return marks, undone
+
+
+def _mark(line: dict[str, Any]) -> int:
+    """A number that tells one deletion from another, small enough to keep for each of a million."""
+    said = f"{line['kind']} {line['subject_id']} {_time(line['at']).timestamp()}"
+    return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest())
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    # Whatever stands there, nothing of it may keep a stack from starting.
+    try:
+        return _checked(json.loads(line))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def _parsed(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Each line with its number; None for one that is neither a deletion nor a taking back. Empty lines are nothing."""
     if not path.exists():
@@ -182,11 +237,7 @@ def _parsed(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            try:
-                yield number, _checked(json.loads(line))
-            # Whatever stands there, nothing of it may keep a stack from starting.
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                yield number, None
+            yield number, _parse(line)
 
 
 def _checked(line: Any) -> dict[str, Any]:

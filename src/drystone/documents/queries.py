@@ -30,13 +30,20 @@ async def find_collection(
 
 
 async def add_collection(
-    session: AsyncSession, workspace_id: UUID, *, name: str, description: str, language: str, space_id: int
+    session: AsyncSession,
+    workspace_id: UUID,
+    *,
+    name: str,
+    description: str,
+    language: str,
+    space_id: int,
+    collection_id: UUID | None = None,
 ) -> UUID | None:
     """The id of the collection now made; None when one of that name exists."""
     added: UUID | None = await session.scalar(
         upsert(Collection)
         .values(
-            id=new_id(),
+            id=collection_id or new_id(),
             workspace_id=workspace_id,
             name=name,
             description=description,

@@ -125,6 +125,8 @@ NOT_DURABLE = "fsync = off\nfull_page_writes = off"
 POSTGRES_HBA = """\
 # Written by drystone at each start.
 host all all 127.0.0.1/32 scram-sha-256
+# For pg_basebackup; only the superuser may replicate.
+host replication postgres 127.0.0.1/32 scram-sha-256
 """
 
 
