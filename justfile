@@ -46,6 +46,10 @@ faults *args:
 bombs *words:
     .venv/bin/python -m tests.faults.bombs {{words}}
 
+# The restore drill: back up while it is written to, destroy, restore, compare; on a stack of its own
+drill *args:
+    .venv/bin/python -m pytest tests/e2e/test_backup.py tests/e2e/test_point_in_time.py {{args}}
+
 # A new migration, empty
 migration what:
     .venv/bin/alembic revision -m "{{what}}"

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from drystone import __version__, schema
 from drystone.adapters.objects import Objects
 from drystone.backup import catalogue, golden, pieces, programs, queries
@@ -133,10 +135,14 @@ async def _see(source: Source, target: Target, say: Say) -> _Seen:
         finally:
             writer.close()
         counts = await queries.counts(session)
-        say("asking the golden queries")
-        async with golden.searcher(source.settings, source.embedders, snapshot=moment.snapshot) as searcher:
-            answers = await golden.make(session, searcher)
+        answers = await _answers(source, session, moment) if revision == schema.HEAD else []
         return _Seen(moment, revision, dump, counts, answers, await catalogue.wanted(session, source.spool_folder))
+
+
+async def _answers(source: Source, session: AsyncSession, moment: queries.Moment) -> list[Golden]:
+    """Of a schema that this code searches."""
+    async with golden.searcher(source.settings, source.embedders, snapshot=moment.snapshot) as searcher:
+        return await golden.make(session, searcher)
 
 
 async def _copy(source: Source, target: Target, seen: _Seen) -> tuple[list[Piece], Saved]:

@@ -1,0 +1,1 @@
+"""Bundles: collections in open formats, for another installation. docs/reference/bundle.md"""

@@ -1,0 +1,513 @@
+"""Reading a bundle into this installation: document by document, each visible when it is whole. Doing it twice changes nothing.
+
+A document that is here already, by its identity in the collection, is left alone. Ids are kept where they are free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from drystone.access import service as access
+from drystone.access.service import DEFAULT_WORKSPACE, Principal
+from drystone.adapters.objects import Objects
+from drystone.adapters.parsing import ARCHIVE
+from drystone.bundle import checking
+from drystone.bundle import queries as bundles
+from drystone.bundle.checking import Item
+from drystone.bundle.container import Reading, check_bytes, damaged
+from drystone.bundle.schema import BlobLine, CollectionLine, VersionPart, blob_name
+from drystone.core import crash_points
+from drystone.core.db import Sessions, transaction
+from drystone.core.errors import Conflict, Invalid, NotFound
+from drystone.core.ids import new_id
+from drystone.core.logging import get_logger
+from drystone.core.spool import nameless_file, telling_full_disk, write_all
+from drystone.documents import blobs, collections, describing, queries, reembedding
+from drystone.documents.chunking import Chunk as Passage
+from drystone.documents.models import FAILED, INGEST, PENDING, READY, Collection
+from drystone.documents.queries import NewChunk, Pending
+from drystone.index import analysis, spaces
+from drystone.index import queries as index
+from drystone.index.embedders import Embedders
+from drystone.index.spaces import Space
+from drystone.jobs import events
+from drystone.jobs import service as jobs
+from drystone.jobs.broker import Nudger
+
+ACTOR = "bundle"
+# Documents of one transaction, and the passages after which no further one is taken into it.
+_DOCUMENTS, _CHUNKS = 50, 1000
+_PART_BYTES = 1024 * 1024
+
+Say = Callable[[str], None]
+log = get_logger("bundle.importing")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What an import works with. sessions: of the role that owns the schema."""
+
+    sessions: Sessions
+    objects: Objects
+    embedders: Embedders
+    nudger: Nudger
+    spool_folder: Path
+
+
+@dataclass
+class Imported:
+    """What was done. already: documents that were here. waiting: those that a worker is to embed or read first."""
+
+    documents: int = 0
+    already: int = 0
+    waiting: int = 0
+    chunks: int = 0
+    blobs: int = 0
+    collections: list[str] = field(default_factory=list)
+    renamed_ids: int = 0
+
+
+@dataclass(frozen=True)
+class _Home:
+    """Where a collection of the bundle goes. keeps_vectors: its model is that of the bundle."""
+
+    principal: Principal
+    collection: Collection
+    keeps_vectors: bool
+
+
+async def import_(
+    place: Place,
+    bundle: Reading,
+    *,
+    workspace: str = DEFAULT_WORKSPACE,
+    names: Sequence[str] = (),
+    into: str | None = None,
+    say: Say = lambda _: None,
+) -> Imported:
+    """Import these collections of a bundle, or all of them. into: the collection that the only one of them goes into.
+
+    Everything is checked first: of a bundle that is wrong anywhere nothing is imported. Cut short, it may be done again.
+    Raises Invalid for a damaged bundle, Conflict where another collection has the name.
+    """
+    say("checking the bundle")
+    await asyncio.to_thread(checking.check, bundle)
+    chosen = _chosen(bundle, names, into)
+    _check_contents(bundle, chosen)
+    async with transaction(place.sessions) as session:
+        workspace_id = await bundles.workspace(session, workspace)
+    if workspace_id is None:
+        raise NotFound("workspace.not_found", f"There is no workspace {workspace!r}.")
+    principal = Principal(workspace_id, ACTOR, frozenset({"admin"}))
+    homes = await _homes(place, principal, chosen, into)
+    sizes = {bytes.fromhex(blob.sha256): blob.size_bytes for blob in checking.blobs(bundle)}
+    done = Imported(collections=[home.collection.name for home in homes.values()])
+    archives: dict[UUID, UUID] = {}
+    for batch in _batches(bundle, homes):
+        await _import(place, bundle, sizes, batch, archives, done)
+        crash_points.reach("mid_import")
+        say(f"{done.documents + done.already} of {sum(each.documents for each in chosen)} documents")
+    log.info("bundle.imported", documents=done.documents, already=done.already, waiting=done.waiting)
+    return done
+
+
+def _chosen(bundle: Reading, names: Sequence[str], into: str | None) -> list[CollectionLine]:
+    there = list(checking.collections(bundle))
+    if lacking := [name for name in names if name not in {each.name for each in there}]:
+        raise NotFound(
+            "bundle.no_collection",
+            f"The bundle has no collection {lacking[0]!r}.",
+            hint=f"it has: {', '.join(each.name for each in there) or 'none'}",
+        )
+    chosen = [each for each in there if not names or each.name in names]
+    if into is not None and len(chosen) != 1:
+        raise Invalid(
+            "bundle.into_one",
+            f"--into names one collection, and {len(chosen)} are to be imported.",
+            hint="choose one with --collection",
+        )
+    return chosen
+
+
+def _check_contents(bundle: Reading, chosen: Sequence[CollectionLine]) -> None:
+    """Raise Invalid for what could not be kept here, although it is well-formed."""
+    for collection in chosen:
+        if collection.language not in (collections.AUTO, *analysis.LANGUAGES):
+            raise damaged(f"there are no rules for the words of {collection.language!r}")
+    for _, item in checking.items(bundle):
+        describing.check_attributes(item.document.attributes)
+        for version in item.document.versions:
+            if version.is_current and item.chunks and version.language not in analysis.LANGUAGES:
+                raise damaged(f"document {item.document.id} is in a language without rules: {version.language!r}")
+
+
+# --- where to ---
+
+
+async def _homes(
+    place: Place, principal: Principal, chosen: Sequence[CollectionLine], into: str | None
+) -> dict[UUID, _Home]:
+    """A home for each, all found or made in one transaction: a conflict of one leaves none behind."""
+    async with transaction(place.sessions) as session:
+        return {
+            each.id: await _home(session, place, principal, each, into or each.name, is_chosen=into is not None)
+            for each in chosen
+        }
+
+
+async def _home(
+    session: AsyncSession, place: Place, principal: Principal, line: CollectionLine, name: str, *, is_chosen: bool
+) -> _Home:
+    """is_chosen: whether somebody said that it is to go into the collection of this name, if there is one."""
+    space = Space(line.model, line.dimension)
+    found = await queries.find_collection(session, principal.workspace_id, name, share=True)
+    if found is None:
+        space = space if space in place.embedders.spaces else place.embedders.current
+        found = await _make(session, principal, line, name, space)
+    elif found.id != line.id and not is_chosen:
+        raise Conflict(
+            "bundle.collection_exists",
+            f"There is another collection {name!r} here.",
+            hint=f"import it under another name with --into NAME, or into that one with --into {name}",
+        )
+    if await bundles.has_change(session, found.id):
+        raise Conflict(
+            "embedding.under_way",
+            f"The model of collection {name!r} is being changed.",
+            hint="finish or cancel that first: ./drystone embedding",
+        )
+    is_same = await spaces.get(session, found.space_id) == Space(line.model, line.dimension)
+    return _Home(principal, found, is_same)
+
+
+async def _make(
+    session: AsyncSession, principal: Principal, line: CollectionLine, name: str, space: Space
+) -> Collection:
+    is_free = not await bundles.taken(session, [line.id])
+    return await collections.create(
+        session,
+        principal,
+        space,
+        name=name,
+        description=line.description,
+        language=line.language,
+        collection_id=line.id if is_free else None,
+    )
+
+
+# --- documents ---
+
+
+def _batches(bundle: Reading, homes: dict[UUID, _Home]) -> Iterator[list[tuple[_Home, Item]]]:
+    batch: list[tuple[_Home, Item]] = []
+    chunks = 0
+    for collection, item in checking.items(bundle):
+        if collection.id not in homes:
+            continue
+        batch.append((homes[collection.id], item))
+        chunks += len(item.chunks)
+        if len(batch) >= _DOCUMENTS or chunks >= _CHUNKS:
+            yield batch
+            batch, chunks = [], 0
+    if batch:
+        yield batch
+
+
+async def _import(
+    place: Place,
+    bundle: Reading,
+    sizes: dict[bytes, int],
+    batch: Sequence[tuple[_Home, Item]],
+    archives: dict[UUID, UUID],
+    done: Imported,
+) -> None:
+    """Blobs first, then all rows of these documents in one transaction."""
+    new = await _without_known(place, batch, archives)
+    done.already += len(batch) - len(new)
+    wanted = {sha256 for _, item in new for sha256 in _blobs(item)}
+    for sha256 in sorted(wanted):
+        await _put(place, bundle, BlobLine(sha256=sha256.hex(), size_bytes=sizes[sha256]))
+    async with transaction(place.sessions) as session:
+        await _check_homes(session, [home for home, _ in new])
+        for sha256 in sorted(wanted):
+            await blobs.confirm(session, sha256)
+        ids = [each for _, item in new for each in (item.document.id, *(v.id for v in item.document.versions))]
+        taken = await bundles.taken(session, ids)
+        for home, item in new:
+            await _add(session, place, home, item, taken, archives, done)
+    done.blobs += len(wanted)
+
+
+async def _check_homes(session: AsyncSession, homes: Sequence[_Home]) -> None:
+    """Keep the collections and their models as they are until the transaction ends. Raises Conflict where they are not."""
+    there = {home.collection.id: home.collection for home in homes}
+    await reembedding.share(session, set(there))
+    for collection in there.values():
+        found = await queries.find_collection(session, collection.workspace_id, str(collection.id), share=True)
+        if found is None or found.space_id != collection.space_id or await bundles.has_change(session, collection.id):
+            raise Conflict(
+                "bundle.collection_changed",
+                f"The collection {collection.name!r} was deleted, or its model changed, during the import.",
+                hint="what was imported before stays; import again",
+            )
+
+
+async def _without_known(
+    place: Place, batch: Sequence[tuple[_Home, Item]], archives: dict[UUID, UUID]
+) -> list[tuple[_Home, Item]]:
+    """Those that are not here yet; of archives that are, under which id."""
+    new = []
+    async with transaction(place.sessions) as session:
+        for home, item in batch:
+            found = await _find(session, home, item, archives)
+            if found is None:
+                new.append((home, item))
+            elif _is_archive(item):
+                archives[item.document.id] = found
+    return new
+
+
+async def _find(session: AsyncSession, home: _Home, item: Item, archives: dict[UUID, UUID]) -> UUID | None:
+    document = item.document
+    if document.parent_id is not None:
+        parent = archives.get(document.parent_id)
+        if parent is None:
+            return None
+        assert document.member_path is not None, "it was checked"
+        member = await queries.lock_member(session, parent, document.member_path)
+        return member.id if member else None
+    known = await queries.lock_by_identity(
+        session,
+        home.collection.id,
+        external_id=document.external_id,
+        sha256=bytes.fromhex(document.sha256),
+    )
+    return known.id if known else None
+
+
+async def _put(place: Place, bundle: Reading, blob: BlobLine) -> None:
+    """Keep a blob; what is put is what was hashed."""
+    with nameless_file(place.spool_folder) as file:
+
+        def spool() -> None:
+            with bundle.blob(blob_name(blob.sha256), blob) as reading, telling_full_disk(place.spool_folder):
+                left = blob.size_bytes
+                while left and (part := reading.read(min(left, _PART_BYTES))):
+                    write_all(file, part)
+                    left -= len(part)
+            file.seek(0)
+            check_bytes(file, blob_name(blob.sha256), blob.size_bytes, blob.sha256)
+            file.seek(0)
+
+        await asyncio.to_thread(spool)
+        await blobs.put(place.sessions, place.objects, bytes.fromhex(blob.sha256), file)
+
+
+async def _add(
+    session: AsyncSession,
+    place: Place,
+    home: _Home,
+    item: Item,
+    taken: set[UUID],
+    archives: dict[UUID, UUID],
+    done: Imported,
+) -> None:
+    document, principal = item.document, home.principal
+    theirs = [document.id, *(version.id for version in document.versions)]
+    ids = {each: new_id() if each in taken else each for each in theirs}
+    done.renamed_ids += ids[document.id] != document.id
+    is_added = await queries.add_document(
+        session,
+        {
+            "id": ids[document.id],
+            "workspace_id": principal.workspace_id,
+            "collection_id": home.collection.id,
+            "external_id": document.external_id,
+            "parent_id": document.parent_id and archives[document.parent_id],
+            "member_path": document.member_path,
+            "sha256": bytes.fromhex(document.sha256),
+            "name": document.name,
+            "title": document.title,
+            "attributes": document.attributes,
+            "latest_version_id": ids[document.versions[-1].id],
+            "created_by": document.created_by,
+        },
+    )
+    if not is_added:  # somebody sent it at this moment
+        done.already += 1
+        return
+    if _is_archive(item):
+        archives[document.id] = ids[document.id]
+    states = [await _add_version(session, place, home, item, version, ids) for version in document.versions]
+    current = next((version for version in document.versions if version.is_current), None)
+    is_ready = current is not None and _is_kept(home, item)
+    await bundles.date_document(
+        session,
+        {
+            "id": ids[document.id],
+            "state": states[-1],
+            "current_version_id": ids[current.id] if current is not None and is_ready else None,
+            "created_at": document.created_at,
+        },
+    )
+    if current is not None and is_ready and item.chunks:
+        await _publish(session, home, item, current, ids)
+        done.chunks += len(item.chunks)
+    done.waiting += PENDING in states
+    done.documents += 1
+    await _tell(session, home, item, ids[document.id], is_ready=is_ready)
+
+
+async def _add_version(
+    session: AsyncSession, place: Place, home: _Home, item: Item, version: VersionPart, ids: dict[UUID, UUID]
+) -> str:
+    """Add its row; its state: one that is to be embedded anew is pending, and has a job."""
+    state = version.state if _is_kept(home, item) or not version.is_current else PENDING
+    file_id = await queries.file_id(
+        session,
+        home.principal.workspace_id,
+        sha256=bytes.fromhex(version.file.sha256),
+        size_bytes=version.file.size_bytes,
+        media_type=version.file.media_type,
+    )
+    is_ready = state == READY
+    await bundles.add_version(
+        session,
+        {
+            "id": ids[version.id],
+            "workspace_id": home.principal.workspace_id,
+            "document_id": ids[item.document.id],
+            "number": version.number,
+            "file_id": file_id,
+            "name": version.name,
+            "state": state,
+            "text_sha256": bytes.fromhex(version.text_sha256) if version.text_sha256 and is_ready else None,
+            **{name: getattr(version, name) if is_ready else None for name in _OF_READY},
+            "attempt": 1 if is_ready else None,
+            **{name: getattr(version, name) if state == FAILED else None for name in _OF_FAILED},
+            "created_at": version.created_at,
+        },
+    )
+    if state == PENDING:
+        await jobs.enqueue(
+            session,
+            place.nudger,
+            kind=INGEST,
+            subject_id=ids[version.id],
+            workspace_id=home.principal.workspace_id,
+            collection_id=home.collection.id,
+            cost=version.file.size_bytes,
+        )
+    return state
+
+
+async def _publish(session: AsyncSession, home: _Home, item: Item, version: VersionPart, ids: dict[UUID, UUID]) -> None:
+    """Passages, vectors and words, as publishing writes them."""
+    pending = _pending(home, item, version, ids)
+    assert version.language is not None, "it was checked"
+    chunk_ids = await queries.add_chunks(session, [_new_chunk(pending, chunk) for chunk in item.chunks])
+    language = version.language
+    words = await asyncio.to_thread(
+        lambda: [analysis.analyse(c.text, language, titles=tuple(c.title_path)) for c in item.chunks]
+    )
+    made = item.vectors.astype(np.float32)
+    await index.add(
+        session,
+        home.collection.space_id,
+        [
+            index.IndexedChunk(chunk_id, pending.collection_id, pending.document_id, language, words[n], made[n])
+            for n, chunk_id in enumerate(chunk_ids)
+        ],
+    )
+
+
+def _pending(home: _Home, item: Item, version: VersionPart, ids: dict[UUID, UUID]) -> Pending:
+    return Pending(
+        version_id=ids[version.id],
+        version_number=version.number,
+        document_id=ids[item.document.id],
+        collection_id=home.collection.id,
+        workspace_id=home.principal.workspace_id,
+        batch_id=None,
+        title=item.document.title,
+        attributes=item.document.attributes,
+        sha256=bytes.fromhex(version.file.sha256),
+        size_bytes=version.file.size_bytes,
+        media_type=version.file.media_type,
+        language=home.collection.language,
+        space_id=home.collection.space_id,
+    )
+
+
+def _new_chunk(pending: Pending, chunk: Any) -> NewChunk:
+    passage = Passage(
+        ordinal=chunk.ordinal,
+        start=chunk.start,
+        end=chunk.end,
+        page=chunk.page,
+        title_path=tuple(chunk.title_path),
+        text=chunk.text,
+        space_before=chunk.space_before,
+    )
+    return NewChunk(pending, passage, bytes.fromhex(chunk.content_hash), chunk.length)
+
+
+async def _tell(session: AsyncSession, home: _Home, item: Item, document_id: UUID, *, is_ready: bool) -> None:
+    """Audit and event: a change for each version, as if they had been sent one after the other."""
+    for number, version in enumerate(item.document.versions):
+        await access.record(
+            session,
+            home.principal,
+            "document.create" if number == 0 else "document.replace",
+            "document",
+            document_id,
+            after_sha256=bytes.fromhex(version.file.sha256),
+            bundle_id=str(item.document.id),
+        )
+    await events.emit(
+        session,
+        home.principal.workspace_id,
+        "document.ready" if is_ready else "document.received",
+        "document",
+        document_id,
+        collection_id=home.collection.id,
+        version=item.document.versions[-1].number,
+    )
+
+
+def _is_kept(home: _Home, item: Item) -> bool:
+    """Whether its current version is ready as it is: what has no passages, such as an archive, needs no model."""
+    return home.keeps_vectors or not item.chunks
+
+
+def _blobs(item: Item) -> Iterator[bytes]:
+    for version in item.document.versions:
+        yield bytes.fromhex(version.file.sha256)
+        if version.text_sha256:
+            yield bytes.fromhex(version.text_sha256)
+
+
+def _is_archive(item: Item) -> bool:
+    return any(version.file.media_type == ARCHIVE for version in item.document.versions)
+
+
+_OF_READY = (
+    "text_length",
+    "page_starts",
+    "title",
+    "language",
+    "detected_language",
+    "parser_version",
+    "chunker_version",
+    "chunk_count",
+    "ready_at",
+)
+_OF_FAILED = ("error_code", "error_message", "error_hint")
