@@ -115,8 +115,9 @@ def test_the_drill(stack: Stack, tmp_path: Path, crash_folder: Path) -> None:
     later = upload(stack, tmp_path, "later.md", "# Later\n\nThe cellist of Bergen hid her diary in a violin case.")
     settle(stack)
     second = made_backup(stack, target)
-    before = [told(found(stack, question)) for question in QUESTIONS]
     stack.run("documents", "delete", doomed)
+    settle(stack)
+    before = [told(found(stack, question)) for question in QUESTIONS]
     third = made_backup(stack, target)
 
     assert first["is_whole"]

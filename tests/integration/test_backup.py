@@ -27,7 +27,7 @@ from drystone.backup.pruning import Rules, prune
 from drystone.backup.saving import BACKUP, PRUNE, Source, owner_sessions, save
 from drystone.backup.target import Target, open_target
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
-from drystone.core.errors import Conflict, Invalid
+from drystone.core.errors import Conflict, Invalid, Unavailable
 from drystone.core.settings import BackupSettings, DatabaseSettings, S3Settings, Settings
 from drystone.resources import Resources
 from drystone.stack import bootstrap, probes
@@ -353,3 +353,17 @@ async def test_a_catalogue_is_read_in_256_parts_whatever_is_in_it(
     assert {entry.sha256 for part in parts for entry in part} == {hashlib.sha256(body).digest() for body in bodies}
     assert all(entry.sha256[0] == number for number, part in enumerate(parts) for entry in part)
     assert await search(client, collection, "nothing is changed") is not None
+
+
+def test_clients_older_than_the_server_are_passed_over(settings: Settings, tmp_path: Path) -> None:
+    older = tmp_path / "pg_dump"
+    older.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.1'\n")
+    older.chmod(0o755)
+    stack = settings.stack.model_copy(update={"postgres_bin": str(tmp_path), "postgres_provider": "external"})
+
+    found = clients.find(settings.model_copy(update={"stack": stack}), "pg_dump")
+
+    assert found["pg_dump"] != older
+    with pytest.raises(Unavailable, match=r"no pg_dump_of_nobody of \d+ or newer was found") as caught:
+        clients.find(settings.model_copy(update={"stack": stack}), "pg_dump_of_nobody")
+    assert f"{tmp_path}: no pg_dump_of_nobody" in caught.value.message

@@ -291,6 +291,10 @@ def flip(members: dict[str, bytes]) -> None:
     members[name] = bytes([members[name][0] ^ 1]) + members[name][1:]
 
 
+def lose(members: dict[str, bytes]) -> None:
+    del members[a_blob(members)]
+
+
 def cut(members: dict[str, bytes]) -> None:
     members["documents.ndjson"] = members["documents.ndjson"][:-20]
 
@@ -302,7 +306,7 @@ def long_vector(members: dict[str, bytes]) -> None:
 
 HOSTILE: dict[str, tuple[Change, bool, str]] = {
     "a blob with other bytes": (flip, False, "another SHA-256"),
-    "a blob that is missing": (lambda members: members.pop(a_blob(members)) and None, False, "cannot be opened"),
+    "a blob that is missing": (lose, False, "cannot be opened"),
     "a member cut short": (cut, False, "bytes instead of"),
     "a line cut short": (cut, True, "line 1 of documents.ndjson"),
     "something that nothing names": (lambda members: members.update({"more.txt": b"x"}), False, "nothing names"),

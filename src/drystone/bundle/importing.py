@@ -46,6 +46,8 @@ ACTOR = "bundle"
 # Documents of one transaction, and the passages after which no further one is taken into it.
 _DOCUMENTS, _CHUNKS = 50, 1000
 _PART_BYTES = 1024 * 1024
+# Blobs that are put at the same time.
+_PUTS = 4
 
 Say = Callable[[str], None]
 log = get_logger("bundle.importing")
@@ -73,6 +75,16 @@ class Imported:
     blobs: int = 0
     collections: list[str] = field(default_factory=list)
     renamed_ids: int = 0
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A document whose passages are to be published with its rows. ids: theirs -> ours."""
+
+    home: _Home
+    item: Item
+    version: VersionPart
+    ids: dict[UUID, UUID]
 
 
 @dataclass(frozen=True)
@@ -233,16 +245,19 @@ async def _import(
     new = await _without_known(place, batch, archives)
     done.already += len(batch) - len(new)
     wanted = {sha256 for _, item in new for sha256 in _blobs(item)}
-    for sha256 in sorted(wanted):
-        await _put(place, bundle, BlobLine(sha256=sha256.hex(), size_bytes=sizes[sha256]))
+    turns = asyncio.Semaphore(_PUTS)
+    async with asyncio.TaskGroup() as group:
+        for sha256 in sorted(wanted):
+            blob = BlobLine(sha256=sha256.hex(), size_bytes=sizes[sha256])
+            group.create_task(_put(place, bundle, blob, turns))
     async with transaction(place.sessions) as session:
         await _check_homes(session, [home for home, _ in new])
         for sha256 in sorted(wanted):
             await blobs.confirm(session, sha256)
         ids = [each for _, item in new for each in (item.document.id, *(v.id for v in item.document.versions))]
         taken = await bundles.taken(session, ids)
-        for home, item in new:
-            await _add(session, place, home, item, taken, archives, done)
+        added = [await _add(session, place, home, item, taken, archives, done) for home, item in new]
+        await _publish(session, [each for each in added if each is not None and each.item.chunks])
     done.blobs += len(wanted)
 
 
@@ -293,22 +308,23 @@ async def _find(session: AsyncSession, home: _Home, item: Item, archives: dict[U
     return known.id if known else None
 
 
-async def _put(place: Place, bundle: Reading, blob: BlobLine) -> None:
+async def _put(place: Place, bundle: Reading, blob: BlobLine, turns: asyncio.Semaphore) -> None:
     """Keep a blob; what is put is what was hashed."""
-    with nameless_file(place.spool_folder) as file:
+    async with turns:
+        with nameless_file(place.spool_folder) as file:
 
-        def spool() -> None:
-            with bundle.blob(blob_name(blob.sha256), blob) as reading, telling_full_disk(place.spool_folder):
-                left = blob.size_bytes
-                while left and (part := reading.read(min(left, _PART_BYTES))):
-                    write_all(file, part)
-                    left -= len(part)
-            file.seek(0)
-            check_bytes(file, blob_name(blob.sha256), blob.size_bytes, blob.sha256)
-            file.seek(0)
+            def spool() -> None:
+                with bundle.blob(blob_name(blob.sha256), blob) as reading, telling_full_disk(place.spool_folder):
+                    left = blob.size_bytes
+                    while left and (part := reading.read(min(left, _PART_BYTES))):
+                        write_all(file, part)
+                        left -= len(part)
+                file.seek(0)
+                check_bytes(file, blob_name(blob.sha256), blob.size_bytes, blob.sha256)
+                file.seek(0)
 
-        await asyncio.to_thread(spool)
-        await blobs.put(place.sessions, place.objects, bytes.fromhex(blob.sha256), file)
+            await asyncio.to_thread(spool)
+            await blobs.put(place.sessions, place.objects, bytes.fromhex(blob.sha256), file)
 
 
 async def _add(
@@ -319,7 +335,8 @@ async def _add(
     taken: set[UUID],
     archives: dict[UUID, UUID],
     done: Imported,
-) -> None:
+) -> _Ready | None:
+    """Add its rows; what is then to be published, if it is ready as it is."""
     document, principal = item.document, home.principal
     theirs = [document.id, *(version.id for version in document.versions)]
     ids = {each: new_id() if each in taken else each for each in theirs}
@@ -343,7 +360,7 @@ async def _add(
     )
     if not is_added:  # somebody sent it at this moment
         done.already += 1
-        return
+        return None
     if _is_archive(item):
         archives[document.id] = ids[document.id]
     states = [await _add_version(session, place, home, item, version, ids) for version in document.versions]
@@ -358,12 +375,11 @@ async def _add(
             "created_at": document.created_at,
         },
     )
-    if current is not None and is_ready and item.chunks:
-        await _publish(session, home, item, current, ids)
-        done.chunks += len(item.chunks)
     done.waiting += PENDING in states
     done.documents += 1
+    done.chunks += len(item.chunks) if is_ready else 0
     await _tell(session, home, item, ids[document.id], is_ready=is_ready)
+    return _Ready(home, item, current, ids) if current is not None and is_ready else None
 
 
 async def _add_version(
@@ -409,36 +425,47 @@ async def _add_version(
     return state
 
 
-async def _publish(session: AsyncSession, home: _Home, item: Item, version: VersionPart, ids: dict[UUID, UUID]) -> None:
-    """Passages, vectors and words, as publishing writes them."""
-    pending = _pending(home, item, version, ids)
-    assert version.language is not None, "it was checked"
-    chunk_ids = await queries.add_chunks(session, [_new_chunk(pending, chunk) for chunk in item.chunks])
-    language = version.language
-    words = await asyncio.to_thread(
-        lambda: [analysis.analyse(c.text, language, titles=tuple(c.title_path)) for c in item.chunks]
+async def _publish(session: AsyncSession, ready: Sequence[_Ready]) -> None:
+    """Passages, vectors and words, as publishing writes them: a statement for each kind, whatever the number of documents."""
+    passages = [(each, n) for each in ready for n in range(len(each.item.chunks))]
+    if not passages:
+        return
+    chunk_ids = await queries.add_chunks(
+        session, [_new_chunk(_pending(each), each.item.chunks[n]) for each, n in passages]
     )
-    made = item.vectors.astype(np.float32)
-    await index.add(
-        session,
-        home.collection.space_id,
-        [
-            index.IndexedChunk(chunk_id, pending.collection_id, pending.document_id, language, words[n], made[n])
-            for n, chunk_id in enumerate(chunk_ids)
-        ],
-    )
+    words = await asyncio.to_thread(lambda: [_words(each, n) for each, n in passages])
+    by_space: dict[int, list[index.IndexedChunk]] = {}
+    for (each, n), chunk_id, analysed in zip(passages, chunk_ids, words, strict=True):
+        home = each.home.collection
+        vector = each.item.vectors[n].astype(np.float32)
+        document_id = each.ids[each.item.document.id]
+        chunk = index.IndexedChunk(chunk_id, home.id, document_id, _language(each), analysed, vector)
+        by_space.setdefault(home.space_id, []).append(chunk)
+    for space_id, chunks in sorted(by_space.items()):
+        await index.add(session, space_id, chunks)
 
 
-def _pending(home: _Home, item: Item, version: VersionPart, ids: dict[UUID, UUID]) -> Pending:
+def _words(ready: _Ready, number: int) -> analysis.Analysed:
+    chunk = ready.item.chunks[number]
+    return analysis.analyse(chunk.text, _language(ready), titles=tuple(chunk.title_path))
+
+
+def _language(ready: _Ready) -> str:
+    assert ready.version.language is not None, "it was checked"
+    return ready.version.language
+
+
+def _pending(ready: _Ready) -> Pending:
+    home, version, document = ready.home, ready.version, ready.item.document
     return Pending(
-        version_id=ids[version.id],
+        version_id=ready.ids[version.id],
         version_number=version.number,
-        document_id=ids[item.document.id],
+        document_id=ready.ids[document.id],
         collection_id=home.collection.id,
         workspace_id=home.principal.workspace_id,
         batch_id=None,
-        title=item.document.title,
-        attributes=item.document.attributes,
+        title=document.title,
+        attributes=document.attributes,
         sha256=bytes.fromhex(version.file.sha256),
         size_bytes=version.file.size_bytes,
         media_type=version.file.media_type,

@@ -123,7 +123,7 @@ async def _import(settings: Settings, path: Path, names: list[str], into: str | 
 
     crash_points.arm(settings.general.crash_points)
     url = settings.database.migration_url.get_secret_value()
-    engine = make_engine(url, pool_size=2, application_name="drystone-bundle")
+    engine = make_engine(url, pool_size=5, application_name="drystone-bundle")
     try:
         async with open_resources(settings, name="bundle", searches=False) as resources:
             spool = settings.general.data_dir / "spool"
