@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -87,8 +86,6 @@ def test_the_guide_recovers_to_a_moment(stack: Stack, tmp_path: Path) -> None:
     (data / "postgres" / "recovery.signal").touch()
     for path in (local_conf, data / "postgres" / "recovery.signal"):
         owner.hand_over(path)
-    recover(stack)
-
     stack.run("up", "--detach")
     assert kept in ids(stack)
     assert lost not in ids(stack)
@@ -114,24 +111,6 @@ def basebackup(stack: Stack, program: Path, base: Path) -> None:
         env=os.environ | {"PGPASSWORD": stack.settings.database.superuser_password.get_secret_value()},
         check=True,
     )
-
-
-def recover(stack: Stack) -> None:
-    """PostgreSQL alone: it replays the archive up to the moment, and ends recovery; then the stack is told."""
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "drystone.cli.main", "serve", "postgres"],
-        cwd=stack.folder,
-        env=os.environ | {"DRYSTONE_ROOT": str(stack.folder)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        stack.run("wait", "postgres")
-        wait_until(lambda: asked(stack, "select not pg_is_in_recovery()"))
-        stack.run("db", "recovered")
-    finally:
-        serving.terminate()
-        serving.wait()
 
 
 def archive_all(stack: Stack, wal: Path) -> None:

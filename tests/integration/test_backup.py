@@ -367,3 +367,44 @@ def test_clients_older_than_the_server_are_passed_over(settings: Settings, tmp_p
     with pytest.raises(Unavailable, match=r"no pg_dump_of_nobody of \d+ or newer was found") as caught:
         clients.find(settings.model_copy(update={"stack": stack}), "pg_dump_of_nobody")
     assert f"{tmp_path}: no pg_dump_of_nobody" in caught.value.message
+
+
+async def test_without_the_newest_log_the_one_before_is_replayed_and_that_is_told(
+    client: httpx.AsyncClient, collection: str, source: Source, elsewhere: Settings, tmp_path: Path
+) -> None:
+    sent = [await send(client, collection, f"Body {number}.".encode()) for number in range(2)]
+    target = folder_target(tmp_path)
+    first = await save(source, target)
+    await client.delete(sent[0].headers["location"])
+    await save(source, target)
+    await client.delete(sent[1].headers["location"])
+    newest = await save(source, target)
+    await target.objects.delete(bytes.fromhex(newest.deletions[-1].sha256))
+    said: list[str] = []
+
+    done = await restoring.restore(elsewhere, ROOT, target, first, source.programs, say=said.append)
+
+    assert done.deleted == 1
+    assert [line for line in said if f"the deletion log of backup {newest.id} is damaged" in line]
+
+
+async def test_an_extension_that_the_owner_made_is_made_again(
+    client: httpx.AsyncClient, collection: str, source: Source, elsewhere: Settings, tmp_path: Path
+) -> None:
+    await send(client, collection)
+    made = await save(source, target := folder_target(tmp_path))
+
+    async def give() -> None:
+        async with bootstrap.superuser_session(elsewhere.database, elsewhere.database.parts.database) as connection:
+            await connection.execute("drop extension pg_trgm")
+
+    await asyncio.to_thread(probes.run, give)
+    engine = make_engine(elsewhere.database.migration_url.get_secret_value(), pool_size=1)
+    async with transaction(make_sessions(engine)) as session:
+        await session.execute(text("create extension pg_trgm"))
+    await engine.dispose()
+
+    await restored(elsewhere, target, made, source.programs)
+
+    assert await asked(elsewhere, "select count(*) from documents") == 1
+    assert await asked(elsewhere, "select count(*) from pg_extension where extname = 'pg_trgm'") == 1

@@ -309,7 +309,9 @@ class Objects:
             return Unavailable(
                 "objects.no_bucket",
                 f"The bucket is missing in {self._name}.",
-                hint='"drystone up" makes it; in a store of your own, make the bucket that S3_BUCKET names',
+                hint='"drystone up" makes it; in a store of your own, make the bucket that S3_BUCKET names'
+                if self._variables == "S3_"
+                else "make the bucket first, or correct its name",
             )
         if reason in _S3_FULL or getattr(exc.__cause__ or exc, "errno", None) in FULL or "(os error 28)" in str(exc):
             return Unavailable(

@@ -77,7 +77,7 @@ class Golden(_Part):
 class Manifest(_Part):
     """One backup. created_at: the moment that it shows, by the clock of the database. names: of roles and database.
 
-    counts: rows of each table. compared_as: `documents.deletions` goes by created_at.
+    counts: rows of each table. golden: none, where the schema was not that of the code.
     """
 
     id: BackupId

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.engine import Row
@@ -69,11 +68,6 @@ async def passages(session: AsyncSession, *, limit: int) -> list[Row[Any]]:
     return list((await session.execute(_PASSAGES, {"limit": limit})).all())
 
 
-async def purged(session: AsyncSession, document_ids: list[UUID]) -> int:
-    """How many of these are deleted."""
-    return int(await session.scalar(_PURGED, {"ids": document_ids}) or 0)
-
-
 async def _exists(session: AsyncSession, table: str) -> bool:
     return await session.scalar(text("select to_regclass(:table)"), {"table": table}) is not None
 
@@ -110,10 +104,20 @@ join collections k on k.id = d.collection_id and k.deleted_at is null
 order by md5(cast(c.id as text)) limit :limit
 """)
 
-_PURGED = text("select count(*) from documents where id = any(:ids) and deleted_at is not null")
-
-# Run in the transaction of a restore, before it and after it. What the owner owns is all there is: extensions stay.
-EMPTY = ("drop owned by current_user",)
+# Run in the transaction of a restore, before it and after it. What the owner owns is all there is; extensions are the
+# superuser's and stay, and where the owner made one, it makes it again.
+EMPTY = (
+    """do $$
+    declare
+        own text[] := array(select extname from pg_extension where pg_get_userbyid(extowner) = current_user);
+        name text;
+    begin
+        drop owned by current_user;
+        foreach name in array own loop
+            execute format('create extension if not exists %I', name);
+        end loop;
+    end $$""",
+)
 
 # Transaction ids of another cluster mean nothing here: all events become one transaction's, in the order of their ids, and
 # each webhook goes on with the first event that it was not told of.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,23 +26,31 @@ from drystone.backup.saving import Say, names, owner_sessions
 from drystone.backup.target import Target
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
-from drystone.core.errors import Conflict, Invalid
+from drystone.core.errors import Conflict, Invalid, NotFound, Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
 from drystone.documents import deletions
 from drystone.jobs import events
 from drystone.jobs.broker import Nudger
 
+# What reading says of an object that is not there, or has other bytes than its name says.
+_DAMAGE = ("objects.corrupt", "objects.not_found")
+
 log = get_logger("backup.restoring")
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was done. deleted: documents and collections that the deletion log had deleted again."""
+    """What was done. deleted: documents and collections that the deletion log had deleted again.
+
+    objects_s, database_s: seconds that copying the objects took, and restoring the database with its indexes.
+    """
 
     manifest: Manifest
     new_objects: int
     new_bytes: int
+    objects_s: float
+    database_s: float
     deleted: int
 
 
@@ -105,10 +114,14 @@ async def restore(
         check_fits(manifest, settings, root)
         await check_empty(sessions)
         say("copying objects")
+        began = time.monotonic()
         new_objects, new_bytes = await copy_objects(target, manifest, Objects.open_s3(settings.s3), spool)
-        await _keep_log(settings, target, manifest, undelete=undelete)
+        objects_s = time.monotonic() - began
+        await _keep_log(settings, target, manifest, undelete=undelete, say=say)
         say("restoring the database")
+        began = time.monotonic()
         await put_database(settings, target, manifest, tools, spool)
+        database_s = time.monotonic() - began
         crash_points.reach("after_restore_commit")
         await check_counts(sessions, manifest)
         await _analyze(sessions)
@@ -120,7 +133,7 @@ async def restore(
         finally:
             nudger.close()
     log.info("backup.restored", backup_id=manifest.id, objects=new_objects, deleted=deleted)
-    return Restored(manifest, new_objects, new_bytes, deleted)
+    return Restored(manifest, new_objects, new_bytes, objects_s, database_s, deleted)
 
 
 async def copy_objects(target: Target, manifest: Manifest, store: Objects, spool: Path) -> tuple[int, int]:
@@ -152,7 +165,7 @@ async def put_database(settings: Settings, target: Target, manifest: Manifest, t
             after=(*queries.RENEW, events.RENEW_TIMELINE),
         )
     except Exception as exc:
-        if getattr(exc, "code", "") in ("objects.corrupt", "objects.not_found"):
+        if getattr(exc, "code", "") in _DAMAGE:
             raise damaged(manifest.id, "a piece of its dump is missing or has other bytes") from exc
         raise
 
@@ -170,16 +183,15 @@ async def check_counts(sessions: Sessions, manifest: Manifest) -> None:
         raise Invalid("restore.differs", f"The restored database differs from the backup: {'; '.join(differing[:5])}.")
 
 
-async def _keep_log(settings: Settings, target: Target, manifest: Manifest, *, undelete: bool) -> None:
+async def _keep_log(settings: Settings, target: Target, manifest: Manifest, *, undelete: bool, say: Say) -> None:
     """Bring this host's deletion log together with the newest one of the target, before there is anything to delete.
 
     `up` replays it, too, so it holds even if this process ends right after the database is there.
     """
     path, spool = deletions.path_of(settings), settings.general.data_dir / "spool"
-    newest = await _newest_log(target, manifest)
     theirs, ours = path.with_name(f".{path.name}.theirs"), path.with_name(f".{path.name}.new")
     try:
-        await _write(theirs, pieces.lines(target.objects, newest.deletions, spool))
+        await _read_log(target, manifest, theirs, spool, say)
         await _write(ours, deletions.merged(path, lambda: _resolved(theirs)))
         ours.replace(path)
     finally:
@@ -189,12 +201,18 @@ async def _keep_log(settings: Settings, target: Target, manifest: Manifest, *, u
         deletions.undo(path, since=manifest.created_at)
 
 
-async def _newest_log(target: Target, manifest: Manifest) -> Manifest:
-    """The newest backup of the target that can be read: its log is the longest."""
-    for found in reversed(await target.every()):
-        if isinstance(found, Manifest):
-            return found
-    return manifest
+async def _read_log(target: Target, manifest: Manifest, path: Path, spool: Path, say: Say) -> None:
+    """Write down the newest log of the target that is whole; one that is newer and damaged is told. Raises Invalid without any."""
+    later = [each for each in await target.every() if isinstance(each, Manifest) and each.time >= manifest.time]
+    for found in reversed(later):
+        try:
+            await _write(path, pieces.lines(target.objects, found.deletions, spool))
+            return
+        except (NotFound, Unavailable) as exc:
+            if exc.code not in _DAMAGE:
+                raise
+            say(f"the deletion log of backup {found.id} is damaged: what was deleted shortly before may come back")
+    raise damaged(manifest.id, "its deletion log is missing or has other bytes")
 
 
 async def _write(path: Path, lines: AsyncIterator[str]) -> None:

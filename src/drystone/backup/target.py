@@ -171,8 +171,9 @@ def open_target(name: str, settings: BackupSettings, *, is_new: bool = False) ->
 
 
 def new_id(now: datetime | None = None) -> str:
-    """An id that sorts by time, and that nobody else makes in the same second."""
-    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
+    """An id that sorts by time to the microsecond, of which five digits tell."""
+    at = now or datetime.now(UTC)
+    return f"{at:%Y%m%dT%H%M%SZ}-{at.microsecond:05x}{token_hex(1)[0]}"
 
 
 def _open_s3(name: str, settings: BackupSettings) -> Target:

@@ -9,7 +9,7 @@ from uuid import UUID
 from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT, FORMAT_VERSION = "drystone-bundle", 1
+FORMAT: Literal["drystone-bundle"] = "drystone-bundle"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Ge(0), Le(2**53)]

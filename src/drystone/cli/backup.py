@@ -215,7 +215,8 @@ def restore(
     again = f"; deleted again, as the deletion log says: {done.deleted}" if done.deleted else ""
     terminal.say(
         f"restored {done.manifest.id} of {done.manifest.created_at[:19]}: {done.new_objects} objects of"
-        f" {terminal.size(done.new_bytes)}, {sum(done.manifest.counts.values())} rows, in {time.monotonic() - began:.1f} s{again}"
+        f" {terminal.size(done.new_bytes)} in {done.objects_s:.1f} s, {sum(done.manifest.counts.values())} rows with their indexes in"
+        f" {done.database_s:.1f} s; all in {time.monotonic() - began:.1f} s{again}"
         "\nhint: run ./drystone up"
     )
 

@@ -52,35 +52,6 @@ def _replay_deletions(settings: Settings) -> None:
         typer.echo(f"deleted again, as the deletion log says: {count}", err=True)
 
 
-@db.command("recovered")
-def recovered() -> None:
-    """Say that PostgreSQL was recovered to an earlier moment: streams of events begin anew. Then run "drystone db migrate".
-
-    `snapshot restore` and `restore` do this by themselves. PostgreSQL must be up, web and worker down.
-    """
-    import asyncio
-
-    from drystone.core.settings import load
-    from drystone.stack import root
-
-    asyncio.run(_renew_timeline(load(root.find())))
-    typer.echo("streams of events begin anew", err=True)
-
-
-async def _renew_timeline(settings: Settings) -> None:
-    from sqlalchemy import text
-
-    from drystone.core.db import make_engine, make_sessions, transaction
-    from drystone.jobs import events
-
-    engine = make_engine(settings.database.migration_url.get_secret_value(), pool_size=1)
-    try:
-        async with transaction(make_sessions(engine)) as session:
-            await session.execute(text(events.RENEW_TIMELINE))
-    finally:
-        await engine.dispose()
-
-
 @db.command("upgrade")
 def upgrade(
     from_bin: Annotated[

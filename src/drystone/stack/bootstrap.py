@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from drystone.core.settings import LOCAL_HOSTS, DatabaseSettings
-from drystone.stack.probes import postgres_session
+from drystone.stack.probes import NotYet, postgres_session
 from drystone.stack.providers import EXTENSIONS
 
 # Of the application's role. The owner's has none: migrations, dumps and restores may take long.
@@ -20,6 +20,8 @@ async def postgres(settings: DatabaseSettings) -> None:
     """Make the two roles, the owner's database and its extensions, or bring them up to date."""
     parts, owner = settings.parts, settings.migration_parts
     async with superuser_session(settings, "postgres") as connection:
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise NotYet("it is starting up: it recovers from an archive, or follows another server")
         # A statement that fails is logged whole, and these hold passwords.
         await connection.execute("SET log_min_error_statement = panic")
         for role, password in ((owner.user, owner.password), (parts.user, parts.password)):
