@@ -50,6 +50,10 @@ bombs *words:
 drill *args:
     .venv/bin/python -m pytest tests/e2e/test_backup.py tests/e2e/test_point_in_time.py {{args}}
 
+# The API against its own description for longer, with requests drawn by chance; seconds
+fuzz seconds="900" *args:
+    .venv/bin/python -m pytest tests/integration/test_openapi.py -q --timeout 0 --fuzz-seconds {{seconds}} {{args}}
+
 # A new migration, empty
 migration what:
     .venv/bin/alembic revision -m "{{what}}"

@@ -41,6 +41,12 @@ _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _RUNNING = pytest.StashKey[tuple[Servers, Path]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-seconds", type=int, default=0, help="how long test_openapi.py goes on; 0: a fixed number of requests"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """What the code remembers per user is not this run's to change."""
     os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"drystone-test-state-{os.getuid()}")

@@ -16,6 +16,7 @@ from drystone.api import (
     audit,
     batches,
     collections,
+    contract,
     documents,
     early,
     embedding,
@@ -31,8 +32,9 @@ from drystone.api import (
     webhooks,
 )
 from drystone.api.bodies import BodyMiddleware
-from drystone.api.dependencies import check_query
+from drystone.api.dependencies import check_method, check_query
 from drystone.api.overload import OverloadMiddleware
+from drystone.api.paths import Paths
 from drystone.api.requests import RequestMiddleware
 from drystone.core import crash_points, logging
 from drystone.core.reach import EVERYTHING
@@ -84,8 +86,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
-    v1 = APIRouter(prefix="/api/v1", dependencies=[Depends(check_query)])
-    for module in (
+    v1 = APIRouter(prefix="/api/v1", dependencies=[Depends(check_method), Depends(check_query)])
+    modules = (
         collections,
         embedding,
         documents,
@@ -99,11 +101,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         audit,
         usage,
         scrubs,
-    ):
+    )
+    for module in modules:
         v1.include_router(module.router)
+    app.state.paths = Paths()
+    app.state.paths.add(v1.prefix, [module.router for module in modules])
+    app.state.paths.add("", [health.router])
     app.include_router(v1)
     app.include_router(health.router)
     problems.install(app)
+    contract.install(app)
     early.install(app)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(OverloadMiddleware, at_once=given.api.at_once)

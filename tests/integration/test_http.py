@@ -280,14 +280,14 @@ async def test_a_number_that_cannot_be_stored_is_refused_with_its_range(
 ) -> None:
     batch = (await client.post("/api/v1/batches")).headers["location"]
     limits = f"/api/v1/keys/{settings.api.key.get_secret_value().split('.')[0]}/limits"
-    largest = await client.put(limits, json={"documents_per_day": 2**31 - 1, "bytes_per_day": 2**63 - 1})
+    largest = await client.put(limits, json={"documents_per_day": 2**31 - 1, "bytes_per_day": 2**53 - 1})
     reset = await client.put(limits, json={"documents_per_day": None, "bytes_per_day": None})
 
     answers = [
         await client.post("/api/v1/batches", json={"expected": too_much}),
         await client.patch(batch, json={"expected": too_much}),
         await client.put(limits, json={"documents_per_day": too_much}),
-        await client.put(limits, json={"bytes_per_day": max(too_much, 2**63)}),
+        await client.put(limits, json={"bytes_per_day": max(too_much, 2**53)}),
         await client.get("/api/v1/jobs", params={"min_attempt": too_much}),
     ]
 

@@ -15,7 +15,7 @@ from drystone.access.models import AuditEntry
 from drystone.api.dependencies import Caller, Session
 from drystone.api.problems import responses
 from drystone.api.times import moment
-from drystone.core.numbers import MAX_BIGINT
+from drystone.core.numbers import MAX_JSON
 from drystone.core.text import Text
 
 router = APIRouter(prefix="/audit", tags=["audit"])
@@ -69,7 +69,7 @@ async def list_(
     newer_than: Age = None,
     order: Annotated[Literal["newest", "oldest"], Query(description="Which come first.")] = "newest",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[int | None, Query(ge=0, le=MAX_BIGINT, description="next_cursor of the page before.")] = None,
+    cursor: Annotated[int | None, Query(ge=0, le=MAX_JSON, description="next_cursor of the page before.")] = None,
 ) -> Entries:
     """Who changed what, and when. Only for an admin's key that is confined to no collection."""
     choice = Choice(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from drystone.api.dependencies import Caller, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
-from drystone.core.numbers import MAX_INTEGER
+from drystone.core.numbers import MAX_INTEGER, WHOLE
 from drystone.core.text import Text
 from drystone.documents import batches
 from drystone.documents.batches import BatchView
@@ -29,7 +29,7 @@ class NewBatch(BaseModel):
     )
 
     name: Annotated[Text, Len(0, 200)] | None = None
-    expected: Annotated[int, Ge(1), Le(MAX_INTEGER)] | None = Field(
+    expected: Annotated[int, Ge(1), Le(MAX_INTEGER), WHOLE] | None = Field(
         None,
         description="How many documents it will have: it is not done before. Without, it is done whenever none is pending.",
     )
@@ -40,7 +40,7 @@ class BatchChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"expected": 2}]})
 
-    expected: Annotated[int, Ge(1), Le(MAX_INTEGER)] | None
+    expected: Annotated[int, Ge(1), Le(MAX_INTEGER), WHOLE] | None
 
 
 class BatchCounts(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ from drystone.api.early import Early
 from drystone.core import conditions
 from drystone.core.conditions import Condition
 
-NOT_MODIFIED: dict[int | str, dict[str, str]] = {304: {"description": "Not changed since the ETag given"}}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not changed since the ETag given"}}
 
 
 async def get_condition(

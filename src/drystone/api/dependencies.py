@@ -10,6 +10,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.exceptions import HTTPException
 
 from drystone.access import service as access
 from drystone.access.service import Limits, Principal
@@ -75,6 +76,12 @@ def default_limits(receiving: ReceivingSettings) -> Limits:
 
 
 Caller = Annotated[Principal, Depends(get_principal)]
+
+
+async def check_method(request: Request, _caller: Caller) -> None:
+    """Refuse a method that a path does not have, before anything of it is taken for a parameter."""
+    if request.app.state.paths.refuses(request.method, request.url.path):
+        raise HTTPException(405)
 
 
 async def check_query(request: Request, _caller: Caller) -> None:

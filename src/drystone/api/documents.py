@@ -312,7 +312,11 @@ async def patch(
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes as uploaded",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": {
+            "Content-Disposition": {"$ref": "#/components/headers/Content-Disposition"},
+            "ETag": {"$ref": "#/components/headers/ETag"},
+        },
     }
 }
 

@@ -27,7 +27,20 @@ router = APIRouter(tags=["events"])
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-Sent Events: `snapshot`, then events as they happen; comments each 15 s.",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "description": "One event. `retry` comes first, once; comments keep the line open.",
+                    "properties": {
+                        "event": {"type": "string", "examples": ["snapshot", "document.ready", "batch.done", "end"]},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                        "id": {"type": "string", "description": "Pass as Last-Event-ID to go on after it."},
+                        "retry": {"type": "integer"},
+                    },
+                }
+            }
+        },
     },
     **responses(404),
 }

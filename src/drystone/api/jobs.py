@@ -9,7 +9,7 @@ from uuid import UUID
 
 from annotated_types import Ge, Le, Len
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
@@ -122,14 +122,14 @@ class Choice(BaseModel):
     kind: Text | None = Field(None, description="A kind, or its beginning and a star: `documents.*`.")
     reason: Text | None = Field(None, description="The code of a reason, or its beginning and a star.")
     collection: Text | None = None
-    all: bool = Field(False, description="True: every job that this can be done to.")
-    dry_run: bool = Field(False, description="Only say what would be done.")
+    all: StrictBool = Field(False, description="True: every job that this can be done to.")
+    dry_run: StrictBool = Field(False, description="Only say what would be done.")
 
 
 class RetryChoice(Choice):
     """Which failed or cancelled jobs to retry."""
 
-    force: bool = Field(False, description="Quarantined files too.")
+    force: StrictBool = Field(False, description="Quarantined files too.")
 
 
 class RetryOne(BaseModel):
@@ -137,7 +137,7 @@ class RetryOne(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    force: bool = Field(False, description="Even if its file was quarantined.")
+    force: StrictBool = Field(False, description="Even if its file was quarantined.")
 
 
 class Changed(BaseModel):

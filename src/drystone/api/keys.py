@@ -20,7 +20,7 @@ from drystone.api.dependencies import Caller, ResourcesOf, Session, default_limi
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.core.clock import utc_now
-from drystone.core.numbers import MAX_BIGINT, MAX_INTEGER
+from drystone.core.numbers import MAX_INTEGER, MAX_JSON, WHOLE
 from drystone.core.text import Text
 from drystone.documents import collections
 
@@ -36,8 +36,8 @@ ScopeNames = Annotated[
     ),
 ]
 CollectionNames = Annotated[list[Annotated[Text, Len(1, 128)]], Len(1, 1000)]
-Documents = Annotated[int, Ge(0), Le(MAX_INTEGER)]
-Bytes = Annotated[int, Ge(0), Le(MAX_BIGINT)]
+Documents = Annotated[int, Ge(0), Le(MAX_INTEGER), WHOLE]
+Bytes = Annotated[int, Ge(0), Le(MAX_JSON), WHOLE]
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -90,7 +90,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    overlap_s: Annotated[int, Ge(0), Le(LONGEST_OVERLAP_S)] = Field(
+    overlap_s: Annotated[int, Ge(0), Le(LONGEST_OVERLAP_S), WHOLE] = Field(
         86_400, description="Seconds for which the secret before is accepted, too; 0: it ends at once."
     )
 

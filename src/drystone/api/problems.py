@@ -26,7 +26,7 @@ _STATUS_OF_CODE = {
     "document.wrong_type": 415,
     "document.too_large": 413,
 }
-_TITLES = {
+TITLES = {
     400: "Bad request",
     401: "Not authenticated",
     403: "Not allowed",
@@ -72,29 +72,16 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the problems a route may answer with; 401, 403, 422, 429 and 503 are always among them."""
+    """The problems that a route may answer with, for OpenAPI; what follows from what it takes is added by `contract`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        status: {
-            "description": _TITLES[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in sorted({401, 403, 422, 429, 503, *statuses})
+        status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in sorted({422, *statuses})  # 422 is said here lest FastAPI describes it in a form of its own
     }
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the application in this one form, and say so in its OpenAPI."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        spec = describe()
-        schemas = spec["components"]["schemas"]
-        if "Problem" not in schemas:
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= problem.pop("$defs") | {"Problem": problem}
-        return spec
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema
+    """Answer every error of the application in this one form."""
     app.add_exception_handler(DrystoneError, _of_ours)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
@@ -115,7 +102,7 @@ def _respond(
     request_id = getattr(request.state, "request_id", None)
     content = {
         "type": f"urn:drystone:problem:{code}",
-        "title": _TITLES.get(status, "Error"),
+        "title": TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
         "code": code,
@@ -234,7 +221,10 @@ def _pointer(error: Mapping[str, Any], body: Any) -> str:
 
 async def _of_http(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)
-    return await _of_ours(request, _refusal(request, exc, status=exc.status_code, headers=exc.headers or {}))
+    headers = dict(exc.headers or {})
+    if exc.status_code == 405 and (methods := request.app.state.paths.methods(request.url.path)):
+        headers["Allow"] = ", ".join(methods)  # Starlette tells those of the first function with this path only
+    return await _of_ours(request, _refusal(request, exc, status=exc.status_code, headers=headers))
 
 
 def _refusal(request: Request, exc: HTTPException, **values: Any) -> DrystoneError:

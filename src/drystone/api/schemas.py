@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from annotated_types import Ge, Le, Len
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from drystone.core.numbers import MAX_INTEGER
+from drystone.core.numbers import MAX_INTEGER, WHOLE
 from drystone.core.text import MAX_TITLE, Text
 from drystone.documents.deleting import MAX_IDS, Found
 from drystone.documents.filters import Filter
@@ -249,8 +249,8 @@ class DocumentsToDelete(BaseModel):
     collection: Annotated[Text, Len(1, 128)] | None = None
     filter: Filter | None = Field(None, description="Over attributes and fields of documents; with `collection`.")
     state: DocumentState | None = Field(None, description="Only documents whose newest version is in this state.")
-    dry_run: bool = Field(False, description="Only say what would be deleted.")
-    expect: Annotated[int, Ge(0), Le(MAX_INTEGER)] | None = Field(
+    dry_run: StrictBool = Field(False, description="Only say what would be deleted.")
+    expect: Annotated[int, Ge(0), Le(MAX_INTEGER), WHOLE] | None = Field(
         None, description="Delete only if it is exactly so many: `count` of a dry run. Otherwise 409, and nothing is."
     )
 

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.jobs import JobState
 from drystone.api.problems import responses
-from drystone.core.numbers import MAX_BIGINT
+from drystone.core.numbers import MAX_JSON, WHOLE
 from drystone.documents import scrub
 from drystone.documents.scrub import Finding
 
@@ -26,10 +26,12 @@ class NewScrub(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sample: Annotated[int, Ge(1), Le(MAX_BIGINT)] | None = Field(
+    sample: Annotated[int, Ge(1), Le(MAX_JSON), WHOLE] | None = Field(
         None, description="So many blobs, those first that were not checked for longest; null: all."
     )
-    repair: bool = Field(False, description="Make extracted texts again. Files as uploaded must be uploaded again.")
+    repair: StrictBool = Field(
+        False, description="Make extracted texts again. Files as uploaded must be uploaded again."
+    )
 
 
 class BlobProblem(BaseModel):

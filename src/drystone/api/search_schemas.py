@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat
 
 from drystone.core.errors import Invalid
+from drystone.core.numbers import WHOLE
 from drystone.core.text import Text
 from drystone.documents.filters import Filter
 from drystone.search import schemas
@@ -65,23 +66,25 @@ class SearchRequest(BaseModel):
     collection: _Name | None = Field(None, description="`default` when none is named.")
     collections: list[_Name] | None = Field(None, description="Several collections, searched as one.")
     mode: Mode = Field("hybrid", description="hybrid: words and meaning; dense: meaning only; lexical: words only.")
-    limit: int = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
+    limit: Annotated[int, WHOLE] = Field(10, json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})
     filter: Filter | None = Field(None, description="Over the documents' attributes and fields.")
-    max_per_document: Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT})] | None = Field(
-        None, description="At most so many passages of one document; 1 gives documents, each by its best passage."
+    max_per_document: Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": MAX_LIMIT}), WHOLE] | None = (
+        Field(
+            None, description="At most so many passages of one document; 1 gives documents, each by its best passage."
+        )
     )
-    neighbours: int = Field(
+    neighbours: Annotated[int, WHOLE] = Field(
         0,
         description="So many passages before and after each hit come with it.",
         json_schema_extra={"minimum": 0, "maximum": MAX_NEIGHBOURS},
     )
-    highlight: bool = Field(False, description="Tell where words of the question stand in each quote.")
-    explain: bool = Field(False, description="Tell why each hit is there, and what each stage took.")
-    rerank: bool | None = Field(
+    highlight: StrictBool = Field(False, description="Tell where words of the question stand in each quote.")
+    explain: StrictBool = Field(False, description="Tell why each hit is there, and what each stage took.")
+    rerank: StrictBool | None = Field(
         None,
         description="null: by the reranker, where one is configured and answers; true: or not at all (422, 503); false: never.",
     )
-    merge: bool = Field(
+    merge: StrictBool = Field(
         False,
         description=f"Passages side by side in a document, up to {MOST_JOINED}, that would all be hits become one.",
     )
@@ -89,7 +92,7 @@ class SearchRequest(BaseModel):
         None,
         description=f"Passages of {LEAST_CHARACTERS} characters or more that are told as `duplicates` of a better hit instead of being hits: copies: those with the same words; near: also those with nearly the same words, and the same numbers; none. null: copies, but none where max_per_document is 1: then every document is a hit.",
     )
-    diversity: float = Field(
+    diversity: StrictFloat = Field(
         0.0,
         description="Maximal marginal relevance: 0: the best hits; towards 1: hits that are unlike those before them.",
         json_schema_extra={"minimum": 0, "maximum": 1},

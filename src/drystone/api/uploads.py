@@ -15,7 +15,7 @@ from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.api.schemas import ReceivedDocument
-from drystone.core.numbers import MAX_BIGINT
+from drystone.core.numbers import MAX_JSON, WHOLE
 from drystone.core.text import MAX_TITLE, Text
 from drystone.documents import direct
 from drystone.documents.direct import Receiver
@@ -30,7 +30,7 @@ class NewUpload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Text, Len(1, 255)]
-    size_bytes: Annotated[int, Ge(1), Le(MAX_BIGINT)]
+    size_bytes: Annotated[int, Ge(1), Le(MAX_JSON), WHOLE]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Of the whole file, in hexadecimal.")]
     collection: Annotated[Text, Len(1, 128)] | None = None
     external_id: Annotated[Text, Len(1, 512)] | None = None

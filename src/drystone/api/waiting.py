@@ -23,7 +23,8 @@ LONGEST_S = 60
 Prefer = Annotated[
     list[str] | None,
     Header(
-        description=f"`wait=N`: answer when the document is ready or has failed, after N (at most {LONGEST_S}) seconds at the latest."
+        alias="Prefer",
+        description=f"`wait=N`: answer when the document is ready or has failed, after N (at most {LONGEST_S}) seconds at the latest.",
     ),
 ]
 

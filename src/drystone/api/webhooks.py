@@ -8,7 +8,7 @@ from uuid import UUID
 
 from annotated_types import Len
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
@@ -50,7 +50,9 @@ class WebhookChanges(BaseModel):
 
     url: Url | None = None
     kinds: Annotated[list[Kind], Len(0, 50)] | None = None
-    enabled: bool | None = Field(None, description="True sends what was missed, as far as events are kept: 7 days.")
+    enabled: StrictBool | None = Field(
+        None, description="True sends what was missed, as far as events are kept: 7 days."
+    )
 
 
 class Webhook(BaseModel):
