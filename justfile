@@ -25,6 +25,15 @@ check: lock
 lock:
     uv lock --check
 
+# Known vulnerabilities of what uv.lock names; says so where nobody can be asked
+audit:
+    uv sync --frozen --inexact --quiet --group audit
+    .venv/bin/python .ci/audit
+
+# What is installed to run, as a bill of materials in CycloneDX
+sbom file="sbom.json":
+    uv export --frozen --all-extras --format cyclonedx1.5 --quiet --output-file {{file}}
+
 # Mend what a tool can mend
 fix:
     .venv/bin/ruff check --fix .
