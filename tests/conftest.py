@@ -35,6 +35,7 @@ from drystone.stack import dotenv
 from drystone.stack.supervise import Servers
 from drystone.web import create_app
 from drystone.worker.process import Process
+from tests.canaries import Watch, secrets_of
 
 ROOT = Path(__file__).parent.parent
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
@@ -50,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """What the code remembers per user is not this run's to change."""
     os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"drystone-test-state-{os.getuid()}")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Watch(), "canaries")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts what it runs in the background deaf to Ctrl-C, and programs that tests start would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,6 +77,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         API_RATE_PER_S="0",  # all tests are one key and one address
         API_WRONG_KEYS_PER_MINUTE="1000000",
     )
+    watch = config.pluginmanager.get_plugin("canaries")
+    assert isinstance(watch, Watch)
+    watch.secrets |= secrets_of(environment)
+    watch.folders.append(folder / "logs")
     settings = core_settings.parse(environment)
     servers = Servers(settings, ROOT, durable=False)
     servers.start()
@@ -88,13 +95,13 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["environment"] = json.dumps(node.config.stash[_ENVIRONMENT])
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     running = session.config.stash.get(_RUNNING, None)
     if running is None:
         return
     servers, folder = running
     servers.stop()
-    if exitstatus == 0:
+    if session.exitstatus == 0:  # what the search for secrets made of it
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"\nlogs of the servers: {folder / 'logs'}")  # noqa: T201

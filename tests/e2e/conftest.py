@@ -18,6 +18,7 @@ import pytest
 from drystone.core import settings as core_settings
 from drystone.core.settings import Settings
 from drystone.stack import dotenv
+from tests import canaries
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -43,6 +44,7 @@ class Stack:
             timeout=240,
             check=False,
         )
+        canaries.note(self.folder, arguments, done.stdout + done.stderr)
         assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 

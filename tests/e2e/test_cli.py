@@ -21,6 +21,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import canaries
+
 _ROOT = Path(__file__).parents[2]
 _DRYSTONE = (sys.executable, "-m", "drystone.cli.main")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -41,7 +43,7 @@ def running(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     started = [_start(argv, shell, logs / name) for name, argv in (("web", web), ("worker", (*_DRYSTONE, "worker")))]
     try:
         _wait_until_alive(f"http://127.0.0.1:{port}/health/live", started[0], logs / "web")
-        yield shell
+        yield {**shell, "SAID_IN": str(logs)}
     finally:
         for process in started:
             os.killpg(process.pid, signal.SIGKILL)
@@ -66,7 +68,9 @@ def _wait_until_alive(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 def _run(shell: Mapping[str, str], *args: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     argv = (*_DRYSTONE, *args)
-    return subprocess.run(argv, env=shell, input=given, capture_output=True, timeout=_DEADLINE_S, check=False)
+    done = subprocess.run(argv, env=shell, input=given, capture_output=True, timeout=_DEADLINE_S, check=False)
+    canaries.note(Path(shell["SAID_IN"]), args, (done.stdout + done.stderr).decode(errors="replace"))
+    return done
 
 
 def _json(shell: Mapping[str, str], *args: str, given: bytes = b"", code: int = 0) -> Any:

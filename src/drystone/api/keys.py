@@ -184,7 +184,7 @@ async def change(prefix: Text, body: KeyChanges, caller: Caller, session: Sessio
     return Key.of(await keys.change(session, caller, prefix, changes))
 
 
-@router.put("/{prefix}/limits", summary="Limit a key", responses=responses(404))
+@router.put("/{prefix}/limits", summary="Limit a key", responses=responses(404, 409))
 async def limit(
     prefix: Text, body: KeyLimits, caller: Caller, resources: ResourcesOf, session: Session
 ) -> LimitsInForce:

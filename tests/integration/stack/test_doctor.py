@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import canaries
 
 from drystone.cli import doctor
 from drystone.core import settings as core_settings
@@ -136,6 +137,7 @@ def command(stopped: Stopped, *prefix: str, **shell: str | Path) -> tuple[int, d
     argv = [*prefix, sys.executable, "-m", "drystone.cli.main", "doctor", "--json"]
     began = time.monotonic()
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    canaries.note(stopped.folder, ("doctor",), done.stdout + done.stderr)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout), time.monotonic() - began
 
