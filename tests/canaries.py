@@ -8,6 +8,7 @@ fails the run.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from drystone.core.settings import variables
-from drystone.stack import dotenv
 
 # What no setting holds: keys and webhooks' secrets that tests make, addresses that need no key.
 _SHAPES = {
@@ -78,22 +79,25 @@ def note(folder: Path, arguments: tuple[str, ...], said: str) -> None:
 
 
 def search(folder: Path, secrets: Mapping[str, str]) -> list[Leak]:
-    """Leaks in all logs below a folder, of these secrets and of those in every `.env` there."""
-    known = dict(secrets)
-    logs = []
+    """Leaks in all logs below a folder."""
+    logs = [path for path in _files(folder) if _is_log(path)]
+    return [
+        Leak(name, str(path)) for path in logs for name in leaks(path.read_text("utf-8", errors="replace"), secrets)
+    ]
+
+
+def secrets_below(folder: Path) -> dict[str, str]:
+    """The secrets of every stack below a folder, as each `.env` has them."""
+    found: dict[str, str] = {}
     for path in _files(folder):
         if path.name == ".env":
-            known |= _secrets_in(path)
-        elif path.suffix == ".log" or ".log." in path.name or path.parent.name.startswith("logs"):
-            logs.append(path)
-    return [Leak(name, str(path)) for path in logs for name in leaks(path.read_text("utf-8", errors="replace"), known)]
+            values = dotenv_values(stream=io.StringIO(path.read_text("utf-8", errors="replace")), interpolate=False)
+            found |= secrets_of({name: value or "" for name, value in values.items()})
+    return found
 
 
-def _secrets_in(path: Path) -> dict[str, str]:
-    try:
-        return secrets_of(dotenv.parse(path.read_text("utf-8", errors="replace")))
-    except OSError:
-        return {}
+def _is_log(path: Path) -> bool:
+    return path.suffix == ".log" or ".log." in path.name or path.parent.name.startswith("logs")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -121,15 +125,9 @@ class Watch:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Search, before the folders go."""
         factory: Any = session.config._tmp_path_factory  # type: ignore[attr-defined]  # pytest has no public name for it
-        secrets = dict(self.secrets)
-        for folder in (factory.getbasetemp(), *self.folders):
-            secrets |= {
-                secret: name
-                for path in _files(folder)
-                if path.name == ".env"
-                for secret, name in _secrets_in(path).items()
-            }
-            self.found += search(folder, secrets)
+        folders = [factory.getbasetemp(), *self.folders]
+        secrets = self.secrets | {secret: name for each in folders for secret, name in secrets_below(each).items()}
+        self.found += [leak for each in folders for leak in search(each, secrets)]
         self.found += [Leak(name, test) for test, said in self._captured for name in leaks(said, secrets)]
         if self.found:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

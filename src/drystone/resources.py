@@ -19,7 +19,8 @@ from drystone.adapters.limiter import Limiter
 from drystone.adapters.objects import Objects
 from drystone.adapters.reranking import open_reranker
 from drystone.core.db import Sessions, make_engine, make_sessions
-from drystone.core.errors import Unavailable
+from drystone.core.errors import Conflict, Unavailable
+from drystone.core.logging import get_logger
 from drystone.core.reach import NOTHING
 from drystone.core.settings import Settings, VectorSettings
 from drystone.core.turnstile import Turnstile
@@ -41,6 +42,8 @@ assert tables.metadata  # every table is known before the first statement
 # How far the graph is searched, and that it goes on until enough rows pass a filter (pgvector 0.8). Of 97 000 real passages
 # 200 finds .907 of the best ten, 400 .957, 800 .983, in 28, 46 and 92 ms on a loaded machine (docs/adr/0022).
 SEARCH_PARAMETERS = {"hnsw.ef_search": "160", "hnsw.iterative_scan": "relaxed_order"}
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,21 @@ async def open_resources(
             await reranker.aclose()
         await embedders.aclose()
         await engine.dispose()
+
+
+async def refuse_open_bucket(settings: Settings, objects: Objects) -> None:
+    """Raise Conflict where anybody may read the bucket, in production; else it is a warning in the log.
+
+    A store that is away cannot be asked: processes start without it, as ever, and the log says that it was not asked.
+    """
+    try:
+        await objects.refuse_strangers(settings.s3)
+    except Conflict as exc:
+        if settings.general.environment == "production":
+            raise
+        log.warning(exc.code, reason=exc.message, hint=exc.hint)
+    except Unavailable as exc:
+        log.warning("objects.strangers_not_asked", code=exc.code)
 
 
 def open_store(settings: VectorSettings, *, timeout_s: float | None = None) -> Qdrant | None:

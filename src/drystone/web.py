@@ -40,7 +40,7 @@ from drystone.core import crash_points, logging
 from drystone.core.reach import EVERYTHING
 from drystone.core.settings import Settings, load
 from drystone.jobs.feed import Feed
-from drystone.resources import open_resources
+from drystone.resources import open_resources, refuse_open_bucket
 
 _DESCRIPTION = """Documents in, kept safe, answered with passages you can check.
 
@@ -57,6 +57,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_resources(given, name="web", is_confined=True) as resources:
+            if given.general.environment != "test":
+                await refuse_open_bucket(given, resources.objects)
             app.state.resources = resources
             app.state.feed = Feed(resources.sessions.within(EVERYTHING))
             with _before_stop(app.state.feed.cut_all):

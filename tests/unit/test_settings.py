@@ -177,6 +177,26 @@ def test_what_only_fault_tests_may_set_is_refused_elsewhere(complete: dict[str, 
         parse(complete | {"ENVIRONMENT": "production", name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("S3_SECRET_ACCESS_KEY", "abcabcabcabcabcabcabc"),
+        ("REDIS_URL", "redis://:111111111111111111111@127.0.0.1:16379/0"),
+        ("DRYSTONE_API_KEY", "dsk_local.kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"),
+    ],
+)
+def test_a_secret_of_few_different_characters_is_refused_in_production(
+    complete: dict[str, str], name: str, value: str
+) -> None:
+    values = complete | {name: value} | ({"CELERY_BROKER_URL": value} if name == "REDIS_URL" else {})
+    parse(values)
+
+    with pytest.raises(SettingsError, match=f"{name}: its secret is made of only") as refused:
+        parse(values | {"ENVIRONMENT": "production"})
+
+    assert value not in str(refused.value)
+
+
 @pytest.mark.parametrize("key", ["rk-1234\nsecond-line", "rk-ünicode", "rk-\x00"])
 def test_a_key_that_no_header_can_carry_is_refused_and_not_told(complete: dict[str, str], key: str) -> None:
     with pytest.raises(SettingsError, match="RERANK_API_KEY: holds characters") as refused:

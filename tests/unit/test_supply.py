@@ -36,15 +36,18 @@ def _runtime() -> set[str]:
     """Names of what the launcher installs to run: the project with its extras, and the default groups."""
     project = PACKAGES["drystone"]
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["default-groups"]
-    waiting = [each["name"] for each in project["dependencies"]]
+    waiting = [*project["dependencies"]]
     for chosen in (*project["optional-dependencies"].values(), *(project["dev-dependencies"][name] for name in groups)):
-        waiting += [each["name"] for each in chosen]
+        waiting += chosen
     found: set[str] = set()
     while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += [each["name"] for each in PACKAGES[name].get("dependencies", [])]
+        wanted = waiting.pop()
+        package = PACKAGES[wanted["name"]]
+        for extra in wanted.get("extra", ()):
+            waiting += package["optional-dependencies"][extra]
+        if wanted["name"] not in found:
+            found.add(wanted["name"])
+            waiting += package.get("dependencies", [])
     return found
 
 
@@ -112,9 +115,7 @@ def _cyclonedx() -> Any:
         for path in resources.files(_res).iterdir()
         if path.name.endswith(".json")
     }
-    others = [
-        (schemas[name]["$id"], schemas[name]) for name in ("spdx.SNAPSHOT.schema.json", "jsf-0.82.SNAPSHOT.schema.json")
-    ]
+    others = [(f"http://cyclonedx.org/schema/{name}", schema) for name, schema in schemas.items()]
     return jsonschema_rs.validator_for(schemas["bom-1.5.SNAPSHOT.schema.json"], registry=jsonschema_rs.Registry(others))
 
 

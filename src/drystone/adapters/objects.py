@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import re
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,8 @@ from obstore import exceptions
 from obstore.store import LocalStore, S3Store
 
 from drystone.adapters.network import is_loopback
-from drystone.core.errors import NotFound, Unavailable
+from drystone.core import strangers
+from drystone.core.errors import Conflict, NotFound, Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import S3Settings
 from drystone.core.spool import FULL, write_all
@@ -248,6 +250,22 @@ class Objects:
         """Ask the store something small. Raises Unavailable when it cannot be used, a missing bucket included."""
         async with self._calling():
             await anext(aiter(obstore.list(self._store, prefix=_PREFIX, chunk_size=1)), None)
+
+    async def refuse_strangers(self, settings: S3Settings) -> None:
+        """Raise Conflict where the bucket can be listed or read without a signature, and Unavailable where nobody answers."""
+        key = f"drystone-probe/{secrets.token_hex(8)}"
+        async with self._calling():
+            await obstore.put_async(self._store, key, b"probe", use_multipart=False)
+            try:
+                found = await asyncio.to_thread(strangers.allowed, settings, key)
+            finally:
+                await obstore.delete_async(self._store, key)
+        if found is not None:
+            raise Conflict(
+                "objects.open",
+                f"Whoever reaches {self._name} may {found} in the bucket {settings.bucket} without a key.",
+                hint="remove its policy or ACL for everybody, or set credentials in the store; the bucket holds every document",
+            )
 
     async def _find(self, key: str) -> int | None:
         """The blob's size, or None."""

@@ -25,6 +25,8 @@ from drystone.core.errors import Invalid
 
 PLACEHOLDER = re.compile(r"change-me(?:-[a-z0-9]+)*")
 MIN_SECRET_LENGTH = 16
+# A random secret of 16 hexadecimal digits has ten different ones on average, and fewer than seven once in 400.
+MIN_VARIETY = 7
 MIN_BLOB_GRACE_S = 60
 Port = Annotated[int, Ge(1), Le(65535)]
 
@@ -670,6 +672,8 @@ def _check_together(settings: Settings) -> None:
         problems.append("JOB_HEARTBEAT_S: must be at most half of JOB_LEASE_S")
     if settings.general.environment != "test":
         problems += _check_not_test(settings)
+    if settings.general.environment == "production":
+        problems += _check_variety(settings)
     problems += _check_model(settings.embedding)
     if settings.next_embedding.provider:
         problems += _check_model(settings.next_embedding, "NEXT_")
@@ -717,6 +721,31 @@ def _check_not_test(settings: Settings) -> list[str]:
         problems.append("DRYSTONE_CRASH_POINTS: is for fault tests; only with ENVIRONMENT=test")
     if settings.worker.blob_grace_s < MIN_BLOB_GRACE_S:
         problems.append(f"BLOB_GRACE_S: must be at least {MIN_BLOB_GRACE_S}: an upload may still be on its way")
+    return problems
+
+
+def secret_of(name: str, value: str) -> str:
+    """The part of a value that must be hard to guess; empty when there is none."""
+    if "://" in value:
+        try:
+            return unquote(urlsplit(value).password or "")
+        except ValueError:
+            return ""
+    return value.partition(".")[2] or value if name == "DRYSTONE_API_KEY" else value
+
+
+def _check_variety(settings: Settings) -> list[str]:
+    """Secrets that are long enough and nearly all the same letter."""
+    problems = []
+    for group in Settings.model_fields:
+        part = getattr(settings, group)
+        for attribute, field in type(part).model_fields.items():
+            value = getattr(part, attribute)
+            if not (isinstance(value, SecretStr) and field.examples and value.get_secret_value()):
+                continue  # without an example it is for somebody else to make
+            different = len(set(secret_of(str(field.alias), value.get_secret_value())))
+            if different < MIN_VARIETY:
+                problems.append(f"{field.alias}: its secret is made of only {different} different characters")
     return problems
 
 

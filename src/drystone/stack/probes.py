@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from drystone.core import strangers
 from drystone.core.errors import Unavailable
 from drystone.core.settings import RedisSettings, S3Settings
 
@@ -122,8 +123,8 @@ def objects_make_bucket(settings: S3Settings) -> None:
         raise NotYet(f"creating bucket {settings.bucket} was answered with {status}")
 
 
-def objects(settings: S3Settings) -> None:
-    """Write, read and delete a small object with signed requests."""
+def objects(settings: S3Settings) -> str | None:
+    """Write, read and delete a small object with signed requests. What of it a request without a signature may; None: nothing."""
     import obstore
     from obstore.exceptions import BaseError
 
@@ -132,11 +133,13 @@ def objects(settings: S3Settings) -> None:
     try:
         obstore.put(store, key, content)
         same = bytes(obstore.get(store, key).bytes()) == content
+        found = strangers.allowed(settings, key)
         obstore.delete(store, key)
     except (BaseError, OSError) as exc:
         raise NotYet(f"an S3 put failed: {' '.join(str(exc).split())[:200]}") from exc
     if not same:
         raise Unavailable("stack.objects_wrong", "The S3 store gave back other bytes than it was given.")
+    return found
 
 
 def _bucket_url(settings: S3Settings, method: Literal["PUT"]) -> str:

@@ -473,12 +473,23 @@ def _weed_environment(launch: Launch) -> dict[str, str]:
 def _ready_objects(settings: Settings) -> None:
     probes.objects_refuse_strangers(settings.s3)
     probes.objects_make_bucket(settings.s3)
-    probes.objects(settings.s3)
+    _check_bucket(settings)
 
 
 def _check_objects(settings: Settings) -> None:
     probes.objects_refuse_strangers(settings.s3)
-    probes.objects(settings.s3)
+    _check_bucket(settings)
+
+
+def _check_bucket(settings: Settings) -> None:
+    """It works. In production nobody may read it without a key; else web's log and doctor say so."""
+    found = probes.objects(settings.s3)
+    if found and settings.general.environment == "production":
+        raise Unavailable(
+            "stack.bucket_open",
+            f"Whoever reaches {settings.s3.endpoint_url} may {found} in the bucket {settings.s3.bucket} without a key.",
+            hint="remove its policy or ACL for everybody: the bucket holds every document",
+        )
 
 
 OBJECTS = Service(

@@ -47,6 +47,8 @@ def run(settings: Settings) -> int:
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
     )
     app.set_default()
+    if settings.general.environment == "production":
+        asyncio.run(_refuse_open_bucket(settings))
     asyncio.run(_forget_the_dead(settings))
     stop = threading.Event()
     beside = [
@@ -106,6 +108,13 @@ def _call_webhooks(settings: Settings, stop: threading.Event) -> None:
         from drystone.worker.webhooks import WebhookLane
 
         WebhookLane(settings, stop).run()
+
+
+async def _refuse_open_bucket(settings: Settings) -> None:
+    from drystone.adapters.objects import Objects
+    from drystone.resources import refuse_open_bucket
+
+    await refuse_open_bucket(settings, Objects.open_s3(settings.s3))
 
 
 async def _forget_the_dead(settings: Settings) -> None:

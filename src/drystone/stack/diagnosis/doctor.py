@@ -463,6 +463,10 @@ def _reply(reply: Reply, service: Service, site: Site) -> Iterator[Finding]:
         message = f"{service.name} refuses what {service.variable} says: {reply.refuses}."
         fix = f"correct {service.variable}; if it was changed while the stack ran: ./drystone down and ./drystone up"
         yield Finding(Code.SERVER_REFUSES, message, fix)
+    if reply.open_to:
+        message = f"Whoever reaches {settings.s3.endpoint_url} may {reply.open_to} in the bucket {settings.s3.bucket} without a key."
+        fix = "remove the bucket's policy or ACL for everybody; with ENVIRONMENT=production nothing starts like this"
+        yield Finding(Code.OBJECTS_OPEN, message, fix)
     if not reply.has_vector:
         database = settings.database.parts.database
         fix = f"as superuser in {database}: CREATE EXTENSION vector; then ./drystone db migrate"

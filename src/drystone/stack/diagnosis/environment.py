@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -22,8 +21,6 @@ from drystone.core.settings import SettingsError
 from drystone.stack import dotenv
 from drystone.stack.diagnosis.findings import Code, Finding
 
-# A random secret of 16 hexadecimal digits has ten different ones on average, and fewer than seven once in 400.
-MIN_VARIETY = 7
 MASK = "********"
 
 
@@ -124,19 +121,9 @@ def _weak_secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, Finding
         value = environment.get(name, "")
         if not (value and field.examples and field.annotation is SecretStr):
             continue  # EMBEDDING_API_KEY has no example: it is for somebody else to make
-        if why := _weakness(_secret_of(name, value)):
+        if why := _weakness(core_settings.secret_of(name, value)):
             fix = f"set another secret in {name}: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
             yield name, Finding(Code.ENV_WEAK_SECRET, f"The secret in {name} {why}.", fix)
-
-
-def _secret_of(name: str, value: str) -> str:
-    """The part of a value that must be hard to guess; empty when there is none."""
-    if "://" in value:
-        try:
-            return unquote(urlsplit(value).password or "")
-        except ValueError:
-            return ""
-    return value.partition(".")[2] or value if name == "DRYSTONE_API_KEY" else value
 
 
 def _weakness(secret: str) -> str:
@@ -146,7 +133,7 @@ def _weakness(secret: str) -> str:
         return "is the placeholder of .env.example, which everybody knows"
     if len(secret) < core_settings.MIN_SECRET_LENGTH:
         return f"has fewer than {core_settings.MIN_SECRET_LENGTH} characters"
-    if len(set(secret)) < MIN_VARIETY:
+    if len(set(secret)) < core_settings.MIN_VARIETY:
         return f"is made of only {len(set(secret))} different characters"
     return ""
 

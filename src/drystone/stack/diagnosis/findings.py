@@ -32,6 +32,7 @@ class Code(StrEnum):
     CLOCK_SKEW = "clock.skew"
     SERVER_SILENT = "server.silent"
     SERVER_REFUSES = "server.refuses"
+    OBJECTS_OPEN = "objects.open"
     SCHEMA_BEHIND = "schema.behind"
     SCHEMA_AHEAD = "schema.ahead"
     ROLE_BYPASSES = "role.bypasses"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings
 from drystone.stack import probes
 
@@ -17,13 +18,16 @@ MAX_SKEW_S = 5.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What one server said. silent, refuses: why, if it does. skew_s: its clock minus ours, beyond what asking took."""
+    """What one server said. silent, refuses: why, if it does. skew_s: its clock minus ours, beyond what asking took.
+    open_to: what the S3 store lets somebody without a key do.
+    """
 
     name: str
     silent: str = ""
     refuses: str = ""
     skew_s: float = 0.0
     has_vector: bool = True
+    open_to: str = ""
 
 
 def ask(names: Iterable[str], settings: Settings) -> dict[str, Reply]:
@@ -86,10 +90,19 @@ async def _objects(settings: Settings) -> Reply:
     sent = time.time()
     date = await asyncio.to_thread(probes.http_date, settings.s3.endpoint_url, timeout_s=TIMEOUT_S)
     received = time.time()
+    open_to = await asyncio.to_thread(_open_to, settings)
     if date is None:
-        return Reply("objects")
+        return Reply("objects", open_to=open_to)
     # It is cut to whole seconds: any moment of that second may be meant.
-    return Reply("objects", skew_s=skew_s(min(date + 1, max(date, received)), sent=sent, received=received))
+    skew = skew_s(min(date + 1, max(date, received)), sent=sent, received=received)
+    return Reply("objects", skew_s=skew, open_to=open_to)
+
+
+def _open_to(settings: Settings) -> str:
+    try:
+        return probes.objects(settings.s3) or ""
+    except (probes.NotYet, Unavailable):
+        return ""  # that it takes nothing is told elsewhere
 
 
 _ASKING: dict[str, Callable[[Settings], Awaitable[Reply]]] = {
