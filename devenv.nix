@@ -85,6 +85,7 @@ in
     ];
     hbaConf = ''
       host all all 127.0.0.1/32 scram-sha-256
+      host replication postgres 127.0.0.1/32 scram-sha-256
     '';
     # As drystone.stack.services writes it; tests/unit/test_nix.py compares.
     settings = {

@@ -15,8 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
+from drystone import invariants
+from drystone.adapters.objects import Objects
 from drystone.core import settings as core_settings
+from drystone.core.db import make_engine, make_sessions
 from drystone.core.settings import Settings
+from drystone.invariants import Limits, Verdict
 from drystone.stack import dotenv
 from tests import canaries
 
@@ -61,6 +65,16 @@ class Stack:
             headers={"Authorization": f"Bearer {api.key.get_secret_value()}"},
             timeout=10,
         )
+
+
+async def verdict(stack: Stack) -> Verdict:
+    """What the invariants say of a stack's data, every blob read."""
+    engine = make_engine(stack.settings.database.url.get_secret_value(), pool_size=3)
+    try:
+        limits = Limits.of(stack.settings.worker, rehash=True)
+        return await invariants.check(make_sessions(engine), Objects.open_s3(stack.settings.s3), limits)
+    finally:
+        await engine.dispose()
 
 
 def project_folder(folder: Path, **changes: str) -> Stack:
