@@ -321,6 +321,12 @@ HOSTILE: dict[str, tuple[Change, bool, str]] = {
         "format version 2",
     ),
     "an unknown field": (changed("documents.ndjson", b'{"id"', b'{"evil": 1, "id"'), True, "evil"),
+    "a character that cannot be kept": (
+        changed("documents.ndjson", b'"name":"a.txt"', b'"name":"a\\u0000.txt"'),
+        True,
+        "cannot be kept",
+    ),
+    "a time of nowhere": (changed("documents.ndjson", b'Z","versions"', b'","versions"'), True, "created_at"),
     "a vector that is none": (long_vector, True, "length 1"),
     "an array of other shape": (changed("chunks/0001.npy", b"(1, 384)", b"(9, 384)"), True, "does not hold"),
     "an array of objects": (changed("chunks/0001.npy", b"<f2", b"|O8"), True, "npy"),

@@ -338,6 +338,9 @@ async def _add(
 ) -> _Ready | None:
     """Add its rows; what is then to be published, if it is ready as it is."""
     document, principal = item.document, home.principal
+    if document.parent_id is not None and document.parent_id not in archives:  # another one has its archive's identity
+        done.already += 1
+        return None
     theirs = [document.id, *(version.id for version in document.versions)]
     ids = {each: new_id() if each in taken else each for each in theirs}
     done.renamed_ids += ids[document.id] != document.id

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from annotated_types import Ge, Le, Len
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 FORMAT: Literal["drystone-bundle"] = "drystone-bundle"
 
@@ -19,6 +18,15 @@ Name = Annotated[str, Field(max_length=4096)]
 
 class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _has_no_nul(self) -> Self:
+        """PostgreSQL keeps every character but this one."""
+        for value in self.__dict__.values():
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and "\0" in text for text in texts):
+                raise ValueError("holds a character that cannot be kept")
+        return self
 
 
 class Member(_Line):
@@ -34,7 +42,7 @@ class BundleManifest(_Line):
 
     format: Literal["drystone-bundle"]
     format_version: Literal[1]
-    created_at: datetime
+    created_at: AwareDatetime
     software: Name
     schema_revision: Name
     collections: Count
@@ -56,7 +64,7 @@ class CollectionLine(_Line):
     dimension: Annotated[int, Ge(1), Le(4000)]
     documents: Count
     chunks: Size
-    created_at: datetime
+    created_at: AwareDatetime
 
 
 class FilePart(_Line):
@@ -86,8 +94,8 @@ class VersionPart(_Line):
     error_code: Annotated[str, Field(max_length=255)] | None
     error_message: Annotated[str, Field(max_length=100_000)] | None
     error_hint: Annotated[str, Field(max_length=100_000)] | None
-    created_at: datetime
-    ready_at: datetime | None
+    created_at: AwareDatetime
+    ready_at: AwareDatetime | None
 
 
 class DocumentLine(_Line):
@@ -103,7 +111,7 @@ class DocumentLine(_Line):
     title: Name | None
     attributes: dict[str, Any]
     created_by: Name
-    created_at: datetime
+    created_at: AwareDatetime
     versions: Annotated[list[VersionPart], Len(1, 100_000)]
 
 
