@@ -24,6 +24,7 @@ from drystone.api import (
     health,
     jobs,
     keys,
+    metrics,
     problems,
     scrubs,
     search,
@@ -35,11 +36,12 @@ from drystone.api.bodies import BodyMiddleware
 from drystone.api.dependencies import check_method, check_query
 from drystone.api.overload import OverloadMiddleware
 from drystone.api.paths import Paths
-from drystone.api.requests import RequestMiddleware
+from drystone.api.requests import PREFIX, RequestMiddleware
 from drystone.core import crash_points, logging
 from drystone.core.reach import EVERYTHING
 from drystone.core.settings import Settings, load
 from drystone.jobs.feed import Feed
+from drystone.readings import Readings
 from drystone.resources import open_resources, refuse_open_bucket
 
 _DESCRIPTION = """Documents in, kept safe, answered with passages you can check.
@@ -61,8 +63,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 await refuse_open_bucket(given, resources.objects)
             app.state.resources = resources
             app.state.feed = Feed(resources.sessions.within(EVERYTHING))
+            app.state.readings = Readings(given)
             with _before_stop(app.state.feed.cut_all):
                 yield
+            await app.state.readings.aclose()
             await app.state.feed.aclose()
 
     app = FastAPI(
@@ -85,10 +89,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "usage", "description": "What a key may upload in a day."},
             {"name": "scrubs", "description": "Are all bytes still there, and the right ones?"},
             {"name": "health", "description": "Without a key."},
+            {"name": "metrics", "description": "For Prometheus."},
         ],
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
-    v1 = APIRouter(prefix="/api/v1", dependencies=[Depends(check_method), Depends(check_query)])
+    v1 = APIRouter(prefix=PREFIX, dependencies=[Depends(check_method), Depends(check_query)])
     modules = (
         collections,
         embedding,
@@ -108,9 +113,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         v1.include_router(module.router)
     app.state.paths = Paths()
     app.state.paths.add(v1.prefix, [module.router for module in modules])
-    app.state.paths.add("", [health.router])
+    app.state.paths.add("", [health.router, metrics.router])
     app.include_router(v1)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     problems.install(app)
     contract.install(app)
     early.install(app)

@@ -52,6 +52,7 @@ RULES: dict[str, Rule] = {
     "get /health": Rule(NOBODY),
     "get /health/live": Rule(NOBODY),
     "get /health/ready": Rule(NOBODY),
+    "get /metrics": whole(ADMIN, 200),
     f"post {A}/collections": whole(WRITE, 201, {"name": "{new}"}),
     f"get {A}/collections": listing(),
     f"get {A}/collections/{{collection}}": Rule(READ),

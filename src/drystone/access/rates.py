@@ -10,6 +10,7 @@ from cachetools import TTLCache
 
 from drystone.access.service import Principal
 from drystone.adapters.limiter import Limiter, Rate
+from drystone.core import measures
 from drystone.core.errors import Denied
 from drystone.core.logging import get_logger
 from drystone.core.settings import ApiSettings
@@ -42,6 +43,7 @@ class Gate:
         wait_s = await self._limiter.wait_s(_guesses(address, token), self._of_key, take=False, alone=_ALONE)
         if wait_s > 0:
             log.warning("access.guessing", address=_network(address), prefix=_prefix(token))
+            measures.LIMITED.labels("guessing_key").inc()
             raise Denied(
                 "access.guessing",
                 "This address sent too many wrong secrets of this key: none is heard now, right or wrong.",
@@ -56,6 +58,7 @@ class Gate:
         await self._limiter.wait_s(_guesses(address, token), self._of_key, alone=_ALONE)
         wait_s = await self._limiter.wait_s(f"wrong:{_network(address)}", self._of_address)
         if wait_s > 0:
+            measures.LIMITED.labels("guessing").inc()
             raise Denied(
                 "access.guessing",
                 "This address sent too many keys that are not known here.",
@@ -74,6 +77,7 @@ class Gate:
             return
         wait_s = await self._limiter.wait_s(principal.actor, self._pace)
         if wait_s > 0:
+            measures.LIMITED.labels("pace").inc()
             raise Denied(
                 "rate.exceeded",
                 "This key asks more often than it may.",

@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from drystone.core import measures
 from drystone.core.logging import get_logger
 from drystone.core.settings import RedisSettings
 
@@ -62,11 +63,14 @@ class Limiter:
         if time.monotonic() >= self._away_until:
             try:
                 given = [rate.interval_s, rate.burst, int(take)]
-                return float(await self._script(keys=[f"drystone:rate:{name}"], args=given))
+                wait_s = float(await self._script(keys=[f"drystone:rate:{name}"], args=given))
+                measures.LIMIT_CHECKS.labels("redis").inc()
+                return wait_s
             except (RedisError, OSError) as exc:
                 if time.monotonic() >= self._away_until:  # the first to notice
                     log.warning("limits.without_redis", error=repr(exc), pause_s=_PAUSE_S)
                 self._away_until = time.monotonic() + _PAUSE_S
+        measures.LIMIT_CHECKS.labels("process").inc()
         return self._own.wait_s(name, alone or rate, take=take)
 
     async def aclose(self) -> None:

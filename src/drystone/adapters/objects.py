@@ -23,7 +23,7 @@ from obstore import exceptions
 from obstore.store import LocalStore, S3Store
 
 from drystone.adapters.network import is_loopback
-from drystone.core import strangers
+from drystone.core import measures, strangers
 from drystone.core.errors import Conflict, NotFound, Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import S3Settings
@@ -107,7 +107,7 @@ class Objects:
         # SeaweedFS lets racing creates of one key poll for its lock once a second (1 to 5 s for 16 racers, against 30 ms
         # one after the other), so this process queues its own.
         turn = self._large if size > _PART_BYTES else contextlib.nullcontext()
-        async with turn, self._calling(size), self._writing.setdefault(key, asyncio.Lock()):
+        async with turn, self._calling("put", size), self._writing.setdefault(key, asyncio.Lock()):
             if not force and size <= _PART_BYTES and await self._create(key, body):
                 return True
             if (there := await self._find(key)) == size and not force:
@@ -120,9 +120,9 @@ class Objects:
     async def get(self, sha256: bytes) -> bytes:
         """The whole blob, its hash checked. Raises NotFound, or Unavailable("objects.corrupt") for wrong bytes."""
         key = _key(sha256)
-        async with self._calling(key=key):
+        async with self._calling("get", key=key):
             result = await obstore.get_async(self._store, key)
-        async with self._calling(result.meta["size"], key=key):
+        async with self._calling("get", result.meta["size"], key=key):
             body = bytes(await result.bytes_async())
         found = (
             hashlib.sha256(body) if len(body) < _HASH_INLINE_BYTES else await asyncio.to_thread(hashlib.sha256, body)
@@ -139,7 +139,7 @@ class Objects:
         complete blob. Raises as `get` does, NotFound before the first chunk, and so is another size than size_bytes.
         """
         key = _key(sha256)
-        async with self._calling(key=key):
+        async with self._calling("get", key=key):
             result = await obstore.get_async(self._store, key)
         if size_bytes is not None and result.meta["size"] != size_bytes:
             raise self._corrupt(sha256, found=f"{result.meta['size']} bytes")
@@ -147,7 +147,7 @@ class Objects:
         digest = hashlib.sha256()
         held: bytes | None = None
         while True:
-            async with self._calling(chunk_size, key=key):
+            async with self._calling("get", chunk_size, key=key):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 break
@@ -166,24 +166,24 @@ class Objects:
 
     async def put_key(self, key: str, body: bytes) -> None:
         """Write a small object that is no blob: whole or not at all, in the place of one that is there."""
-        async with self._calling(len(body)):
+        async with self._calling("put", len(body)):
             await obstore.put_async(self._store, key, body, use_multipart=False)
 
     async def read_key(self, key: str, *, most_bytes: int) -> bytes:
         """A small object that is no blob. Raises NotFound, or Unavailable("objects.too_large") for more than most_bytes."""
-        async with self._calling(key=key):
+        async with self._calling("get", key=key):
             result = await obstore.get_async(self._store, key)
         if result.meta["size"] > most_bytes:
             raise Unavailable("objects.too_large", f"{key} in {self._name} has more than {most_bytes} bytes.")
-        async with self._calling(most_bytes, key=key):
+        async with self._calling("get", most_bytes, key=key):
             return bytes(await result.bytes_async())
 
     async def stream_key(self, key: str) -> AsyncGenerator[bytes]:
         """An object that is no blob, piece by piece, unchecked. Raises NotFound."""
-        async with self._calling(key=key):
+        async with self._calling("get", key=key):
             chunks = aiter((await obstore.get_async(self._store, key)).stream(min_chunk_size=_HASH_INLINE_BYTES))
         while True:
-            async with self._calling(_HASH_INLINE_BYTES, key=key):
+            async with self._calling("get", _HASH_INLINE_BYTES, key=key):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
@@ -191,7 +191,7 @@ class Objects:
 
     async def delete_key(self, key: str) -> None:
         """Remove an object that is no blob; nothing happens when it is not there."""
-        async with self._calling():
+        async with self._calling("delete"):
             with contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, key)
 
@@ -211,7 +211,7 @@ class Objects:
 
     async def modified_at(self, sha256: bytes) -> datetime | None:
         """When the blob was last written, by the store's clock; None when it is not there."""
-        async with self._calling():
+        async with self._calling("head"):
             try:
                 return (await obstore.head_async(self._store, _key(sha256)))["last_modified"]
             except FileNotFoundError:
@@ -222,7 +222,7 @@ class Objects:
 
         The store is asked once: when this raises Unavailable the removal may still be carried out, and only that one.
         """
-        async with self._calling():
+        async with self._calling("delete"):
             with contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(self._store_once, _key(sha256))
 
@@ -239,7 +239,7 @@ class Objects:
     async def _list(self, prefix: str) -> AsyncIterator[ObjectMeta]:
         pages = aiter(obstore.list(self._store, prefix=prefix, chunk_size=1000))
         while True:
-            async with self._calling():
+            async with self._calling("list"):
                 page = await anext(pages, None)
             if page is None:
                 return
@@ -248,13 +248,13 @@ class Objects:
 
     async def check(self) -> None:
         """Ask the store something small. Raises Unavailable when it cannot be used, a missing bucket included."""
-        async with self._calling():
+        async with self._calling("check"):
             await anext(aiter(obstore.list(self._store, prefix=_PREFIX, chunk_size=1)), None)
 
     async def refuse_strangers(self, settings: S3Settings) -> None:
         """Raise Conflict where the bucket can be listed or read without a signature, and Unavailable where nobody answers."""
         key = f"drystone-probe/{secrets.token_hex(8)}"
-        async with self._calling():
+        async with self._calling("check"):
             await obstore.put_async(self._store, key, b"probe", use_multipart=False)
             try:
                 found = await asyncio.to_thread(strangers.allowed, settings, key)
@@ -269,7 +269,7 @@ class Objects:
 
     async def _find(self, key: str) -> int | None:
         """The blob's size, or None."""
-        async with self._calling():
+        async with self._calling("head"):
             try:
                 return (await obstore.head_async(self._store, key))["size"]
             except FileNotFoundError:
@@ -308,8 +308,14 @@ class Objects:
         )
 
     @contextlib.asynccontextmanager
-    async def _calling(self, moved_bytes: int = 0, *, key: str | None = None) -> AsyncIterator[None]:
-        """Bound a call in time and tell its failures in our words. With a key, a missing object is NotFound."""
+    async def _calling(self, operation: str, moved_bytes: int = 0, *, key: str | None = None) -> AsyncIterator[None]:
+        """Bound a call in time, measure it and tell its failures in our words. With a key, a missing object is NotFound."""
+        with measures.outcome_of(measures.OBJECT_SECONDS, operation):
+            async with self._explained(moved_bytes, key):
+                yield
+
+    @contextlib.asynccontextmanager
+    async def _explained(self, moved_bytes: int, key: str | None) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(_ANSWER_S + moved_bytes / _SLOWEST_BYTES_PER_S):
                 yield

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 
 from drystone.adapters.network import TooLarge, is_loopback, post, retry_after_s
+from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import RerankSettings
@@ -52,6 +53,10 @@ class Reranker:
 
         Raises Unavailable when there is no usable answer within timeout_s.
         """
+        with measures.model_call("rerank", "pairs", len(texts)):
+            return await self._score(query, texts)
+
+    async def _score(self, query: str, texts: Sequence[str]) -> np.ndarray:
         size = _TEI_BATCH if self._format == "tei" else max(len(texts), 1)
         parts = [np.empty(0)]
         give_up_at = asyncio.get_running_loop().time() + self._timeout_s

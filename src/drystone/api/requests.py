@@ -8,10 +8,13 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from drystone.core import measures
 from drystone.core.logging import bind, get_logger, unbind
 
 log = get_logger("api.requests")
 
+# What all routes but a few are under.
+PREFIX = "/api/v1"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # A whole key where its prefix belongs.
 _SECRET = re.compile(r"\.[A-Za-z0-9_-]{32,}")
@@ -55,14 +58,34 @@ class RequestMiddleware:
                 ]
             await send(message)
 
+        measures.HTTP_IN_FLIGHT.inc()
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
+            measures.HTTP_IN_FLIGHT.dec()
+            _measure(scope, status, time.perf_counter() - started)
             if not scope["path"].startswith(_QUIET_PATHS):
                 took_ms = round((time.perf_counter() - started) * 1000, 1)
                 path = _SECRET.sub(".***", scope["path"])
                 log.info("http.request", method=scope["method"], path=path, status=status, took_ms=took_ms)
             unbind("request_id")
+
+
+def _measure(scope: Scope, status: int, seconds: float) -> None:
+    """Count the request by what the code calls it: a path, or a method that somebody made up, would be without number."""
+    method = scope["method"] if scope["method"] in measures.METHODS else measures.OTHER
+    route = _template(scope)
+    measures.HTTP_REQUESTS.labels(method, route, f"{status // 100}xx").inc()
+    measures.HTTP_SECONDS.labels(method, route).observe(seconds)
+
+
+def _template(scope: Scope) -> str:
+    """The route's path with its parameters' names. A route within a router knows only its own part of it."""
+    found: str | None = getattr(scope.get("route"), "path", None)
+    if found is None:
+        return "none"
+    is_inner = scope["path"].startswith(f"{PREFIX}/") and not found.startswith(PREFIX)
+    return PREFIX + found if is_inner else found
 
 
 def _request_id(scope: Scope) -> str:

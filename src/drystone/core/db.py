@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from pgvector.asyncpg import register_vector
@@ -19,7 +19,9 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
 
+from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.reach import DECLARE, EVERYTHING, NOTHING, OF_CONNECTION, Reach
@@ -83,6 +85,8 @@ def make_engine(
     """
     engine = create_async_engine(
         driver_url(url),
+        poolclass=_MeasuredPool,
+        pool_logging_name=application_name,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
@@ -102,11 +106,33 @@ def make_engine(
             },
         },
     )
+    measures.DATABASE_CONNECTIONS.labels(application_name, "limit").set(pool_size)
     event.listen(engine.sync_engine, "connect", _register_vector_types)
     event.listen(engine.sync_engine, "handle_error", _distrust)
     event.listen(engine.sync_engine, "checkin", _note_return)
+    event.listen(engine.sync_engine, "checkin", _note_use_later(engine))
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
     return engine.execution_options(**{_REACHED: NOTHING if is_confined else EVERYTHING})
+
+
+class _MeasuredPool(AsyncAdaptedQueuePool):
+    """A pool that tells who waits for a connection, for how long, and how many are in use."""
+
+    def connect(self) -> PoolProxiedConnection:
+        waiting = measures.DATABASE_CONNECTIONS.labels(self.logging_name, "waiting")
+        began = time.perf_counter()
+        waiting.inc()
+        try:
+            return super().connect()
+        finally:
+            waiting.dec()
+            measures.DATABASE_WAIT.labels(self.logging_name).observe(time.perf_counter() - began)
+            self.note_use()
+
+    def note_use(self, returned: int = 0) -> None:
+        """Tell how many connections are in use, without those that are just being returned."""
+        in_use = measures.DATABASE_CONNECTIONS.labels(self.logging_name, "in_use")
+        in_use.set(max(0, self.checkedout() - returned))
 
 
 def _register_vector_types(connection: Any, _record: Any) -> None:
@@ -117,6 +143,13 @@ def _distrust(context: ExceptionContext) -> None:
     """A connection that has lost the thread is never used again; SQLAlchemy would put it back into the pool."""
     if any(isinstance(cause, asyncpg.InternalClientError) for cause in _causes(context.original_exception)):
         context.is_disconnect = True
+
+
+def _note_use_later(engine: AsyncEngine) -> Callable[..., None]:
+    def note(_connection: Any, _record: Any) -> None:
+        cast(_MeasuredPool, engine.sync_engine.pool).note_use(returned=1)
+
+    return note
 
 
 def _note_return(_connection: Any, record: Any) -> None:

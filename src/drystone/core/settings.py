@@ -487,6 +487,29 @@ class VectorSettings(_Group):
     )
 
 
+class MonitoringSettings(_Group):
+    token: Secret = Field(
+        SecretStr(""),
+        alias="METRICS_TOKEN",
+        description="What Prometheus shows to read /metrics, and opens nothing else. Empty: only an admin's key does.",
+        examples=["change-me-metrics"],
+    )
+    worker_host: str = Field(
+        "127.0.0.1", alias="WORKER_METRICS_HOST", description="Address the worker's /metrics listens on."
+    )
+    worker_port: Port = Field(
+        8311,
+        alias="WORKER_METRICS_PORT",
+        description="Port of the worker's /metrics; without METRICS_TOKEN it is closed.",
+    )
+    prometheus_port: Port = Field(
+        19090, alias="PROMETHEUS_PORT", description="For up --with metrics: port of Prometheus, on 127.0.0.1."
+    )
+    grafana_port: Port = Field(
+        13000, alias="GRAFANA_PORT", description="For up --with metrics: port of Grafana, on 127.0.0.1."
+    )
+
+
 class ParsingSettings(_Group):
     memory_bytes: Annotated[int, Ge(64 * 1024 * 1024)] = Field(
         1_073_741_824, alias="PARSE_MEMORY_BYTES", description="Address space of a parser process, in bytes."
@@ -541,6 +564,7 @@ class Settings(BaseSettings):
     rerank: RerankSettings
     vectors: VectorSettings
     parsing: ParsingSettings
+    monitoring: MonitoringSettings
     stack: StackSettings
 
     @classmethod

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.adapters.parsing import Archive, Member, media_type_of
-from drystone.core import crash_points
+from drystone.core import crash_points, measures
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Invalid
 from drystone.core.ids import new_id
@@ -74,6 +74,7 @@ async def unpack(tools: Tools, claim: Claim, pending: Pending) -> None:
                 await _receive(tools, claim, pending, archive, member, known.get(member.path))
                 crash_points.reach("mid_unpack")
         await _publish(tools, claim, pending, {member.path for member in archive.members})
+    measures.document_ready(passages=0, size_bytes=pending.size_bytes)
     log.info("archive.ready", document_id=str(pending.document_id), members=len(archive.members))
 
 

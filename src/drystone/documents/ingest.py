@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.adapters.embedding import Embedder
 from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import ARCHIVE, Parsed, Parser
-from drystone.core import crash_points
+from drystone.core import crash_points, measures
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Unavailable
 from drystone.core.logging import get_logger
@@ -124,7 +124,8 @@ async def _prepare(tools: Tools, claim: Claim, pending: Pending) -> Item:
         text_sha256 = await _keep_text(tools, pending, parsed.text)
         crash_points.reach("after_parse")
         embedder = await tools.embedders.get(await _space(tools, pending.space_id))
-        prepared = await chunk(embedder, parsed, pending.title, pending.language)
+        with measures.ingestion_stage("chunk"):
+            prepared = await chunk(embedder, parsed, pending.title, pending.language)
     return Item(claim, pending, parsed, text_sha256, prepared)
 
 
@@ -136,8 +137,11 @@ async def parse(tools: Tools, pending: Pending) -> Parsed:
 async def read(tools: Tools, sha256: bytes, *, size_bytes: int, media_type: str) -> Parsed:
     """The text of a blob of this type. A large one goes through a file, not through memory."""
     tools.parser.check_size(size_bytes, media_type)
-    async with blobs.opened(tools.objects, tools.spool_folder, sha256, size_bytes) as body:
-        return await tools.parser.parse(body, media_type)
+    async with contextlib.AsyncExitStack() as held:
+        with measures.ingestion_stage("fetch"):
+            body = await held.enter_async_context(blobs.opened(tools.objects, tools.spool_folder, sha256, size_bytes))
+        with measures.ingestion_stage("parse"):
+            return await tools.parser.parse(body, media_type)
 
 
 async def chunk(embedder: Embedder, parsed: Parsed, title: str | None, language: str) -> Prepared:
@@ -166,7 +170,8 @@ async def _embed_and_publish(tools: Tools, items: list[Item]) -> dict[UUID, Exce
     if not items:
         return {}
     try:
-        vectors = await embed(tools, items)
+        with measures.ingestion_stage("embed"):
+            vectors = await embed(tools, items)
     except Exception as exc:  # noqa: BLE001  told to whoever ends the jobs
         is_away = isinstance(exc, Unavailable | TimeoutError) and getattr(exc, "code", "") != embedding.BAD_ANSWER
         if len(items) == 1 or is_away:
@@ -174,7 +179,8 @@ async def _embed_and_publish(tools: Tools, items: list[Item]) -> dict[UUID, Exce
         apart = [await _embed_and_publish(tools, [item]) for item in items]
         return {job_id: failure for failures in apart for job_id, failure in failures.items()}
     crash_points.reach("before_publish")
-    failures = await publish(tools.sessions, tools.nudger, items, vectors)
+    with measures.ingestion_stage("publish"):
+        failures = await publish(tools.sessions, tools.nudger, items, vectors)
     crash_points.reach("after_publish")
     return failures
 

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.parsing import Parsed
-from drystone.core import crash_points
+from drystone.core import crash_points, measures
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Invalid, Unavailable
 from drystone.core.logging import get_logger
@@ -119,6 +119,7 @@ async def _publish_together(
             await _catch_up_later(session, nudger, ready, documents)
         await jobs.finish_all(session, [item.claim for item in (*gone, *(item for item, _ in ready))])
     for item, _ in ready:
+        measures.document_ready(passages=len(item.prepared.passages), size_bytes=item.pending.size_bytes)
         log.info("document.ready", document_id=str(item.pending.document_id), chunks=len(item.prepared.passages))
     return failures
 

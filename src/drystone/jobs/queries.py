@@ -25,6 +25,7 @@ class Claim:
     lost_tries: int
     transient_tries: int
     error_code: str | None = None  # why it was given back the last time
+    waited_s: float = 0.0  # from when it was due to when it was taken
 
 
 async def add(
@@ -213,19 +214,22 @@ async def stuck(session: AsyncSession, *, idle_s: float) -> int:
 
 
 # Of a taken job, what `claim_of` reads; named in full, for statements that take from several tables.
-CLAIMED = ", ".join(
-    f"jobs.{name}"
-    for name in (
-        "id",
-        "workspace_id",
-        "kind",
-        "subject_id",
-        "attempt",
-        "poison_tries",
-        "lost_tries",
-        "transient_tries",
-        "error_code",
+CLAIMED = (
+    ", ".join(
+        f"jobs.{name}"
+        for name in (
+            "id",
+            "workspace_id",
+            "kind",
+            "subject_id",
+            "attempt",
+            "poison_tries",
+            "lost_tries",
+            "transient_tries",
+            "error_code",
+        )
     )
+    + ", cast(extract(epoch from jobs.started_at - jobs.run_after) as float8) as waited_s"
 )
 
 _ADD = text("""
@@ -421,4 +425,5 @@ def claim_of(row: Row[Any]) -> Claim:
         lost_tries=row.lost_tries,
         transient_tries=row.transient_tries,
         error_code=row.error_code,
+        waited_s=row.waited_s,
     )

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access.service import Principal
 from drystone.adapters.parsing.normalising import normalise
 from drystone.adapters.reranking import Reranker
+from drystone.core import measures
 from drystone.core.db import transaction
 from drystone.core.errors import Invalid, Unavailable
 from drystone.core.logging import get_logger
@@ -57,10 +58,18 @@ async def search(searcher: Searcher, principal: Principal, question: Question) -
     clock, space = Stopwatch(), searcher.guesses.guess(principal, question)
     for _ in range(_GUESSES):
         try:
-            return await _search(searcher, principal, question, space, clock)
+            answer = await _search(searcher, principal, question, space, clock)
+            _measure(question, clock)
+            return answer
         except OtherSpace as other:
             space = other.space
     raise Unavailable("search.model_changes", "The collection's model changes again and again.", hint="ask once more")
+
+
+def _measure(question: Question, clock: Stopwatch) -> None:
+    measures.SEARCH_SECONDS.labels(question.mode).observe(clock.total_ms / 1000)
+    for stage, took_ms in clock.stages.items():
+        measures.SEARCH_STAGE.labels(stage).observe(took_ms / 1000)
 
 
 async def _search(

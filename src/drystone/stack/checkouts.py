@@ -14,7 +14,7 @@ from pathlib import Path
 
 MOST = 200  # checkouts; a list that grew beyond any use must not make a start slow
 # A port in one of our URLs, or alone: 127.0.0.1:15432, API_PORT=8310.
-_PORT = re.compile(r"^(?:API_PORT=|[A-Z_]+URL=\S*:)(\d{2,5})(?:/\S*)?$", re.MULTILINE)
+_PORT = re.compile(r"^(?:[A-Z_]+_PORT=|[A-Z_]+URL=\S*:)(\d{2,5})(?:/\S*)?$", re.MULTILINE)
 _S3 = re.compile(r"^S3_ENDPOINT_URL=\S*:(\d{2,5})$", re.MULTILINE)
 
 

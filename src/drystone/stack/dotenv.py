@@ -22,12 +22,18 @@ ALLOWED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(?:([A-Za-z0-9_./:@%+,=-]+)|'((?
 ALLOWED_IN_WORDS = "KEY=value with letters, digits and _./:@%+,=- or KEY='value' without quotes, backslashes and ${"
 SECRET_BYTES = 32  # 43 characters of [A-Za-z0-9_-]
 # The ports in the example, and which others each needs, told from itself: `weed mini` listens on ten.
-EXAMPLE_PORTS = {8310: (0,), 15432: (0,), 16379: (0,), 18333: (*range(9), 10_008)}
+EXAMPLE_PORTS = {
+    8310: (0,), 8311: (0,), 13000: (0,), 15432: (0,), 16379: (0,), 18333: (*range(9), 10_008), 19090: (0,),
+}  # fmt: skip
 # Which port of the example a variable names is part of its value there.
 PORT = re.compile(r"(?<=[:=])\d+\b")
 # A line that is missing can be made when those of the same server are as we write them.
 SERVERS = (
     ("API_PORT",),
+    ("METRICS_TOKEN",),
+    ("WORKER_METRICS_PORT",),
+    ("PROMETHEUS_PORT",),
+    ("GRAFANA_PORT",),
     ("DRYSTONE_API_KEY",),
     ("DATABASE_URL", "MIGRATION_DATABASE_URL", "POSTGRES_SUPERUSER_PASSWORD"),
     ("REDIS_URL", "CELERY_BROKER_URL"),

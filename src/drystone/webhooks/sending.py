@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone import __version__
 from drystone.adapters.calling import Caller
+from drystone.core import measures
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Invalid, Unavailable
 from drystone.core.logging import get_logger
@@ -129,6 +130,16 @@ async def _call(caller: Caller, webhook: Webhook, delivery: Delivery) -> tuple[i
         secrets.append(webhook.previous_secret)
     headers = signing.headers(secrets, f"msg_{delivery.id.hex}", now, delivery.body)
     headers |= {"Content-Type": "application/json", "User-Agent": f"drystone-webhooks/{__version__}"}
+    began = time.perf_counter()
+    status, error = await _post(caller, webhook, delivery, headers)
+    outcome = "delivered" if error is None else measures.reason(error)
+    measures.WEBHOOK_SECONDS.labels(outcome).observe(time.perf_counter() - began)
+    return status, error
+
+
+async def _post(
+    caller: Caller, webhook: Webhook, delivery: Delivery, headers: Mapping[str, str]
+) -> tuple[int | None, DrystoneError | None]:
     try:
         status = await caller.post(webhook.url, delivery.body.encode(), headers)
     except (Unavailable, Invalid) as exc:

@@ -1,5 +1,5 @@
 """`drystone worker`: Celery's main process with spawned pool processes, and the sweep, the merging of the keyword index,
-the feeding of a graph outside PostgreSQL and the webhooks' sender beside it.
+the feeding of a graph outside PostgreSQL, the webhooks' sender and the numbers of all of them beside it.
 
 What these need is imported when it is first due, not before the pool is spawned: a start waits for the pool.
 """
@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import warnings
+from pathlib import Path
 
 from celery.exceptions import SecurityWarning
 from redis.exceptions import RedisError
@@ -19,11 +20,14 @@ from drystone.core import crash_points, logging
 from drystone.core.settings import Settings
 from drystone.jobs import presence
 from drystone.jobs.broker import QUEUE, make_celery
+from drystone.worker import sharing
 
 # honcho kills five seconds after asking: what is not done by then is given back.
 SOFT_SHUTDOWN_S = 3.0
 # How long what runs beside the pool may take to end, all together; it ends with the process in any case.
 _JOIN_S = 1.5
+# The pool starts first.
+_METRICS_AFTER_S = 1.0
 
 
 def run(settings: Settings) -> int:
@@ -35,6 +39,7 @@ def run(settings: Settings) -> int:
 
     logging.configure(settings.general.log_level, settings.general.log_format)
     crash_points.arm(settings.general.crash_points)
+    shared = sharing.begin(settings.general.data_dir)
     app = make_celery(settings.redis, socket_timeout_s=10)
     app.conf.update(
         include=["drystone.worker.tasks"],
@@ -55,6 +60,7 @@ def run(settings: Settings) -> int:
         threading.Thread(target=target, args=(settings, stop), name=name, daemon=True)
         for name, target in (("sweep", _sweep), ("merging", _merge), ("feeding", _feed), ("webhooks", _call_webhooks))
     ]
+    beside.append(threading.Thread(target=_serve_metrics, args=(settings, shared, stop), name="metrics", daemon=True))
     for thread in beside:
         thread.start()
     try:
@@ -79,6 +85,7 @@ def run(settings: Settings) -> int:
         for thread in beside:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
         asyncio.run(_release(settings))
+        sharing.end(shared)
     return 0
 
 
@@ -115,6 +122,15 @@ async def _refuse_open_bucket(settings: Settings) -> None:
     from drystone.resources import refuse_open_bucket
 
     await refuse_open_bucket(settings, Objects.open_s3(settings.s3))
+
+
+def _serve_metrics(settings: Settings, shared: Path | None, stop: threading.Event) -> None:
+    if stop.wait(_METRICS_AFTER_S):
+        return
+    from drystone.worker.metrics import serving
+
+    with serving(settings.monitoring, shared):
+        stop.wait()
 
 
 async def _forget_the_dead(settings: Settings) -> None:

@@ -23,12 +23,13 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.parsing import Parser, ParserDied
-from drystone.core import crash_points
+from drystone.core import crash_points, measures
 from drystone.core.db import transaction
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
 from drystone.core.logging import bind, get_logger, unbind
 from drystone.core.settings import Settings
 from drystone.documents.ingest import Tools
+from drystone.documents.models import INGEST
 from drystone.documents.progress import tell_retrying
 from drystone.documents.turns import Turns
 from drystone.jobs import presence, queries
@@ -180,6 +181,8 @@ class Process:
                 raise
             self._is_unsure = False
             self._in_hand |= {claim.job_id for claim in claims}
+            for claim in claims:
+                measures.job_taken(claim.kind, claim.waited_s)
             return claims
 
     async def _claim_check(self, session: AsyncSession, job_id: UUID) -> list[Claim]:
@@ -232,7 +235,9 @@ class Process:
         for kind in dict.fromkeys(claim.kind for claim in claims):
             ours = [claim for claim in claims if claim.kind == kind and claim not in given_up]
             if ours:
-                for claim, exc in (await self._run_kind(tools, kind, ours)).items():
+                failures = await self._run_kind(tools, kind, ours)
+                measures.job_ended(kind, "done", len(ours) - len(failures))
+                for claim, exc in failures.items():
                     await self._end_badly(claim, exc)
 
     async def _run_kind(self, tools: Tools, kind: str, claims: list[Claim]) -> dict[Claim, Exception]:
@@ -251,6 +256,7 @@ class Process:
             await self._answer(claim, exc)
         except jobs.LostLease:
             log.warning("job.lease_lost")
+            measures.job_ended(claim.kind, "lost")
         except Unavailable as away:
             # Not even the outcome could be written: the next claim gives the job back, or the lease ends by itself.
             log.warning("job.outcome_unwritten", code=away.code)
@@ -284,6 +290,9 @@ class Process:
         async with transaction(self._resources.sessions) as session:
             await jobs.fail(session, claim, error)
             await HANDLERS[claim.kind].give_up(session, claim, error)
+        measures.job_ended(claim.kind, "failed")
+        if claim.kind == INGEST:
+            measures.document_failed(error.code)
         log.info("job.failed", job_id=str(claim.job_id), code=error.code)
 
     async def _poison(self, claim: Claim, error: DrystoneError, *, limit: int) -> None:
@@ -343,6 +352,7 @@ class Process:
             if is_ours and error is not None:
                 why = {"reason": error.code, "message": error.message, "wait_s": round(delay_s, 1)}
                 await tell_retrying(session, claim.kind, claim.subject_id, job_id=str(claim.job_id), **why)
+        measures.job_ended(claim.kind, "given_back")
         log.info(
             "job.given_back", job_id=str(claim.job_id), code=error.code if error else None, delay_s=round(delay_s, 1)
         )

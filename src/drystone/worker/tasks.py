@@ -17,6 +17,7 @@ from celery.worker.strategy import default
 from drystone.core import crash_points, logging
 from drystone.core.settings import load
 from drystone.jobs.broker import RUN_TASK
+from drystone.worker import sharing
 
 if TYPE_CHECKING:
     from drystone.worker.process import Process
@@ -52,6 +53,7 @@ def run(job_id: str) -> None:
 @worker_process_init.connect
 def _open(**_: Any) -> None:
     global _process  # noqa: PLW0603  Celery gives a pool process no other place to keep its state
+    sharing.join()
     from drystone.worker.process import Process  # not in the main process, whose start the pool waits for
 
     settings = load()

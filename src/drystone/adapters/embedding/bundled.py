@@ -12,6 +12,7 @@ import onnxruntime as ort
 from drystone.adapters.embedding import model
 from drystone.adapters.embedding.model import Bundled
 from drystone.adapters.embedding.tokens import encode, is_mostly_in, open_tokenizer, token_starts
+from drystone.core import measures
 
 # Texts per visit to the thread: a cancelled caller is rid of the work after at most so many.
 _TEXTS_AT_ONCE = 16
@@ -46,10 +47,12 @@ class BundledEmbedder:
         return not self._bundled.script or is_mostly_in(self._bundled.script, text)
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        return await self._embed(texts, self._bundled.passage_prefix)
+        with measures.model_call("bundled", "passages", len(texts)):
+            return await self._embed(texts, self._bundled.passage_prefix)
 
     async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
-        return await self._embed(queries, self._bundled.query_prefix)
+        with measures.model_call("bundled", "queries", len(queries)):
+            return await self._embed(queries, self._bundled.query_prefix)
 
     async def aclose(self) -> None:
         """Nothing to close: the memory goes with the object."""

@@ -18,6 +18,7 @@ import numpy as np
 from drystone.adapters.embedding import model
 from drystone.adapters.embedding.tokens import check_unicode, estimated_token_starts, open_tokenizer, token_starts
 from drystone.adapters.network import TooLarge, is_loopback, post, retry_after_s
+from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 
@@ -82,14 +83,16 @@ class OpenAIEmbedder:
         return True  # nobody tells
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        return await self._embed([self._passage_prefix + text for text in texts])
+        with measures.model_call("openai", "passages", len(texts)):
+            return await self._embed([self._passage_prefix + text for text in texts])
 
     async def embed_queries(self, queries: Sequence[str]) -> np.ndarray:
-        try:
-            async with asyncio.timeout(self._search_waits_s):
-                return await self._embed([self._query_prefix + query for query in queries])
-        except TimeoutError as exc:
-            raise self._away(exc) from exc
+        with measures.model_call("openai", "queries", len(queries)):
+            try:
+                async with asyncio.timeout(self._search_waits_s):
+                    return await self._embed([self._query_prefix + query for query in queries])
+            except TimeoutError as exc:
+                raise self._away(exc) from exc
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -28,7 +28,7 @@ from drystone.adapters.parsing.failures import failure, is_known
 from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED
 from drystone.adapters.parsing.parsed import Heading, Member, Parsed
 from drystone.adapters.parsing.zygote import HEAD, MAX_MESSAGE_BYTES
-from drystone.core import crash_points
+from drystone.core import crash_points, measures
 from drystone.core.errors import DrystoneError, Unavailable
 
 if TYPE_CHECKING:
@@ -101,19 +101,23 @@ class Parser:
         if media_type == ARCHIVE:
             raise failure("document.no_text", "An archive has no text of its own; what is in it has.")
         async with self._turn:
-            started = time.monotonic()
-            deadline = started + self._limits.wall_s * _ALL_TRIES
-            kind = SUPPORTED[media_type]
-            with _as_file(body) as document:
-                for reader in kind.readers:
-                    wall_s = max(0.0, min(float(self._limits.wall_s), deadline - time.monotonic()))
-                    end = await self._run(document, reader, shares_child=kind.shares_child, wall_s=wall_s)
-                    if end.signal not in _ABORTS or self._met_limit(end) or reader == kind.readers[-1]:
-                        break
-            is_late = time.monotonic() - started > self._limits.wall_s * _LATE_SHARE
-            if end.signal in _ABORTS and is_late and not self._met_limit(end):
-                raise failure("parse.crashed")
-            return _parsed(*self._judge(end))
+            with measures.parser_run():
+                return await self._parse(body, media_type)
+
+    async def _parse(self, body: bytes | BinaryIO, media_type: str) -> Parsed:
+        started = time.monotonic()
+        deadline = started + self._limits.wall_s * _ALL_TRIES
+        kind = SUPPORTED[media_type]
+        with _as_file(body) as document:
+            for reader in kind.readers:
+                wall_s = max(0.0, min(float(self._limits.wall_s), deadline - time.monotonic()))
+                end = await self._run(document, reader, shares_child=kind.shares_child, wall_s=wall_s)
+                if end.signal not in _ABORTS or self._met_limit(end) or reader == kind.readers[-1]:
+                    break
+        is_late = time.monotonic() - started > self._limits.wall_s * _LATE_SHARE
+        if end.signal in _ABORTS and is_late and not self._met_limit(end):
+            raise failure("parse.crashed")
+        return _parsed(*self._judge(end))
 
     @contextlib.asynccontextmanager
     async def archive(self, body: bytes | BinaryIO) -> AsyncIterator[Archive]:
@@ -135,8 +139,9 @@ class Parser:
     async def _ask(self, document: int, member: int | None) -> tuple[dict[str, Any], bytes]:
         async with self._turn:
             wall_s = float(self._limits.wall_s)
-            end = await self._run(document, "read_zip", shares_child=False, wall_s=wall_s, member=member)
-            return self._judge(end, MAX_MEMBER_BYTES)
+            with measures.parser_run():
+                end = await self._run(document, "read_zip", shares_child=False, wall_s=wall_s, member=member)
+                return self._judge(end, MAX_MEMBER_BYTES)
 
     async def _run(
         self, document: int, reader: str, *, shares_child: bool, wall_s: float, member: int | None = None
