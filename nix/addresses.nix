@@ -32,6 +32,10 @@ let
 in
 {
   api = { host = said.API_HOST; port = lib.toInt said.API_PORT; };
+  monitoring = {
+    prometheusPort = lib.toInt said.PROMETHEUS_PORT;
+    grafanaPort = lib.toInt said.GRAFANA_PORT;
+  };
   postgres = { inherit (database) host port; database = database.path; role = database.user; owner = owner.user; };
   redis = { inherit (redis) host port; };
   s3 = {

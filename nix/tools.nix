@@ -1,23 +1,24 @@
 # devenv --profile tools up: pgAdmin, Prometheus and Grafana with a dashboard, beside the stack; all on 127.0.0.1, no login.
-# Prometheus asks those that have metrics: the S3 store, Grafana and itself.
-{ pkgs, config, ... }:
+# Prometheus asks those that have metrics: web, worker, the S3 store, Grafana and itself. The token is read at run time.
+{ pkgs, lib, config, ... }:
 
 let
+  addresses = import ./addresses.nix {
+    inherit lib;
+    example = builtins.readFile ../.env.example;
+    env = lib.optionalString (builtins.pathExists ../.env) (builtins.readFile ../.env);
+  };
   port = process: config.processes.${process}.ports.main.value;
-  target = process: port: path: {
-    job_name = process;
+  # Beside web and worker, which `drystone metrics prometheus` names: lines that follow its last ones. JSON is YAML too.
+  target = name: port: path: "  - " + builtins.toJSON {
+    job_name = name;
     metrics_path = path;
     static_configs = [{ targets = [ "127.0.0.1:${toString port}" ]; }];
   };
-  # JSON is YAML too.
-  prometheusConfig = pkgs.writeText "prometheus.json" (builtins.toJSON {
-    global.scrape_interval = "5s";
-    scrape_configs = [
-      (target "prometheus" (port "prometheus") "/metrics")
-      (target "grafana" (port "grafana") "/metrics")
-      (target "minio" config.processes.minio.ports.api.value "/minio/v2/metrics/cluster")
-    ];
-  });
+  others = pkgs.writeText "others.yml" ''
+    ${target "grafana" (port "grafana") "/metrics"}
+    ${target "minio" config.processes.minio.ports.api.value "/minio/v2/metrics/cluster"}
+  '';
   ready = process: path: {
     http.get = { port = port process; inherit path; };
     period = 1;
@@ -29,8 +30,14 @@ in
   processes.minio.env.MINIO_PROMETHEUS_AUTH_TYPE = "public"; # it listens on 127.0.0.1 only
 
   processes.prometheus = {
-    exec = ''exec ${pkgs.prometheus}/bin/prometheus --config.file=${prometheusConfig} --storage.tsdb.path="$DEVENV_STATE/prometheus" --web.listen-address=127.0.0.1:${toString (port "prometheus")}'';
-    ports.main.allocate = 19090;
+    exec = ''
+      export PATH="$UV_PROJECT_ENVIRONMENT/bin:$PATH"
+      mkdir -p "$DEVENV_STATE/prometheus"
+      { drystone metrics prometheus && cat ${others}; } >"$DEVENV_STATE/prometheus/prometheus.yml"
+      exec ${pkgs.prometheus}/bin/prometheus --config.file="$DEVENV_STATE/prometheus/prometheus.yml" --storage.tsdb.path="$DEVENV_STATE/prometheus/data" --web.listen-address=127.0.0.1:${toString (port "prometheus")}
+    '';
+    ports.main.allocate = addresses.monitoring.prometheusPort;
+    after = [ "drystone:env" ];
     ready = ready "prometheus" "/-/ready";
   };
 
@@ -40,12 +47,12 @@ in
       mkdir -p "$GF_PATHS_PLUGINS"
       exec ${pkgs.grafana}/bin/grafana server --homepath ${pkgs.grafana}/share/grafana
     '';
-    ports.main.allocate = 13000;
+    ports.main.allocate = addresses.monitoring.grafanaPort;
     env = {
       GF_SERVER_HTTP_ADDR = "127.0.0.1";
       GF_SERVER_HTTP_PORT = toString (port "grafana");
-      GF_PATHS_PROVISIONING = "${./grafana}";
-      DRYSTONE_DASHBOARDS = "${./grafana}/dashboards"; # read by the files provisioned
+      GF_PATHS_PROVISIONING = "${../monitoring/grafana}";
+      DRYSTONE_DASHBOARDS = "${../monitoring/grafana}/dashboards"; # read by the files provisioned
       DRYSTONE_PROMETHEUS = "http://127.0.0.1:${toString (port "prometheus")}";
       GF_AUTH_ANONYMOUS_ENABLED = "true";
       GF_AUTH_ANONYMOUS_ORG_ROLE = "Editor";

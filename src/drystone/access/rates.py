@@ -43,7 +43,7 @@ class Gate:
         wait_s = await self._limiter.wait_s(_guesses(address, token), self._of_key, take=False, alone=_ALONE)
         if wait_s > 0:
             log.warning("access.guessing", address=_network(address), prefix=_prefix(token))
-            measures.LIMITED.labels("guessing_key").inc()
+            measures.of(measures.LIMITED, "guessing_key").inc()
             raise Denied(
                 "access.guessing",
                 "This address sent too many wrong secrets of this key: none is heard now, right or wrong.",
@@ -58,7 +58,7 @@ class Gate:
         await self._limiter.wait_s(_guesses(address, token), self._of_key, alone=_ALONE)
         wait_s = await self._limiter.wait_s(f"wrong:{_network(address)}", self._of_address)
         if wait_s > 0:
-            measures.LIMITED.labels("guessing").inc()
+            measures.of(measures.LIMITED, "guessing").inc()
             raise Denied(
                 "access.guessing",
                 "This address sent too many keys that are not known here.",
@@ -77,7 +77,7 @@ class Gate:
             return
         wait_s = await self._limiter.wait_s(principal.actor, self._pace)
         if wait_s > 0:
-            measures.LIMITED.labels("pace").inc()
+            measures.of(measures.LIMITED, "pace").inc()
             raise Denied(
                 "rate.exceeded",
                 "This key asks more often than it may.",

@@ -64,13 +64,13 @@ class Limiter:
             try:
                 given = [rate.interval_s, rate.burst, int(take)]
                 wait_s = float(await self._script(keys=[f"drystone:rate:{name}"], args=given))
-                measures.LIMIT_CHECKS.labels("redis").inc()
+                measures.of(measures.LIMIT_CHECKS, "redis").inc()
                 return wait_s
             except (RedisError, OSError) as exc:
                 if time.monotonic() >= self._away_until:  # the first to notice
                     log.warning("limits.without_redis", error=repr(exc), pause_s=_PAUSE_S)
                 self._away_until = time.monotonic() + _PAUSE_S
-        measures.LIMIT_CHECKS.labels("process").inc()
+        measures.of(measures.LIMIT_CHECKS, "process").inc()
         return self._own.wait_s(name, alone or rate, take=take)
 
     async def aclose(self) -> None:

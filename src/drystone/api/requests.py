@@ -75,8 +75,8 @@ def _measure(scope: Scope, status: int, seconds: float) -> None:
     """Count the request by what the code calls it: a path, or a method that somebody made up, would be without number."""
     method = scope["method"] if scope["method"] in measures.METHODS else measures.OTHER
     route = _template(scope)
-    measures.HTTP_REQUESTS.labels(method, route, f"{status // 100}xx").inc()
-    measures.HTTP_SECONDS.labels(method, route).observe(seconds)
+    measures.of(measures.HTTP_REQUESTS, method, route, f"{status // 100}xx").inc()
+    measures.of(measures.HTTP_SECONDS, method, route).observe(seconds)
 
 
 def _template(scope: Scope) -> str:

@@ -26,6 +26,7 @@ from drystone.cli import (
     export,
     jobs,
     keys,
+    metrics,
     snapshot,
     stack,
     upkeep,
@@ -77,6 +78,7 @@ app.add_typer(deletions.deletions, name="deletions", rich_help_panel=_CARE)
 app.command("scrub", rich_help_panel=_CARE)(upkeep.scrub)
 app.add_typer(audit.audit, name="audit", rich_help_panel=_CARE)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_CARE)
+app.add_typer(metrics.metrics, name="metrics", rich_help_panel=_CARE)
 app.command("reset", rich_help_panel=_CARE)(snapshot.reset)
 
 

@@ -106,7 +106,7 @@ def make_engine(
             },
         },
     )
-    measures.DATABASE_CONNECTIONS.labels(application_name, "limit").set(pool_size)
+    measures.of(measures.DATABASE_CONNECTIONS, application_name, "limit").set(pool_size)
     event.listen(engine.sync_engine, "connect", _register_vector_types)
     event.listen(engine.sync_engine, "handle_error", _distrust)
     event.listen(engine.sync_engine, "checkin", _note_return)
@@ -118,20 +118,24 @@ def make_engine(
 class _MeasuredPool(AsyncAdaptedQueuePool):
     """A pool that tells who waits for a connection, for how long, and how many are in use."""
 
+    @property
+    def _label(self) -> str:
+        return self.logging_name or measures.OTHER
+
     def connect(self) -> PoolProxiedConnection:
-        waiting = measures.DATABASE_CONNECTIONS.labels(self.logging_name, "waiting")
+        waiting = measures.of(measures.DATABASE_CONNECTIONS, self._label, "waiting")
         began = time.perf_counter()
         waiting.inc()
         try:
             return super().connect()
         finally:
             waiting.dec()
-            measures.DATABASE_WAIT.labels(self.logging_name).observe(time.perf_counter() - began)
+            measures.of(measures.DATABASE_WAIT, self._label).observe(time.perf_counter() - began)
             self.note_use()
 
     def note_use(self, returned: int = 0) -> None:
         """Tell how many connections are in use, without those that are just being returned."""
-        in_use = measures.DATABASE_CONNECTIONS.labels(self.logging_name, "in_use")
+        in_use = measures.of(measures.DATABASE_CONNECTIONS, self._label, "in_use")
         in_use.set(max(0, self.checkedout() - returned))
 
 

@@ -67,9 +67,9 @@ async def search(searcher: Searcher, principal: Principal, question: Question) -
 
 
 def _measure(question: Question, clock: Stopwatch) -> None:
-    measures.SEARCH_SECONDS.labels(question.mode).observe(clock.total_ms / 1000)
+    measures.of(measures.SEARCH_SECONDS, question.mode).observe(clock.total_ms / 1000)
     for stage, took_ms in clock.stages.items():
-        measures.SEARCH_STAGE.labels(stage).observe(took_ms / 1000)
+        measures.of(measures.SEARCH_STAGE, stage).observe(took_ms / 1000)
 
 
 async def _search(

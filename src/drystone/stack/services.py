@@ -82,7 +82,7 @@ def _environment(launch: Launch, **more: str) -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"} | more
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Replace a file that holds, or decides over, a secret; nobody else may read it at any moment."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ def _prepare_postgres(launch: Launch) -> None:
         port=launch.settings.database.parts.port, durability="" if launch.durable else NOT_DURABLE
     )
     for name, text in (("postgresql.conf", conf), ("pg_hba.conf", POSTGRES_HBA)):
-        _write_private(folder / name, text)
+        write_private(folder / name, text)
         launch.privileges.hand_over(folder / name)
 
 
@@ -182,7 +182,7 @@ def _initdb(launch: Launch) -> None:
     launch.privileges.hand_over(draft)
     password = draft.with_suffix(".password")
     try:
-        _write_private(password, launch.settings.database.superuser_password.get_secret_value() + "\n")
+        write_private(password, launch.settings.database.superuser_password.get_secret_value() + "\n")
         launch.privileges.hand_over(password)
         result = subprocess.run(
             [
@@ -303,7 +303,7 @@ def _prepare_redis(launch: Launch) -> None:
         password=_redis_quoted(launch.settings.redis.parts.password),
         folder=_redis_quoted(str(launch.folder)),
     )
-    _write_private(launch.folder / "redis.conf", conf)
+    write_private(launch.folder / "redis.conf", conf)
 
 
 def _redis_quoted(value: str) -> str:

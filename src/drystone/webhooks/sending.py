@@ -133,7 +133,7 @@ async def _call(caller: Caller, webhook: Webhook, delivery: Delivery) -> tuple[i
     began = time.perf_counter()
     status, error = await _post(caller, webhook, delivery, headers)
     outcome = "delivered" if error is None else measures.reason(error)
-    measures.WEBHOOK_SECONDS.labels(outcome).observe(time.perf_counter() - began)
+    measures.of(measures.WEBHOOK_SECONDS, outcome).observe(time.perf_counter() - began)
     return status, error
 
 

@@ -24,13 +24,15 @@ def checkout(folder: Path) -> Path:
 def ports_of(env_file: Path) -> set[int]:
     made = settings.parse(dotenv.parse(env_file.read_text()))
     s3 = made.s3.parts.port
-    return {made.api.port, made.database.parts.port, made.redis.parts.port, *range(s3, s3 + 9), s3 + 10_008}
+    monitoring = {made.monitoring.worker_port, made.monitoring.prometheus_port, made.monitoring.grafana_port}
+    servers = {made.database.parts.port, made.redis.parts.port, *range(s3, s3 + 9), s3 + 10_008}
+    return {made.api.port, *monitoring, *servers}
 
 
 def test_a_second_checkout_gets_other_ports_though_the_first_does_not_run(tmp_path: Path) -> None:
     first, second = checkout(tmp_path / "first"), checkout(tmp_path / "second with späces")
 
-    assert len(ports_of(first)) == 13
+    assert len(ports_of(first)) == 16
     assert ports_of(first).isdisjoint(ports_of(second))
     assert checkouts.ports_of_others(second) == ports_of(first)
 
@@ -74,4 +76,4 @@ def test_checkouts_made_at_once_get_different_ports(tmp_path: Path) -> None:
     with ThreadPoolExecutor(max_workers=6) as pool:
         made = [ports_of(each) for each in pool.map(checkout, folders)]
 
-    assert len(set().union(*made)) == 6 * 13
+    assert len(set().union(*made)) == 6 * 16

@@ -128,7 +128,8 @@ def test_each_placeholder_gets_one_long_random_secret() -> None:
 
 def test_the_examples_ports_are_the_ones_known_here() -> None:
     parsed = dotenv.parse(settings.example())
-    ports = {int(parsed["API_PORT"])} | {
+    alone = ("API_PORT", "WORKER_METRICS_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
+    ports = {int(parsed[name]) for name in alone} | {
         settings._UrlParts(parsed[name]).port
         for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "S3_ENDPOINT_URL")
     }
@@ -162,7 +163,7 @@ def test_free_ports_are_all_different_and_below_those_of_outgoing_connections() 
     chosen = dotenv.choose_ports("random")
     every = [chosen[port] + offset for port, offsets in dotenv.EXAMPLE_PORTS.items() for offset in offsets]
 
-    assert len(every) == len(set(every)) == 13
+    assert len(every) == len(set(every)) == 16
     assert all(1024 < port < 32768 for port in every)
 
 
