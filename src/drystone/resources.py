@@ -18,6 +18,7 @@ from drystone.adapters.incoming import Incoming
 from drystone.adapters.limiter import Limiter
 from drystone.adapters.objects import Objects
 from drystone.adapters.reranking import open_reranker
+from drystone.core import tracing
 from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.errors import Conflict, Unavailable
 from drystone.core.logging import get_logger
@@ -89,6 +90,7 @@ async def open_resources(
         parameters=SEARCH_PARAMETERS,
         is_confined=is_confined,
     )
+    tracing.watch(engine)
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
     embedders = Embedders(spaces.space_of(settings.embedding), embedder, _others(settings))
     reranker = open_reranker(settings.rerank)

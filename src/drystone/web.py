@@ -37,7 +37,7 @@ from drystone.api.dependencies import check_method, check_query
 from drystone.api.overload import OverloadMiddleware
 from drystone.api.paths import Paths
 from drystone.api.requests import PREFIX, RequestMiddleware
-from drystone.core import crash_points, logging
+from drystone.core import crash_points, logging, tracing
 from drystone.core.reach import EVERYTHING
 from drystone.core.settings import Settings, load
 from drystone.jobs.feed import Feed
@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     given = settings or load()
     logging.configure(given.general.log_level, given.general.log_format)
     crash_points.arm(given.general.crash_points)
+    tracing.start(given.tracing, "web")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 yield
             await app.state.readings.aclose()
             await app.state.feed.aclose()
+        await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="Drystone",

@@ -23,7 +23,7 @@ from obstore import exceptions
 from obstore.store import LocalStore, S3Store
 
 from drystone.adapters.network import is_loopback
-from drystone.core import measures, strangers
+from drystone.core import measures, strangers, tracing
 from drystone.core.errors import Conflict, NotFound, Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import S3Settings
@@ -310,7 +310,7 @@ class Objects:
     @contextlib.asynccontextmanager
     async def _calling(self, operation: str, moved_bytes: int = 0, *, key: str | None = None) -> AsyncIterator[None]:
         """Bound a call in time, measure it and tell its failures in our words. With a key, a missing object is NotFound."""
-        with measures.outcome_of(measures.OBJECT_SECONDS, operation):
+        with tracing.span(f"objects {operation}"), measures.outcome_of(measures.OBJECT_SECONDS, operation):
             async with self._explained(moved_bytes, key):
                 yield
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from drystone.core import measures
+from drystone.core import measures, tracing
 from drystone.core.logging import bind, get_logger, unbind
 
 log = get_logger("api.requests")
@@ -44,6 +44,14 @@ class RequestMiddleware:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         bind(request_id=request_id)
+        with tracing.request(_method(scope), scope["headers"]) as span:
+            await self._answer(scope, receive, send, request_id, span)
+        # Where it was left by an exception, those who log that further out still know it.
+        unbind("request_id")
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, span: tracing.Answered | None
+    ) -> None:
         started, status = time.perf_counter(), 500
 
         async def send_with_headers(message: Message) -> None:
@@ -64,19 +72,24 @@ class RequestMiddleware:
         finally:
             measures.HTTP_IN_FLIGHT.dec()
             _measure(scope, status, time.perf_counter() - started)
+            if span is not None:
+                span.tell(_template(scope), status, request_id)
             if not scope["path"].startswith(_QUIET_PATHS):
                 took_ms = round((time.perf_counter() - started) * 1000, 1)
                 path = _SECRET.sub(".***", scope["path"])
                 log.info("http.request", method=scope["method"], path=path, status=status, took_ms=took_ms)
-            unbind("request_id")
 
 
 def _measure(scope: Scope, status: int, seconds: float) -> None:
     """Count the request by what the code calls it: a path, or a method that somebody made up, would be without number."""
-    method = scope["method"] if scope["method"] in measures.METHODS else measures.OTHER
+    method = _method(scope)
     route = _template(scope)
     measures.of(measures.HTTP_REQUESTS, method, route, f"{status // 100}xx").inc()
     measures.of(measures.HTTP_SECONDS, method, route).observe(seconds)
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in measures.METHODS else measures.OTHER
 
 
 def _template(scope: Scope) -> str:

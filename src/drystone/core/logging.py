@@ -11,8 +11,14 @@ from typing import Literal
 
 import structlog
 
+from drystone.core import tracing
+
 bind = structlog.contextvars.bind_contextvars
 unbind = structlog.contextvars.unbind_contextvars
+bound = structlog.contextvars.bound_contextvars
+
+# Whoever brings a handler and a form of his own: a line among ours that is no JSON.
+_SELF_WILLED = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task", "multiprocessing")
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -25,6 +31,7 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
     """Send our own events and those of the standard library through one renderer to stderr. Idempotent."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -55,5 +62,20 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "asyncio", "celery.worker.strategy", "celery.app.trace"):
+    for name in _SELF_WILLED:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    for noisy in (
+        "httpx",
+        "httpcore",
+        "asyncio",
+        "celery.worker.strategy",
+        "celery.app.trace",
+        "drystone.core.db._MeasuredPool",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event.update(tracing.ids())
+    return event

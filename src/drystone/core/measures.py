@@ -24,6 +24,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from drystone import __version__
+from drystone.core import tracing
 
 # Label values that are no word of the code: so many of each label, and the rest is one.
 _MOST_VALUES, OTHER = 200, "other"
@@ -219,7 +220,7 @@ def reason(exc: BaseException) -> str:
 @contextmanager
 def ingestion_stage(stage: str) -> Iterator[None]:
     """Time a stage of ingestion, however it ends."""
-    with of(INGESTION_STAGE, stage).time():
+    with tracing.span(f"ingestion {stage}"), of(INGESTION_STAGE, stage).time():
         yield
 
 
@@ -275,7 +276,7 @@ def parser_run() -> Iterator[None]:
 def model_call(provider: str, use: str, texts: int) -> Iterator[None]:
     """Time a call to a model and count what it was given."""
     of(MODEL_TEXTS, provider, use).inc(texts)
-    with outcome_of(MODEL_SECONDS, provider, use):
+    with tracing.span(f"model {use}", provider=provider, texts=texts), outcome_of(MODEL_SECONDS, provider, use):
         yield
 
 

@@ -510,6 +510,24 @@ class MonitoringSettings(_Group):
     )
 
 
+class TracingSettings(_Group):
+    endpoint: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
+        "",
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="A collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318; empty: no traces.",
+    )
+    headers: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
+        SecretStr(""),
+        alias="OTEL_EXPORTER_OTLP_HEADERS",
+        description="What it wants beside them, such as api-key=secret; several are divided by commas.",
+    )
+    ratio: Annotated[float, Ge(0), Le(1)] = Field(
+        1.0,
+        alias="OTEL_TRACES_SAMPLER_ARG",
+        description="Which share of the requests is traced, unless their caller decides.",
+    )
+
+
 class ParsingSettings(_Group):
     memory_bytes: Annotated[int, Ge(64 * 1024 * 1024)] = Field(
         1_073_741_824, alias="PARSE_MEMORY_BYTES", description="Address space of a parser process, in bytes."
@@ -565,6 +583,7 @@ class Settings(BaseSettings):
     vectors: VectorSettings
     parsing: ParsingSettings
     monitoring: MonitoringSettings
+    tracing: TracingSettings
     stack: StackSettings
 
     @classmethod

@@ -22,7 +22,7 @@ from drystone.adapters.parsing import ARCHIVE, Parsed, Parser
 from drystone.core import crash_points, measures
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import DrystoneError, Unavailable
-from drystone.core.logging import get_logger
+from drystone.core.logging import bound, get_logger
 from drystone.documents import archives, blobs, chunking, collections, embedding, queries
 from drystone.documents.embedding import Wanted
 from drystone.documents.models import FAILED, File, Version
@@ -89,7 +89,8 @@ async def _run(tools: Tools, claims: Sequence[Claim]) -> dict[UUID, Exception]:
     failures = await _make_searchable(tools, [each for each in waiting if each not in packed])
     for claim, pending in packed:
         try:
-            await archives.unpack(tools, claim, pending)
+            with bound(job_id=str(claim.job_id)):
+                await archives.unpack(tools, claim, pending)
         except Exception as exc:  # noqa: BLE001  told to whoever ends the job
             failures[claim.job_id] = exc
     return failures
@@ -100,7 +101,8 @@ async def _make_searchable(tools: Tools, waiting: Sequence[tuple[Claim, Pending]
     items: list[Item] = []
     for claim, pending in waiting:
         try:
-            item = await _prepare(tools, claim, pending)
+            with bound(job_id=str(claim.job_id)):
+                item = await _prepare(tools, claim, pending)
             if len(item.prepared.passages) > embedding.LARGE and not tools.takes_large:
                 raise jobs.Heavier(_HEAVY)
             items.append(item)

@@ -13,7 +13,7 @@ from drystone.adapters.parsing import Parsed
 from drystone.core import crash_points, measures
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Invalid, Unavailable
-from drystone.core.logging import get_logger
+from drystone.core.logging import bound, get_logger
 from drystone.documents import archives, chunking, embedding, queries, reembedding
 from drystone.documents.chunking import Chunk
 from drystone.documents.queries import Locked, NewChunk, Pending
@@ -120,7 +120,8 @@ async def _publish_together(
         await jobs.finish_all(session, [item.claim for item in (*gone, *(item for item, _ in ready))])
     for item, _ in ready:
         measures.document_ready(passages=len(item.prepared.passages), size_bytes=item.pending.size_bytes)
-        log.info("document.ready", document_id=str(item.pending.document_id), chunks=len(item.prepared.passages))
+        with bound(job_id=str(item.claim.job_id)):
+            log.info("document.ready", document_id=str(item.pending.document_id), chunks=len(item.prepared.passages))
     return failures
 
 

@@ -66,6 +66,8 @@ class Job(Base):
     # When the broker was last told of it; the sweep offers again what nobody took.
     offered_at: Mapped[CreatedAt]
     worker: Mapped[str | None] = mapped_column(Text)
+    # The trace of the request that made it, where there is one: W3C's traceparent.
+    traceparent: Mapped[str | None] = mapped_column(Text)
     error_code: Mapped[str | None] = mapped_column(Text)
     error_message: Mapped[str | None] = mapped_column(Text)
     error_hint: Mapped[str | None] = mapped_column(Text)

@@ -11,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.core import tracing
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -25,6 +27,7 @@ class Claim:
     lost_tries: int
     transient_tries: int
     error_code: str | None = None  # why it was given back the last time
+    traceparent: str | None = None  # the trace of the request that made it
     waited_s: float = 0.0  # from when it was due to when it was taken
 
 
@@ -48,6 +51,7 @@ async def add(
             "subject_id": subject_id,
             "collection_id": collection_id,
             "cost": cost,
+            "traceparent": tracing.parent(),
         },
     )
 
@@ -227,14 +231,15 @@ CLAIMED = (
             "lost_tries",
             "transient_tries",
             "error_code",
+            "traceparent",
         )
     )
     + ", cast(extract(epoch from jobs.started_at - jobs.run_after) as float8) as waited_s"
 )
 
 _ADD = text("""
-insert into jobs (id, workspace_id, kind, subject_id, collection_id, cost)
-values (:id, :workspace_id, :kind, :subject_id, :collection_id, :cost)
+insert into jobs (id, workspace_id, kind, subject_id, collection_id, cost, traceparent)
+values (:id, :workspace_id, :kind, :subject_id, :collection_id, :cost, :traceparent)
 """)
 
 _TAKE = """
@@ -425,5 +430,6 @@ def claim_of(row: Row[Any]) -> Claim:
         lost_tries=row.lost_tries,
         transient_tries=row.transient_tries,
         error_code=row.error_code,
+        traceparent=row.traceparent,
         waited_s=row.waited_s,
     )

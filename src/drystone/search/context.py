@@ -11,6 +11,7 @@ from functools import cached_property
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.reranking import Reranker
+from drystone.core import tracing
 from drystone.core.db import Sessions
 from drystone.core.turnstile import Turnstile
 from drystone.index.embedders import Embedders
@@ -94,7 +95,8 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
-        yield
+        with tracing.span(f"search {name}"):
+            yield
         self.stages[name] = round(self.stages.get(name, 0) + (time.perf_counter() - began) * 1000, 2)
 
     @property

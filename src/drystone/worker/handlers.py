@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError
+from drystone.core.logging import bound
 from drystone.documents import deleting, filling, ingest, queries, scrub
 from drystone.documents.ingest import Tools
 from drystone.documents.models import DROP_VECTORS, INGEST, PURGE_COLLECTION, PURGE_DOCUMENT, REEMBED, SCRUB
@@ -41,7 +42,8 @@ def _each(run: Callable[[Tools, Claim], Awaitable[None]]) -> Callable[..., Await
         failures: dict[UUID, Exception] = {}
         for claim in claims:
             try:
-                await run(tools, claim)
+                with bound(job_id=str(claim.job_id)):
+                    await run(tools, claim)
             except Exception as exc:  # noqa: BLE001  told to whoever ends the job
                 failures[claim.job_id] = exc
         return failures

@@ -13,7 +13,9 @@ import time
 import warnings
 from pathlib import Path
 
+import billiard.util
 from celery.exceptions import SecurityWarning
+from celery.signals import setup_logging
 from redis.exceptions import RedisError
 
 from drystone.core import crash_points, logging
@@ -54,6 +56,7 @@ def run(settings: Settings) -> int:
     app.set_default()
     if settings.general.environment == "production":
         asyncio.run(_refuse_open_bucket(settings))
+    setup_logging.connect(_leave_logs_alone)
     asyncio.run(_forget_the_dead(settings))
     stop = threading.Event()
     beside = [
@@ -87,6 +90,11 @@ def run(settings: Settings) -> int:
         asyncio.run(_release(settings))
         sharing.end(shared)
     return 0
+
+
+def _leave_logs_alone(**_: object) -> None:
+    """Ours are set up: with somebody listening to this signal, Celery sets up none of its own."""
+    billiard.util.get_logger().propagate = True
 
 
 def _sweep(settings: Settings, stop: threading.Event) -> None:

@@ -23,10 +23,10 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters.parsing import Parser, ParserDied
-from drystone.core import crash_points, measures
+from drystone.core import crash_points, measures, tracing
 from drystone.core.db import transaction
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
-from drystone.core.logging import bind, get_logger, unbind
+from drystone.core.logging import bind, bound, get_logger
 from drystone.core.settings import Settings
 from drystone.documents.ingest import Tools
 from drystone.documents.models import INGEST
@@ -229,16 +229,24 @@ class Process:
                 self._heartbeat.let_go(claim)
 
     async def _work(self, tools: Tools, claims: list[Claim]) -> None:
+        bind(**_named(claims))
         given_up = [claim for claim in claims if claim.lost_tries >= jobs.MAX_LOST_TRIES]
         for claim in given_up:
             await self._end_badly(claim, _lost_too_often(claim))
         for kind in dict.fromkeys(claim.kind for claim in claims):
             ours = [claim for claim in claims if claim.kind == kind and claim not in given_up]
             if ours:
-                failures = await self._run_kind(tools, kind, ours)
-                measures.job_ended(kind, "done", len(ours) - len(failures))
-                for claim, exc in failures.items():
-                    await self._end_badly(claim, exc)
+                with tracing.jobs(kind, {str(claim.job_id): claim.traceparent for claim in ours}) as failed:
+                    await self._run_to_end(tools, kind, ours, failed)
+
+    async def _run_to_end(
+        self, tools: Tools, kind: str, claims: list[Claim], failed: Callable[[str, str], None]
+    ) -> None:
+        failures = await self._run_kind(tools, kind, claims)
+        measures.job_ended(kind, "done", len(claims) - len(failures))
+        for claim, exc in failures.items():
+            failed(str(claim.job_id), measures.reason(exc))
+            await self._end_badly(claim, exc)
 
     async def _run_kind(self, tools: Tools, kind: str, claims: list[Claim]) -> dict[Claim, Exception]:
         by_id = {claim.job_id: claim for claim in claims}
@@ -251,7 +259,10 @@ class Process:
 
     async def _end_badly(self, claim: Claim, exc: Exception) -> None:
         """Give a job back or fail it, whatever stood in its way: it ends explained and the worker lives."""
-        bind(job_id=str(claim.job_id))
+        with bound(job_id=str(claim.job_id)):
+            await self._tell_end(claim, exc)
+
+    async def _tell_end(self, claim: Claim, exc: Exception) -> None:
         try:
             await self._answer(claim, exc)
         except jobs.LostLease:
@@ -263,7 +274,6 @@ class Process:
             self._is_unsure = True
         finally:
             self._in_hand.discard(claim.job_id)
-            unbind("job_id")
 
     async def _answer(self, claim: Claim, exc: Exception) -> None:
         match exc:
@@ -371,6 +381,12 @@ class Process:
             await asyncio.sleep(self._settings.worker.sweep_s * random.uniform(0.8, 1.2))  # noqa: S311  jitter
             if not self._busy.locked():
                 await self._drain(None)
+
+
+def _named(claims: list[Claim]) -> dict[str, str | list[str]]:
+    """What every line of the log says that is written while these are worked on."""
+    ids = [str(claim.job_id) for claim in claims]
+    return {"job_id": ids[0]} if len(ids) == 1 else {"job_ids": ids}
 
 
 def _lost_too_often(claim: Claim) -> Invalid:

@@ -14,7 +14,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from celery.worker import state
 from celery.worker.strategy import default
 
-from drystone.core import crash_points, logging
+from drystone.core import crash_points, logging, tracing
 from drystone.core.settings import load
 from drystone.jobs.broker import RUN_TASK
 from drystone.worker import sharing
@@ -59,6 +59,7 @@ def _open(**_: Any) -> None:
     settings = load()
     logging.configure(settings.general.log_level, settings.general.log_format)
     crash_points.arm(settings.general.crash_points)
+    tracing.start(settings.tracing, "worker")
     _process = Process(settings)
     _process.start()
 
@@ -67,3 +68,4 @@ def _open(**_: Any) -> None:
 def _close(**_: Any) -> None:
     if _process is not None:
         _process.stop()
+    tracing.stop()

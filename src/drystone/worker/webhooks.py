@@ -13,9 +13,10 @@ from collections import Counter
 from uuid import UUID
 
 from drystone.adapters.calling import Caller
+from drystone.core import tracing
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
-from drystone.core.logging import get_logger
+from drystone.core.logging import bind, get_logger
 from drystone.core.settings import Settings
 from drystone.jobs import presence
 from drystone.jobs import service as jobs
@@ -94,8 +95,10 @@ class WebhookLane:
         return full | self._slow if held_by_slow >= LANES_OF_SLOW else full
 
     async def _send(self, sessions: Sessions, caller: Caller, found: Sending) -> None:
+        bind(job_id=str(found.claim.job_id))
         try:
-            await sending.send(sessions, caller, found)
+            with tracing.jobs(found.claim.kind, {str(found.claim.job_id): found.claim.traceparent}):
+                await sending.send(sessions, caller, found)
         except (Unavailable, jobs.LostLease) as exc:
             log.warning("webhook.outcome_unwritten", job_id=str(found.claim.job_id), code=exc.code)
         except Exception:  # the edge: the lease ends by itself, and the call is made again
