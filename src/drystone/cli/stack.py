@@ -22,6 +22,12 @@ def up(
     offline: Annotated[  # what it means the launcher does, before there is Python
         bool, typer.Option("--offline", help="Fetch nothing: use what was set up before, or say what is missing.")
     ] = False,
+    extras: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="metrics", help="Prometheus beside it, and Grafana, as far as they are on PATH: metrics."
+        ),
+    ] = None,
     provider: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,10 +51,22 @@ def up(
     from drystone.stack.up import Plan
 
     os.environ.update(_provider_variables(provider or []))
-    plan = Plan(root=root.find(), reload=reload)
+    plan = Plan(root=root.find(), reload=reload, metrics=_wants_metrics(extras or []))
     if detach:
         raise typer.Exit(commands.run_detached(plan, talk=sys.stderr))
     raise typer.Exit(commands.run(plan, out=sys.stdout, talk=sys.stderr))
+
+
+def _wants_metrics(extras: list[str]) -> bool:
+    """Whether --with says so. Raises Invalid, and Unavailable where there is no program for it."""
+    from drystone.core.errors import Invalid
+    from drystone.stack import monitoring
+
+    if unknown := [each for each in extras if each != "metrics"]:
+        raise Invalid("stack.unknown_extra", f"--with {unknown[0]} is not understood.", hint="there is: --with metrics")
+    if extras:
+        monitoring.find_prometheus()
+    return bool(extras)
 
 
 def _provider_variables(options: list[str]) -> dict[str, str]:
@@ -144,7 +162,10 @@ def status(
 
 def logs(
     names: Annotated[
-        list[str] | None, typer.Argument(help="postgres, redis, objects, web, worker, honcho, migrate, model or up.")
+        list[str] | None,
+        typer.Argument(
+            help="postgres, redis, objects, web, worker, honcho, migrate, model, prometheus, grafana or up."
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
     count: Annotated[int, typer.Option("-n", min=0, help="How many of the last lines to show.")] = 100,

@@ -71,6 +71,7 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
         "asyncio",
         "celery.worker.strategy",
         "celery.app.trace",
+        "multiprocessing",
         "drystone.core.db._MeasuredPool",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

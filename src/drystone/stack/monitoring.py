@@ -56,17 +56,27 @@ def write_prometheus(project: Project, folder: Path) -> Path:
     return folder / "prometheus.yml"
 
 
-def prometheus_argv(project: Project, folder: Path) -> list[str]:
-    """The command of a Prometheus that keeps its data in the folder. Raises Unavailable where there is no such program."""
-    program = shutil.which("prometheus")
-    if program is None:
+def find_prometheus() -> str:
+    """The program. Raises Unavailable where there is none on PATH."""
+    if (program := shutil.which("prometheus")) is None:
         raise Unavailable(
             "stack.no_prometheus",
             "There is no prometheus on PATH.",
-            hint="install it (Debian, Ubuntu: apt install prometheus; macOS: brew install prometheus), or leave --with metrics out",
+            hint="install it (Debian, Ubuntu: apt install prometheus; macOS: brew install prometheus), or leave out --with metrics",
         )
+    return program
+
+
+def find_grafana() -> Path | None:
+    """The program, where there is one on PATH."""
+    found = shutil.which("grafana") or shutil.which("grafana-server")
+    return Path(found) if found else None
+
+
+def prometheus_argv(project: Project, folder: Path) -> list[str]:
+    """The command of a Prometheus that keeps its data in the folder; what it reads is written anew. Raises Unavailable, Invalid."""
     return [
-        program,
+        find_prometheus(),
         f"--config.file={write_prometheus(project, folder)}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--storage.tsdb.retention.time={_KEPT}",
@@ -74,14 +84,11 @@ def prometheus_argv(project: Project, folder: Path) -> list[str]:
     ]
 
 
-def grafana_argv(project: Project, folder: Path) -> list[str] | None:
-    """The command of a Grafana that knows our dashboards; None where there is no such program."""
-    found = shutil.which("grafana") or shutil.which("grafana-server")
-    if found is None:
-        return None
+def grafana_argv(program: Path, folder: Path) -> list[str]:
+    """The command of a Grafana that keeps its data in the folder."""
     for each in ("data", "logs", "plugins"):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    return [found, *(["server"] if Path(found).name == "grafana" else []), f"--homepath={_homepath(Path(found))}"]
+    return [str(program), *(["server"] if program.name == "grafana" else []), f"--homepath={_homepath(program)}"]
 
 
 def grafana_environment(project: Project, folder: Path) -> dict[str, str]:

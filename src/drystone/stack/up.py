@@ -12,22 +12,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 from drystone.core.errors import DrystoneError
 from drystone.stack import app as own
-from drystone.stack import ports, processes
+from drystone.stack import ports, processes, tools
 from drystone.stack.app import App, Hook
 from drystone.stack.keeper import Keeper
 from drystone.stack.logs import Logs, Terminal
 from drystone.stack.project import Project
 from drystone.stack.state import Restart, RunState, ServiceState, StateFile
 from drystone.stack.supervise import Server, Servers, Stopped, how_it_ended, port_taken
+from drystone.stack.tools import Tool
 
 CLI = (sys.executable, "-m", "drystone.cli.main")
 # Both load their libraries while the servers start.
@@ -44,7 +46,7 @@ class Plan:
     """What to bring up.
 
     procfile: default <root>/Procfile. ready_url: answers 200 when web and worker are healthy; default /health/ready of
-    the API. durable: False for throw-away stacks. echo: repeat all logs on standard output.
+    the API. durable: False for throw-away stacks. echo: repeat all logs on standard output. metrics: Prometheus too.
     """
 
     root: Path
@@ -54,6 +56,7 @@ class Plan:
     reload: bool = False
     durable: bool = True
     echo: bool = True
+    metrics: bool = False
     healthy_timeout_s: float = HEALTHY_TIMEOUT_S
 
     def to_json(self) -> str:
@@ -97,6 +100,10 @@ class Run:
             on_ready=self._server_ready,
         )
         run_id = self._servers.run_id
+        self._tools = [
+            Tool(recipe, run_id=run_id, logs=self._logs, stop=self._stop)
+            for recipe in (tools.recipes(project) if plan.metrics else ())
+        ]
         self._state = StateFile(
             project.run_dir / "state.json",
             RunState(
@@ -105,6 +112,7 @@ class Run:
                 project.url,
                 started_at=time.time(),
                 services={server.name: ServiceState(port=server.port) for server in self._servers}
+                | {tool.name: ServiceState(port=tool.recipe.port) for tool in self._tools}
                 | {processes.GUARDIAN: ServiceState()},
             ),
         )
@@ -197,18 +205,20 @@ class Run:
         for server in self._servers:
             if not server.is_external:
                 self._keep(server, start_first=False)
+        for tool in self._tools:
+            self._keep(tool, start_first=True)
         self._keep(self._app, start_first=True, revive=self._changed if self._plan.reload else None)
         if self._plan.reload:
             threading.Thread(target=self._watch_source, name="reload", daemon=True).start()
 
-    def _keep(self, kept: Server | App, *, start_first: bool, revive: threading.Event | None = None) -> None:
+    def _keep(self, kept: Server | App | Tool, *, start_first: bool, revive: threading.Event | None = None) -> None:
         keeper = Keeper(
             kept,
             self._stop,
             start_first=start_first,
             on_restart=self._restarting,
-            on_ready=self._app_ready if kept is self._app else self._server_back,
-            give_up=self._give_up,
+            on_ready=self._told_ready(kept),
+            give_up=partial(self._go_on_without, kept) if isinstance(kept, Tool) else self._give_up,
             revive=revive,
         )
         self._keepers.append(keeper)
@@ -239,6 +249,28 @@ class Run:
     def _server_back(self, name: str) -> None:
         self._server_ready(self._servers[name])
 
+    def _told_ready(self, kept: Server | App | Tool) -> Callable[[str], None]:
+        if isinstance(kept, Tool):
+            return lambda _name: self._tool_ready(kept)
+        return self._app_ready if kept is self._app else self._server_back
+
+    def _tool_ready(self, tool: Tool) -> None:
+        self._state.service(
+            tool.name,
+            state="ready",
+            pid=tool.pid,
+            port=tool.recipe.port,
+            provider=tool.program,
+            started_at=time.time(),
+            seconds=round(tool.seconds, 3),
+        )
+        self._say(f"{tool.name:<9} ready  {tool.seconds:5.1f} s  http://127.0.0.1:{tool.recipe.port}")
+
+    def _go_on_without(self, tool: Tool, error: DrystoneError) -> None:
+        """Nothing needs a tool: the stack runs on."""
+        self._state.service(tool.name, state="stopped", pid=None)
+        self._say(f"Going on without {tool.name}: {error}")
+
     def _app_process_started(self, name: str, pid: int) -> None:
         port = self._project.settings.api.port if name == "web" else None
         self._state.service(name, state="starting", pid=pid, port=port, started_at=time.time())
@@ -254,7 +286,7 @@ class Run:
             self._healthy.set()
 
     def _app_processes(self) -> list[str]:
-        kept = {server.name for server in self._servers} | {processes.GUARDIAN, "honcho"}
+        kept = {each.name for each in (*self._servers, *self._tools)} | {processes.GUARDIAN, "honcho"}
         return [name for name in self._state.state.services if name not in kept]
 
     def _restarting(self, name: str, reason: str) -> None:
@@ -302,6 +334,8 @@ class Run:
         self._say("Stopping.")
         for keeper in self._keepers:
             keeper.join()
+        for tool in self._tools:
+            tool.stop(self._hurry)
         self._app.stop(self._hurry)
         self._servers.stop()
         error = self._failure or self._crash
