@@ -74,7 +74,7 @@ def run(settings: Settings) -> int:
                 f"--concurrency={settings.worker.concurrency}",
                 f"--queues={QUEUE}",
                 f"--hostname=drystone-{os.getpid()}@%h",
-                f"--loglevel={settings.general.log_level}",
+                "--loglevel=WARNING",  # of what its processes write before ours is set up in them; it has a form of its own
                 "--without-gossip",
                 "--without-mingle",
                 "--without-heartbeat",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import os
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -19,6 +18,7 @@ from typing import Any
 from drystone.core import measures
 from drystone.core.logging import get_logger
 from drystone.core.settings import MonitoringSettings
+from drystone.worker import sharing
 
 log = get_logger("worker.metrics")
 
@@ -96,7 +96,7 @@ class _Server(ThreadingHTTPServer):
     def numbers(self, accept: str) -> tuple[bytes, str]:
         with self.turn:
             if self.shared is not None:
-                measures.fold_dead(self.shared, _is_alive)
+                measures.fold_dead(self.shared, sharing.is_alive)
             return measures.expose(measures.build("worker"), accept=accept, shared=self.shared)
 
 
@@ -127,13 +127,3 @@ class _Asked(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a scrape every few seconds is no news."""
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

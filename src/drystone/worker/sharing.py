@@ -33,7 +33,7 @@ def begin(data_dir: Path) -> Path | None:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for former in parent.iterdir():
-            if former == folder or not _is_alive(former.name):
+            if former == folder or not (former.name.isdigit() and is_alive(int(former.name))):
                 shutil.rmtree(former, ignore_errors=True)
         folder.mkdir()
         reserve(folder, os.getpid())
@@ -61,8 +61,10 @@ def join() -> None:
 def reserve(folder: Path, pid: int) -> None:
     """Make the files of a process, with room on the disk. Raises OSError."""
     for kind in _FILES:
-        with (folder / f"{kind}_{pid}.db").open("wb") as file:
-            file.write(b"\0" * _BYTES)
+        path = folder / f"{kind}_{pid}.db"
+        draft = path.with_suffix(".new")  # who sums up reads whole files
+        draft.write_bytes(b"\0" * _BYTES)
+        draft.replace(path)
 
 
 def end(folder: Path | None) -> None:
@@ -71,10 +73,10 @@ def end(folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_alive(name: str) -> bool:
+def is_alive(pid: int) -> bool:
     try:
-        os.kill(int(name), 0)
-    except (ValueError, ProcessLookupError):
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,6 +54,7 @@ signal.signal(signal.SIGTERM, stop)
 print("worker works", flush=True)
 while True: time.sleep(60)
 """
+ROOT = Path(__file__).parent.parent.parent.parent
 PROCFILE = "web: exec python web.py\nworker: exec python worker.py\n"
 
 
@@ -93,13 +95,21 @@ class Stack:
     environment: dict[str, str]
     process: subprocess.Popen[str] | None = None
     reload: bool = False
+    metrics: bool = False
     _outputs: list[Path] = field(default_factory=list)
 
     @property
     def plan(self) -> Plan:
         migrate = Hook("migrate", (sys.executable, "-c", "print('migrated')"))
         early = Hook("model", (sys.executable, "-c", "print('prepared')"), early=True)
-        return Plan(root=self.root, hooks=(migrate, early), durable=False, reload=self.reload, healthy_timeout_s=60)
+        return Plan(
+            root=self.root,
+            hooks=(migrate, early),
+            durable=False,
+            reload=self.reload,
+            metrics=self.metrics,
+            healthy_timeout_s=60,
+        )
 
     @property
     def command(self) -> list[str]:
@@ -549,3 +559,28 @@ http.server.HTTPServer(("127.0.0.1", {stack.environment["API_PORT"]}), Yes).serv
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_with_metrics_prometheus_runs_beside_the_stack_is_started_again_and_leaves_with_it(stack: Stack) -> None:
+    if not shutil.which("prometheus"):
+        pytest.skip("no prometheus on PATH; Debian's package prometheus has it")
+    shutil.copytree(ROOT / "monitoring", stack.root / "monitoring")
+    stack.metrics = True
+    stack.start_healthy()
+    url = f"http://127.0.0.1:{stack.environment['PROMETHEUS_PORT']}"
+
+    def ready() -> Any:
+        now = stack.state.services["prometheus"] if stack.state else None
+        return now if now and now.state == "ready" and now.pid else None
+
+    first = eventually(ready, "prometheus is ready")
+    with urlopen(f"{url}/api/v1/rules", timeout=5) as response:
+        groups = json.load(response)["data"]["groups"]
+    os.kill(first.pid, signal.SIGKILL)
+    second = eventually(lambda: (now := ready()) and now.restarts and now, "prometheus is started again")
+    stack.stop()
+
+    assert len(groups[0]["rules"]) > 10
+    assert second.pid != first.pid
+    assert stack.left() == []
+    assert (stack.root / ".drystone" / "prometheus" / "token").stat().st_mode & 0o777 == 0o600
