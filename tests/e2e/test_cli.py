@@ -544,3 +544,21 @@ def test_help_does_not_load_what_it_does_not_need(running: dict[str, str]) -> No
     done = subprocess.run((sys.executable, "-c", loaded), env=running, capture_output=True, text=True, check=False)
 
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_key_that_has_another_s_name_or_rights_for_nothing_is_made_with_a_warning(
+    running: dict[str, str], collection: str
+) -> None:
+    _json(running, "add", "-", "--name", "a.txt", "-c", collection, given=b"Words.")
+
+    first = _run(running, "keys", "create", collection, "-s", "read")
+    second = _run(running, "keys", "create", collection, "-s", "admin", "-c", collection)
+
+    prefix = first.stdout.decode().partition(".")[0]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert b"too" not in first.stderr
+    assert b"whole workspace" not in first.stderr
+    said = " ".join(second.stderr.decode().split())
+    assert f"{prefix} has the name '{collection}' too" in said
+    assert "of the whole workspace, and refused" in said
+    assert len(second.stdout.split()) == 1  # the key alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -467,3 +468,93 @@ async def test_only_an_admin_of_everything_may_ask_for_keys(sessions: Sessions, 
             await keys.page(session, caller, ended=False, after=None, limit=1)
 
     assert refused.value.code == "access.confined"
+
+
+@pytest.mark.parametrize("change", ["revoke", "narrow", "rotate"])
+async def test_an_upload_under_way_keeps_nothing_when_its_key_changes(
+    client: httpx.AsyncClient, collection: str, change: str
+) -> None:
+    await client.post("/api/v1/collections", json={"name": collection})
+    made = await make(client, scopes=["write"])
+    path = f"{KEYS}/{made['prefix']}"
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"The first half"
+        if change == "revoke":
+            await client.delete(path)
+        elif change == "narrow":
+            await client.patch(path, json={"collections": [collection]})
+        else:
+            await client.post(f"{path}/rotate", json={"overlap_s": 0})
+        yield b" and the second."
+
+    answer = await client.post(
+        "/api/v1/documents",
+        params={"name": "a.txt", "collection": collection},
+        content=body(),
+        headers=bearer(made["key"]),
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "upload.key_changed")
+    assert (await client.get("/api/v1/documents", params={"collection": collection})).json()["items"] == []
+
+
+async def test_a_new_version_under_way_is_refused_as_well(client: httpx.AsyncClient, collection: str) -> None:
+    sent = await client.post("/api/v1/documents", files={"file": ("a.txt", b"One.")}, data={"collection": collection})
+    made = await make(client, scopes=["write"])
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"Two"
+        await client.delete(f"{KEYS}/{made['prefix']}")
+
+    answer = await client.put(
+        f"{sent.headers['location']}/content", params={"name": "a.txt"}, content=body(), headers=bearer(made["key"])
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "upload.key_changed")
+    assert (await client.get(sent.headers["location"])).json()["version"] == 1
+
+
+async def test_a_narrowed_key_sees_no_batch_with_what_it_may_no_longer_see(
+    client: httpx.AsyncClient, collection: str
+) -> None:
+    other = f"{collection}-other"
+    for name in (collection, other):
+        await client.post("/api/v1/collections", json={"name": name})
+    made = await make(client, scopes=["write"])
+    as_it = bearer(made["key"])
+    mixed, own = [(await client.post("/api/v1/batches", headers=as_it)).headers["location"] for _ in range(2)]
+    for batch, name in ((mixed, collection), (mixed, other), (own, collection)):
+        await client.post(
+            "/api/v1/documents",
+            files={"file": ("a.txt", f"{batch} {name}".encode())},
+            data={"collection": name, "batch": batch.rpartition("/")[2]},
+            headers=as_it,
+        )
+    before = [(await client.get(batch, headers=as_it)).status_code for batch in (mixed, own)]
+
+    await client.patch(f"{KEYS}/{made['prefix']}", json={"collections": [collection]})
+
+    after = [await client.get(batch, headers=as_it) for batch in (mixed, own)]
+    assert (before, [answer.status_code for answer in after]) == ([200, 200], [404, 200])
+    assert after[1].json()["documents"]["pending"] == 1
+    assert (await client.get(f"{mixed}/events", headers=as_it)).status_code == 404
+    assert (await client.patch(mixed, json={"expected": 9}, headers=as_it)).status_code == 404
+
+
+async def test_a_confined_key_that_names_no_collection_is_told_which_it_may_see(
+    client: httpx.AsyncClient, collection: str
+) -> None:
+    await client.post("/api/v1/collections", json={"name": collection})
+    made = await make(client, scopes=["write"], collections=[collection])
+    as_it = bearer(made["key"])
+
+    answers = [
+        await client.post("/api/v1/search", json={"query": "a"}, headers=as_it),
+        await client.post("/api/v1/documents", files={"file": ("a.txt", b"Words.")}, headers=as_it),
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "collection.not_found")] * 2
+    assert {answer.json()["hint"] for answer in answers} == {
+        f"name one that this key may see: {collection}; without a name it is default"
+    }

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.models import AuditEntry
-from drystone.access.service import Principal
+from drystone.access.service import ACTIONS, Principal
+from drystone.core.errors import Invalid, pointer_to
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,26 @@ async def page(
 ) -> Sequence[AuditEntry]:
     """Rows of the workspace, newest or oldest first. cursor: the last id of the page before. Raises Denied."""
     principal.require_whole("admin")
+    _check_action(choice.action)
     order = AuditEntry.id.asc() if oldest_first else AuditEntry.id.desc()
     query = select(AuditEntry).where(AuditEntry.workspace_id == principal.workspace_id, *_conditions(choice))
     if cursor is not None:
         query = query.where(AuditEntry.id > cursor if oldest_first else AuditEntry.id < cursor)
     return (await session.scalars(query.order_by(order).limit(limit))).all()
+
+
+def _check_action(action: str | None) -> None:
+    """Raise Invalid for an action that never happens: a misspelt one must not look as if nothing had been done."""
+    beginning = (action or "").removesuffix("*")
+    is_known = action in (None, beginning) and (action is None or action in ACTIONS)
+    if is_known or (action != beginning and any(each.startswith(beginning) for each in ACTIONS)):
+        return
+    raise Invalid(
+        "audit.unknown_action",
+        f"There is no action {action!r}.",
+        hint=f"there are {', '.join(ACTIONS)}; a star at the end stands for all that begin so",
+        pointer=pointer_to("action"),
+    )
 
 
 def _conditions(choice: Choice) -> list[ColumnElement[bool]]:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service
 from drystone.access.models import ApiKey
-from drystone.access.service import Principal
+from drystone.access.service import Action, Principal
 from drystone.core.clock import utc_now
 from drystone.core.errors import Conflict, Denied, Invalid, NotFound, pointer_to
 from drystone.core.ids import new_id
@@ -107,7 +107,7 @@ async def change(session: AsyncSession, principal: Principal, prefix: str, chang
         setattr(key, name, _in_order(value) if name == "scopes" else value)
     await session.flush()
     if changes:
-        action = "key.limit" if changes.keys() <= {"documents_per_day", "bytes_per_day"} else "key.change"
+        action: Action = "key.limit" if changes.keys() <= {"documents_per_day", "bytes_per_day"} else "key.change"
         await _record(session, principal, action, key, **_told(key, changes), was=was)
     return key
 
@@ -155,6 +155,17 @@ async def is_valid(session: AsyncSession, principal: Principal) -> bool:
     confined = None if row.collection_ids is None else frozenset(row.collection_ids)
     has_secret = principal.secret_sha256 in (row.secret_sha256, row.previous_sha256)
     return has_secret and (frozenset(row.scopes), confined) == (principal.scopes, principal.collection_ids)
+
+
+async def recheck(session: AsyncSession, principal: Principal) -> None:
+    """Raise Denied (401) where the caller's key is no longer what it was when the request began: for long requests."""
+    if principal.secret_sha256 is not None and not await is_valid(session, principal):
+        raise Denied(
+            "upload.key_changed",
+            "The key that sent this was changed, revoked or given another secret before all of it had come; nothing is kept.",
+            hint="send it again, with a key that may",
+            status=401,
+        )
 
 
 def has_ended(key: ApiKey) -> bool:
@@ -226,7 +237,7 @@ def _check_end(expires_at: datetime | None) -> None:
         )
 
 
-async def _record(session: AsyncSession, principal: Principal, action: str, key: ApiKey, **details: Any) -> None:
+async def _record(session: AsyncSession, principal: Principal, action: Action, key: ApiKey, **details: Any) -> None:
     await service.record(session, principal, action, "key", key.id, prefix=key.prefix, **details)
 
 

@@ -7,7 +7,7 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -22,6 +22,40 @@ from drystone.core.reach import Reach
 DEFAULT_WORKSPACE = "default"
 # Each holds those before it.
 SCOPES = ("read", "write", "admin")
+
+
+# Whatever the audit says was done.
+Action = Literal[
+    "batch.create",
+    "batch.expect",
+    "collection.create",
+    "collection.delete",
+    "collection.describe",
+    "document.create",
+    "document.delete",
+    "document.describe",
+    "document.replace",
+    "embedding.cancelled",
+    "embedding.finished",
+    "embedding.rolled_back",
+    "embedding.started",
+    "embedding.switched",
+    "job.cancel",
+    "job.retry",
+    "key.change",
+    "key.create",
+    "key.limit",
+    "key.revoke",
+    "key.rotate",
+    "scrub.request",
+    "webhook.change",
+    "webhook.create",
+    "webhook.delete",
+    "webhook.redeliver",
+    "webhook.rotate",
+    "webhook.test",
+]
+ACTIONS: tuple[str, ...] = get_args(Action)
 
 
 @dataclass(frozen=True)
@@ -180,7 +214,7 @@ async def default_workspace(session: AsyncSession) -> UUID:
 async def record(
     session: AsyncSession,
     principal: Principal,
-    action: str,
+    action: Action,
     subject_kind: str,
     subject_id: UUID | None,
     *,
@@ -206,7 +240,7 @@ async def record(
 
 
 async def record_all(
-    session: AsyncSession, principal: Principal, action: str, subject_kind: str, subject_ids: Sequence[UUID]
+    session: AsyncSession, principal: Principal, action: Action, subject_kind: str, subject_ids: Sequence[UUID]
 ) -> None:
     """Add an audit row for each subject of one change to many."""
     rows = [

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
-from drystone.access.service import Principal
+from drystone.access.service import Action, Principal
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.problems import responses
 from drystone.api.schemas import Failure
@@ -281,7 +281,7 @@ async def cancel(job_id: UUID, caller: Caller, session: Session) -> Job:
 
 
 async def _changed(
-    session: AsyncSession, caller: Principal, action: str, outcome: Outcome, *, dry_run: bool
+    session: AsyncSession, caller: Principal, action: Action, outcome: Outcome, *, dry_run: bool
 ) -> Changed:
     ids = [job.id for job in outcome.jobs]
     refused: dict[str, int] = {}

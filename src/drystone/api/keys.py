@@ -32,7 +32,7 @@ ScopeNames = Annotated[
     list[ScopeName],
     Len(1, 3),
     Field(
-        description="`read`: search and look up; `write`: and upload, change, delete; `admin`: and keys, webhooks, audit."
+        description="`read`: search and look up; `write`: and upload, change, delete; `admin`: and keys, webhooks, audit; of a confined key: the webhooks and models of its collections only."
     ),
 ]
 CollectionNames = Annotated[list[Annotated[Text, Len(1, 128)]], Len(1, 1000)]
@@ -68,7 +68,7 @@ class NewKey(KeyLimits):
         json_schema_extra={"examples": [{"name": "website", "scopes": ["read"], "collections": ["papers"]}]},
     )
 
-    name: Name = Field(description="What it is for.")
+    name: Name = Field(description="What it is for. A note: another key may have it, too; the prefix names the key.")
     scopes: ScopeNames
     collections: CollectionNames | None = Field(None, description=_COLLECTIONS)
     expires_at: End | None = Field(None, description="When it ends; null: never.")

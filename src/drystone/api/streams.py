@@ -195,7 +195,8 @@ class _Stream:
                     rows = await events.changes(session, self.subject.scope, step, limit=_PAGE)
                 for row in rows:
                     step = step.after(row)  # noqa: PLW2901  it is where we stand
-                    yield Told(row, step)
+                    if self._may_tell(row):
+                        yield Told(row, step)
                 if len(rows) < _PAGE:
                     break
 

@@ -94,7 +94,9 @@ def create(
     body["expires_at"] = _end(expires)
     body |= _limits(documents, size_bytes)
     with open_client() as client:
-        _show_secret(client.create_key(body), as_json=as_json)
+        made = client.create_key(body)
+        _show_secret(made, as_json=as_json)
+        _warn(client, made)
 
 
 @keys.command("list")
@@ -259,6 +261,22 @@ def _show_secret(made: Mapping[str, Any], *, as_json: bool) -> None:
     typer.echo(made["key"])
     if made["previous_until"]:
         terminal.say(f"the one before is accepted until {_time(made['previous_until'])}")
+
+
+def _warn(client: Client, made: Mapping[str, Any]) -> None:
+    """What is allowed and perhaps not meant: a name that another key has, rights that have nothing to hold for."""
+    from drystone.cli import terminal
+
+    others = [key["prefix"] for page in client.key_pages(ended=False) for key in page if key["name"] == made["name"]]
+    if same := [prefix for prefix in others if prefix != made["prefix"]]:
+        terminal.say(
+            f"{', '.join(same)} has the name {made['name']!r} too; ./drystone keys change PREFIX --name tells them apart"
+        )
+    if made["collection_ids"] is not None and "admin" in made["scopes"]:
+        terminal.say(
+            "admin of a key that is confined to collections is for their webhooks and models only: keys, the audit and scrubs are of "
+            "the whole workspace, and refused"
+        )
 
 
 def _names(client: Client) -> dict[str, str]:

@@ -27,6 +27,8 @@ AUTO, UNDETECTED = "auto", "english"
 
 Check = Callable[[Collection], Awaitable[None]]
 
+# Names of collections that one hint tells.
+_TOLD = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -57,14 +59,28 @@ async def get(session: AsyncSession, principal: Principal, name_or_id: str, *, s
     """The collection of this name or id. Raises NotFound, also where the key may not see it."""
     principal.require("read")
     found = await queries.find_collection(session, principal.workspace_id, name_or_id, share=share)
-    if found is None or not principal.may_see(found.id):
+    if found is not None and principal.may_see(found.id):
+        return found
+    if principal.collection_ids is not None:
+        seen = await _names_seen(session, principal)
         raise NotFound(
             "collection.not_found",
             f"There is no collection {name_or_id!r}.",
-            hint="the first upload into a name creates it; GET /api/v1/collections lists what there is",
+            hint=f"name one that this key may see: {seen}; without a name it is {DEFAULT_COLLECTION}",
             collection=name_or_id,
         )
-    return found
+    raise NotFound(
+        "collection.not_found",
+        f"There is no collection {name_or_id!r}.",
+        hint="the first upload into a name creates it; GET /api/v1/collections lists what there is",
+        collection=name_or_id,
+    )
+
+
+async def _names_seen(session: AsyncSession, principal: Principal) -> str:
+    """The names of the collections that a confined key may see, the first of them."""
+    names = sorted((await queries.collection_names(session, list(principal.collection_ids or ()))).values())
+    return f"{', '.join(names[:_TOLD])}{', …' if len(names) > _TOLD else ''}"
 
 
 async def get_or_create(session: AsyncSession, principal: Principal, space: Space, name: str) -> Collection:

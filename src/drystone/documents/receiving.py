@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.access import quotas
+from drystone.access import keys, quotas
 from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
@@ -89,6 +89,7 @@ async def receive(
     async with transaction(sessions) as session:
         if already is not None and (before := await already(session)) is not None:
             return before
+        await keys.recheck(session, principal)
         await _check_batch(session, principal, batch_id)
         await blobs.confirm(session, upload.sha256)
         home = await collections.get_or_create(session, principal, space, collection)
@@ -140,6 +141,7 @@ async def replace(
         await service.get_document(session, principal, document_id)
     await blobs.put(sessions, objects, upload.sha256, upload.body)
     async with transaction(sessions) as session:
+        await keys.recheck(session, principal)
         await blobs.confirm(session, upload.sha256)
         file_id = await _file_id(session, principal, upload, media_type)  # first, as `receive` does: no deadlock
         await _check_batch(session, principal, batch_id)

@@ -15,7 +15,7 @@ from sqlalchemy import Row, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
-from drystone.access.service import Principal
+from drystone.access.service import Action, Principal
 from drystone.core.errors import Conflict, Invalid
 from drystone.documents import collections
 from drystone.documents.models import DROP_VECTORS, REEMBED, Reembedding
@@ -335,7 +335,7 @@ async def _enqueue(session: AsyncSession, nudger: Nudger, kind: str, change: Ree
 
 
 async def _tell(
-    session: AsyncSession, principal: Principal, kind: str, change: Reembedding, active: Space, second: Space
+    session: AsyncSession, principal: Principal, kind: Action, change: Reembedding, active: Space, second: Space
 ) -> None:
     """The event and the audit row. active, second: as they were before."""
     models: dict[str, Any] = {"from": active.model, "to": second.model}
