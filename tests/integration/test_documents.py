@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -175,7 +177,9 @@ async def test_content_and_text_come_back_as_they_were(client: httpx.AsyncClient
 
     assert before.status_code == 409
     assert content.content == body
-    assert content.headers["content-disposition"] == "attachment; filename*=UTF-8''stein%20%C3%BC.txt"
+    assert content.headers["content-disposition"] == (
+        "attachment; filename=\"stein _.txt\"; filename*=UTF-8''stein%20%C3%BC.txt"
+    )
     assert content.headers["x-content-type-options"] == "nosniff"
     assert words.text == "Ein Stein, größer als der andere.\nÀ bientôt 🪨"
 
@@ -352,3 +356,51 @@ async def test_a_collection_is_not_deleted_under_an_upload(
 
     async with transaction(sessions) as session:
         assert (await collections.get(session, principal, "held")).id == made.id
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'a".txt',
+        "a\\b.txt",
+        "a;filename=b.exe.txt",
+        "ä€😀.txt",
+        "%41%22.txt",
+        "a'b*c.txt",
+        ".txt",
+        " a b .txt",
+        "<script>.html",
+    ],
+)
+async def test_a_download_is_an_attachment_under_its_name_whatever_that_is(
+    client: httpx.AsyncClient, collection: str, name: str
+) -> None:
+    sent = await client.post(
+        "/api/v1/documents", params={"name": name, "collection": collection}, content=f"Of {name}".encode()
+    )
+    kept = sent.json()["document"]["name"]
+
+    answers = [await client.get(f"{sent.headers['location']}{end}/content") for end in ("", "/versions/1")]
+
+    for answer in answers:
+        said = answer.headers["content-disposition"]
+        assert unquote(said.partition("filename*=UTF-8''")[2]) == kept
+        assert re.fullmatch(r"""attachment; filename="[\w. -]*"; filename\*=UTF-8''[\w%.~-]*""", said, re.ASCII)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in answer.headers["content-security-policy"]
+
+
+async def test_every_answer_of_bytes_or_text_keeps_browsers_from_guessing(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    raw = {
+        path
+        for path, methods in paths.items()
+        for operation in methods.values()
+        for status, answer in operation["responses"].items()
+        if status < "300" and set(answer.get("content", ())) - {"application/json", "text/event-stream"}
+    }
+
+    nothing = [await client.get(path.replace("{document_id}", str(uuid4())).replace("{number}", "1")) for path in raw]
+
+    assert {path.rpartition("/")[2] for path in raw} == {"content", "text"}
+    assert {answer.headers["x-content-type-options"] for answer in nothing} == {"nosniff"}

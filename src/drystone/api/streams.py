@@ -31,7 +31,7 @@ HEARTBEAT_S = 15.0
 # Then the stream is closed, and the client comes back with the last id.
 LONGEST_S = 600.0
 # A client that takes nothing for so long is cut off.
-_SEND_S = 20.0
+SEND_S = 20.0
 # How often it is asked whether the key may still listen.
 _KEY_ASKED_S = 10.0
 _RETRY_MS = 2000
@@ -80,7 +80,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             async for part in self._parts:
-                async with asyncio.timeout(_SEND_S):
+                async with asyncio.timeout(SEND_S):
                     await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (TimeoutError, OSError) as exc:

@@ -33,7 +33,8 @@ from drystone.resources import Resources
 _CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 _FIELDS = ("file", "collection", "external_id", "title", "attributes", "batch")
 # Boundaries, headers and the other fields of the form, beside the file itself.
-_FORM_BYTES = 256 * 1024
+FORM_BYTES = 256 * 1024
+MOST_FIELDS, MOST_FIELD_BYTES = 10, 128 * 1024
 # Uploads in progress in one process; each holds up to two megabytes of memory and one descriptor.
 AT_ONCE = 128
 # Who sends less than this on average, after the time for which one may send nothing, is cut off.
@@ -63,13 +64,13 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
     """
     resources: Resources = request.app.state.resources
     is_form = _check_kind(request)
-    if (length := _content_length(request)) > max_bytes + _FORM_BYTES:
+    if (length := _content_length(request)) > max_bytes + FORM_BYTES:
         raise _too_large(max_bytes)
     await resources.admission.check(length, principal=getattr(request.state, "principal", None))
     with _one_more(request.app.state):
         spool = Spool(resources.admission.spool_folder)
         try:
-            limit = max_bytes + _FORM_BYTES if is_form else max_bytes
+            limit = max_bytes + FORM_BYTES if is_form else max_bytes
             body = _counted(_unless_slow(request, resources.settings.receiving.idle_s), limit, max_bytes)
             form = await _read_form(request, body, spool) if is_form else await _read_alone(request, body, spool)
             yield _form_of(form, spool, max_bytes)
@@ -176,7 +177,7 @@ class _FormParser(MultiPartParser):
     """Starlette's parser, whose file goes into a spool instead of a file in the system's temporary folder."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes], spool: Spool) -> None:
-        super().__init__(headers, stream, max_files=1, max_fields=10, max_part_size=128 * 1024)
+        super().__init__(headers, stream, max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
         self._spool = spool
 
     def on_headers_finished(self) -> None:

@@ -305,6 +305,8 @@ def show_text(document_id: Annotated[str, typer.Argument(metavar="ID")]) -> None
     with open_client() as client:
         text = client.text(parse_id(document_id))
     # To the byte: whoever cuts it by offsets must not find a line break of ours.
+    if terminal.is_terminal():
+        text = "\n".join(terminal.clean(line) for line in text.split("\n"))
     sys.stdout.buffer.write(text.encode())
     if terminal.is_terminal() and not text.endswith("\n"):
         sys.stdout.buffer.write(b"\n")

@@ -40,12 +40,21 @@ def err() -> Console:
 def say(sentence: str) -> None:
     """Talk to the person, beside the data."""
     console = err()
-    console.print(sentence, soft_wrap=not console.is_terminal, style="dim")
+    told = "\n".join(clean(line) for line in sentence.split("\n"))
+    console.print(told, soft_wrap=not console.is_terminal, style="dim")
 
 
 def print_json(value: Any) -> None:
-    """One JSON object, indented, as the API's answer reads."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    """One JSON object, indented, as the API's answer reads. What could steer a terminal is escaped: it is the same JSON."""
+    sys.stdout.write(_escaped(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
+
+
+def _escaped(text: str) -> str:
+    """JSON whose strings hold no controls: json escapes those of ASCII only, and a terminal knows others."""
+    steering = {c for c in set(text) if c != "\n" and unicodedata.category(c) in _STEERING and c not in _JOINERS}
+    for c in steering:
+        text = text.replace(c, json.dumps(c)[1:-1])
+    return text
 
 
 def print_row(*cells: object) -> None:

@@ -25,6 +25,8 @@ MAX_FILTERS = 64
 # Of a whole filter, however it is nested: each comparison takes a few of PostgreSQL's 32 767 parameters and some planning.
 MAX_COMPARISONS = 256
 MAX_DEPTH = 8
+# Of `in` and `nin`.
+MAX_VALUES = 1000
 
 # What begins with this is a document's own field; twice, an attribute whose name begins with it.
 FIELD = "$"
@@ -99,7 +101,7 @@ class Comparison(BaseModel):
     key: Annotated[Text, Len(1, 256)] = Field(
         description=f"An attribute, or one of {', '.join(FIELDS)}; `$$x` is the attribute `$x`."
     )
-    value: Scalar | Annotated[list[Scalar], Len(0, 1000)]
+    value: Scalar | Annotated[list[Scalar], Len(0, MAX_VALUES)]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

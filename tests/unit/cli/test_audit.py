@@ -3,9 +3,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+import drystone
 from drystone.cli.audit import _cell, _write
 
 ROW = {
@@ -49,3 +52,11 @@ def test_lines_of_json_are_the_answers_of_the_api() -> None:
     _write(iter([ROW, ROW]), target, is_csv=False)
 
     assert [json.loads(line) for line in target.getvalue().splitlines()] == [ROW, ROW]
+
+
+def test_nothing_else_writes_csv() -> None:
+    """Whoever writes another has to think of formulas, too."""
+    sources = Path(drystone.__file__).parent.rglob("*.py")
+    writing = [path.name for path in sources if re.search(r"csv\.writer|DictWriter", path.read_text())]
+
+    assert writing == ["audit.py"]

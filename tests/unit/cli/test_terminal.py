@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from drystone.cli import terminal
@@ -21,3 +23,20 @@ def test_joined_emoji_stay_whole() -> None:
 )
 def test_sizes_are_told_in_powers_of_ten(size_bytes: int, shown: str) -> None:
     assert terminal.size(size_bytes) == shown
+
+
+def test_json_for_a_terminal_is_the_same_json_without_what_steers_it(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"name\x9b": "a\x1b[31mb\x9bc\u202ed\u2028e\U000e0001f", "list": ["ü", "👩\u200d🔧"]}
+
+    terminal.print_json(value)
+
+    said = capsys.readouterr().out
+    assert json.loads(said) == value
+    assert not any(c in said for c in "\x1b\x9b\u202e\u2028\U000e0001")
+    assert "ü" in said
+
+
+def test_what_is_said_beside_the_data_holds_no_controls(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say("the collection \x1b]0;owned\x07 is\nthere\x9b")
+
+    assert capsys.readouterr().err == "the collection  ]0;owned  is\nthere \n"

@@ -1,0 +1,55 @@
+"""The limits that docs/reference/http.md states are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from drystone.api import bodies, connections, streams, upload, waiting
+from drystone.core import db
+from drystone.documents import deleting, filters
+from drystone.jobs import feed, ledger
+from drystone.search import comparing, schemas
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
+LIMITS = PAGE.split("\n## Limits\n")[1].split("\n## ")[0]
+KEEP_ALIVE = re.findall(r"--timeout-keep-alive (\d+)", (ROOT / "Procfile").read_text())[0]
+
+STATED = {
+    "request line and headers": f"{connections.MOST_HEAD_BYTES >> 10} KiB together, {connections.MOST_HEADERS} headers",
+    "time for these": f"{connections.HEAD_S:.0f} s",
+    "a connection between two requests": f"{KEEP_ALIVE} s",
+    "the query": f"{connections.MOST_HEAD_BYTES >> 10} KiB",
+    "a JSON body": f"{bodies.MOST_BYTES >> 20} MiB, {bodies.LONGEST_S:.0f} s",
+    "an upload": f"{upload.SLOWEST_BYTES_PER_S} bytes a second",
+    "fields of a form beside the file": f"{upload.MOST_FIELDS} fields, {upload.MOST_FIELD_BYTES >> 10} KiB each,"
+    f" {upload.FORM_BYTES >> 10} KiB together",
+    "uploads at once": f"{upload.AT_ONCE} a process",
+    "hits of a search": f"{schemas.MAX_LIMIT} |",
+    "a question": f"{schemas.MAX_QUERY_CHARACTERS} characters, {schemas.MAX_QUERIES} wordings;"
+    f" {schemas.MAX_NEIGHBOURS} neighbours",
+    "a filter": f"{filters.MAX_DEPTH} levels, {filters.MAX_FILTERS} filters in one, {filters.MAX_COMPARISONS}"
+    f" comparisons in all, {filters.MAX_VALUES} values",
+    "one `POST /documents/delete`": f"{deleting.MAX_IDS:,} ids".replace(",", " "),
+    "one `POST /jobs/retry` or `cancel`": f"{ledger.AT_ONCE} jobs",
+    "one `…/embedding/compare`": f"{comparing.MAX_QUESTIONS} queries",
+    "streams of events": f"{feed.MAX_LISTENERS_PER_ACTOR} of a key and {feed.MAX_LISTENERS} in all",
+    "one stream": f"{streams.LONGEST_S:.0f} s, then the client comes back with the last id; {streams.SEND_S:.0f} s",
+    "`Prefer: wait=N`": f"{waiting.LONGEST_S} s",
+    "waiting for a lock": f"{db.LOCK_WAIT_S} s",
+}
+
+
+@pytest.mark.parametrize("what", STATED)
+def test_a_stated_limit_is_the_one_in_force(what: str) -> None:
+    row = next(line for line in LIMITS.splitlines() if line.startswith(f"| {what} |"))
+
+    assert STATED[what] in row.partition(" | ")[2]
+
+
+def test_the_procfile_s_connections_are_those_with_limits() -> None:
+    assert "--http drystone.api.connections:Protocol" in (ROOT / "Procfile").read_text()
+    assert connections.Protocol.__name__ == "Protocol"
