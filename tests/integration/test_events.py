@@ -201,6 +201,7 @@ async def test_a_batch_does_not_tell_of_documents_in_collections_that_are_not_th
     told = [each[1]["data"].get("collection_id", mine) for each in seen if each[0].startswith("document.")]
     assert [each[0] for each in seen] == ["document.received", "document.ready", "batch.done", "end"]
     assert set(told) == {mine}
+    assert "documents" not in seen[2][1]["data"], "counts of all"
     assert again[1]["batch"]["documents"] == {"pending": 0, "ready": 1, "failed": 0, "deleted": 0}
 
 

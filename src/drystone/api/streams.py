@@ -138,7 +138,7 @@ class _Stream:
             kind = ""
             async for told in self._missed(position, start):
                 kind = told.row.kind
-                yield _event(told)
+                yield self._event(told)
             if kind in self.subject.finals and not self.follow:
                 yield _end()
                 return
@@ -162,7 +162,7 @@ class _Stream:
             if told is None:
                 yield ": still here\n\n"
             elif self._may_tell(told.row):
-                yield _event(told)
+                yield self._event(told)
                 if told.row.kind in self.subject.finals and not self.follow:
                     yield _end()
                     return
@@ -173,6 +173,12 @@ class _Stream:
     def _may_tell(self, row: Row[Any]) -> bool:
         """A batch may hold documents of collections that are not the caller's."""
         return row.collection_id is None or self.caller.may_see(row.collection_id)
+
+    def _event(self, told: Told) -> str:
+        said = events.message(told.row)
+        if self.caller.collection_ids is not None and told.row.collection_id is None:
+            said["data"].pop("documents", None)  # counts of all of a batch
+        return _told(told.row.kind, said, told.position.token())
 
     async def _check_key(self) -> None:
         """Raise Cut when the key was revoked, has expired or may see something else now: whoever comes back is told."""
@@ -203,10 +209,6 @@ class _Stream:
     async def _state(self) -> tuple[dict[str, Any], bool]:
         async with transaction(self.sessions) as session:
             return await self.subject.state(session)
-
-
-def _event(told: Told) -> str:
-    return _told(told.row.kind, events.message(told.row), told.position.token())
 
 
 def _end() -> str:
