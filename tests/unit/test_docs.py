@@ -12,7 +12,13 @@ from drystone.core import settings
 from drystone.stack.diagnosis.findings import Code
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 NAMES = sorted({name for page in PAGES for name in re.findall(r"`(drystone(?:\.\w+)+)`", page.read_text())})
 
 
@@ -52,3 +58,13 @@ def test_the_guide_explains_every_finding_of_doctor_and_no_other() -> None:
     page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text()
 
     assert re.findall(r"^\| `([a-z]+\.[a-z_]+)` \|", page, re.MULTILINE) == [code.value for code in Code]
+
+
+def test_every_threat_names_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "concepts" / "security.md").read_text()
+    threats = [line for line in page.splitlines() if re.match(r"\| [STRIDE] \|", line)]
+    named = [re.findall(r"`(tests/[\w/.]+)`", line.rpartition(" | ")[2]) for line in threats]
+
+    assert {line[2] for line in threats} == set("STRIDE")
+    assert all(named)
+    assert [path for paths in named for path in paths if not (ROOT / path).is_file()] == []
