@@ -28,6 +28,11 @@ def opened(request: pytest.FixtureRequest, s3: S3Settings) -> Iterator[S3Setting
     assert put_policy(s3, None).is_success
 
 
+def _said(capsys: pytest.CaptureFixture[str]) -> str:
+    """Whichever stream logs go to: other tests may have configured them."""
+    return "".join(capsys.readouterr())
+
+
 def _with(settings: Settings, s3: S3Settings, environment: str) -> Settings:
     general = settings.general.model_copy(update={"environment": environment})
     return settings.model_copy(update={"s3": s3, "general": general})
@@ -61,7 +66,7 @@ async def test_an_open_bucket_is_told_in_development(
     await resources.refuse_open_bucket(development, Objects.open_s3(opened))
     OBJECTS.check(development)
 
-    assert "objects.open" in capsys.readouterr().out
+    assert "objects.open" in _said(capsys)
     assert (
         "its objects (HTTP 200)" in (await asyncio.to_thread(replies.ask, ["objects"], development))["objects"].open_to
     )
@@ -74,4 +79,4 @@ async def test_a_store_that_is_away_keeps_nobody_from_starting(
 
     await resources.refuse_open_bucket(_with(settings, away, "production"), Objects.open_s3(away))
 
-    assert "objects.strangers_not_asked" in capsys.readouterr().out
+    assert "objects.strangers_not_asked" in _said(capsys)
