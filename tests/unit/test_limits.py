@@ -7,16 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from drystone.adapters.embedding.openai import SEARCH_WAITS_S
 from drystone.api import bodies, connections, streams, upload, waiting
 from drystone.core import db
 from drystone.documents import deleting, filters
 from drystone.jobs import feed, ledger
 from drystone.search import comparing, schemas
+from drystone.search.context import WAIT_S
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
 LIMITS = PAGE.split("\n## Limits\n")[1].split("\n## ")[0]
 KEEP_ALIVE = re.findall(r"--timeout-keep-alive (\d+)", (ROOT / "Procfile").read_text())[0]
+
+
+def _default(variable: str) -> str:
+    """As `.env.example` has it, which is written from the settings."""
+    return str(re.findall(rf"^{variable}=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)[0])
+
 
 STATED = {
     "request line and headers": f"{connections.MOST_HEAD_BYTES >> 10} KiB together, {connections.MOST_HEADERS} headers",
@@ -39,7 +47,12 @@ STATED = {
     "streams of events": f"{feed.MAX_LISTENERS_PER_ACTOR} of a key and {feed.MAX_LISTENERS} in all",
     "one stream": f"{streams.LONGEST_S:.0f} s, then the client comes back with the last id; {streams.SEND_S:.0f} s",
     "`Prefer: wait=N`": f"{waiting.LONGEST_S} s",
+    "requests worked on at once": f"({_default('API_AT_ONCE')}) a process",
+    "searches worked on at once": f"({_default('SEARCH_AT_ONCE')}) a process, the others wait for {WAIT_S:.0f} s",
+    "waiting for a connection to PostgreSQL": f"{db.POOL_WAIT_S} s",
     "waiting for a lock": f"{db.LOCK_WAIT_S} s",
+    "one statement of PostgreSQL": f"{db.STATEMENT_S} s",
+    "a search waiting for a model behind an endpoint": f"{SEARCH_WAITS_S:.0f} s",
 }
 
 

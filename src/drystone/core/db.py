@@ -55,6 +55,8 @@ _CONNECTION_LOST = (
 IDLE_IN_TRANSACTION_S = 15
 # For a connection of this process, whose number is limited.
 POOL_WAIT_S = 5
+# For one statement, of whoever says nothing else.
+STATEMENT_S = 60
 # Whoever waits for longer for a lock gives up and comes again; none of ours is held for so long but by a process that hangs.
 LOCK_WAIT_S = 10
 
@@ -71,7 +73,7 @@ def make_engine(
     echo: bool = False,
     application_name: str = "drystone",
     parameters: Mapping[str, str] | None = None,
-    command_timeout_s: float = 60,
+    command_timeout_s: float = STATEMENT_S,
     is_confined: bool = False,
 ) -> AsyncEngine:
     """An engine whose connections time out after 5 s of connecting, command_timeout_s of a statement, 10 s of waiting for a

@@ -22,6 +22,9 @@ from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 
+# How long a search waits for the vectors of its question, in all tries together.
+SEARCH_WAITS_S = 10.0
+
 log = get_logger(__name__)
 
 
@@ -48,7 +51,7 @@ class OpenAIEmbedder:
         passage_prefix: str = "",
         batch_size: int = 64,
         timeout_s: float = 30.0,
-        search_waits_s: float = 10.0,
+        search_waits_s: float = SEARCH_WAITS_S,
         tokenizer_file: Path | None = None,
         variables: str = "EMBEDDING_",
     ) -> None:
