@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from sqlalchemy import text
+from tests.numbers import Numbers
 
 from drystone.core.db import Sessions, transaction
 from drystone.core.settings import Settings
@@ -54,11 +55,13 @@ async def test_one_more_than_can_be_worked_on_is_refused_at_once(narrow: httpx.A
         lives = await narrow.get("/health/live")
     answered = await asyncio.gather(*working)
     afterwards = await narrow.get(f"{A}/documents")
+    told = await narrow.get("/metrics")
 
     assert (refused.status_code, refused.json()["code"]) == (503, "server.busy")
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.headers["retry-after"] == "1"
     assert refused.headers["x-request-id"]
+    assert Numbers.of(told.text).sum("drystone_limited_total", limit="requests") >= 1
     assert [lives.status_code, afterwards.status_code, *(each.status_code for each in answered)] == [200] * 4
 
 

@@ -42,7 +42,7 @@ class OverloadMiddleware:
             await self._app(scope, receive, send)
             return
         if self._load.working >= self._at_once:
-            error = busy(f"{self._load.working} requests are being answered")
+            error = busy("requests", f"{self._load.working} requests are being answered")
             await (await problems.answer(Request(scope), error))(scope, receive, send)
             return
         load = self._load

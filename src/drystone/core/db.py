@@ -240,7 +240,7 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
                     retry_after_s=5,
                 ) from exc
             if isinstance(exc, PoolTimeoutError):
-                raise busy(f"no connection to PostgreSQL was free for {POOL_WAIT_S} s") from exc
+                raise busy("connections", f"no connection to PostgreSQL was free for {POOL_WAIT_S} s") from exc
             if is_connection_loss(exc):
                 raise Unavailable(
                     "database.unavailable",

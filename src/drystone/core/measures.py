@@ -134,7 +134,9 @@ DATABASE_WAIT = _histogram("drystone_database_wait_seconds", "How long a pool le
 
 # --- limits ---
 LIMITED = _counter(
-    "drystone_limited_total", "Requests refused because of a limit: pace, guessing_key, guessing.", "limit"
+    "drystone_limited_total",
+    "Requests refused because of a limit: pace, guessing_key, guessing; or of too many at once: requests, searches, connections.",
+    "limit",
 )
 LIMIT_CHECKS = _counter(
     "drystone_limit_checks_total", "Limits looked up in redis, or in the process while Redis is away.", "where"

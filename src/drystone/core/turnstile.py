@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from drystone.core import measures
 from drystone.core.errors import Unavailable
 
 
@@ -27,15 +28,16 @@ class Turnstile:
             async with asyncio.timeout(self._wait_s):
                 await self._places.acquire()
         except TimeoutError as exc:
-            raise busy(f"{self._what} have waited for their turn for {self._wait_s:g} s") from exc
+            raise busy(self._what, f"{self._what} have waited for their turn for {self._wait_s:g} s") from exc
         try:
             yield
         finally:
             self._places.release()
 
 
-def busy(why: str) -> Unavailable:
-    """The error of a process of which more is asked than it can do."""
+def busy(what: str, why: str) -> Unavailable:
+    """The error of a process of which more is asked than it can do. what: is counted."""
+    measures.of(measures.LIMITED, what).inc()
     return Unavailable(
         "server.busy",
         f"More is asked at once than can be done: {why}.",
