@@ -23,6 +23,7 @@ import psutil
 from drystone import invariants
 from drystone.adapters.objects import Objects
 from drystone.core.db import make_engine, make_sessions
+from drystone.core.reach import OF_CONNECTION
 from drystone.core.settings import Settings
 from drystone.invariants import Limits, Verdict
 from drystone.stack import processes
@@ -87,7 +88,9 @@ class Site:
 
     async def ask(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Rows of a statement, through a connection of its own."""
-        connection = await asyncpg.connect(self.settings.database.url.get_secret_value(), timeout=5)
+        connection = await asyncpg.connect(
+            self.settings.database.url.get_secret_value(), timeout=5, server_settings=OF_CONNECTION
+        )
         try:
             return [dict(row) for row in await connection.fetch(statement, *values)]
         finally:

@@ -67,11 +67,18 @@ def upgrade(
     [bold]Example[/bold]
     drystone db upgrade --from-bin /usr/lib/postgresql/17/bin
     """
+    from drystone.backup.queries import RENEW
     from drystone.core.settings import load
+    from drystone.jobs.events import RENEW_TIMELINE
     from drystone.stack import root
     from drystone.stack.data import upgrade as stack
 
-    done = stack.upgrade(load(root.find()), from_bin=from_bin, say=lambda text: typer.echo(text, err=True))
+    done = stack.upgrade(
+        load(root.find()),
+        from_bin=from_bin,
+        renewals=(*RENEW, RENEW_TIMELINE),
+        say=lambda text: typer.echo(text, err=True),
+    )
     if done.kept is None:
         typer.echo(f"nothing to do: the data is of PostgreSQL {done.before}, and so is {done.after}", err=True)
         return

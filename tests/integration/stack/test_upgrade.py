@@ -17,8 +17,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from drystone.backup.queries import RENEW
 from drystone.core.errors import Conflict, NotFound
 from drystone.core.settings import Settings, parse
+from drystone.jobs.events import RENEW_TIMELINE
 from drystone.stack import bootstrap, privileges
 from drystone.stack.data import reset, snapshot, upgrade
 from drystone.stack.dotenv import make_environment
@@ -150,6 +152,32 @@ async def test_data_of_postgresql_17_arrives_with_roles_rights_extensions_and_se
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await as_app.execute("DELETE FROM things")
         await as_app.close()
+
+
+async def test_events_of_the_old_cluster_are_told_once_and_none_is_left_out(settings: Settings) -> None:
+    """Its transaction ids are larger than any of the new one, which would not tell of them for a long time."""
+    old = upgrade.find_program("17", old_programs("17"))
+    made = (
+        "CREATE TABLE events (id bigint PRIMARY KEY, xid xid8 NOT NULL, workspace_id int)",
+        "CREATE TABLE webhooks (id int, workspace_id int, cursor_xid xid8 NOT NULL, cursor_id bigint NOT NULL)",
+        "CREATE TABLE timeline (id uuid)",
+        "INSERT INTO events SELECT n, cast(cast(4000000000 + n AS text) AS xid8), 1 FROM generate_series(1, 9) AS n",
+        "INSERT INTO webhooks VALUES (1, 1, '4000000006', 6), (2, 1, '4000000009', 9)",
+        "INSERT INTO timeline VALUES (gen_random_uuid())",
+    )
+    with upgrade.alone(settings, old, durable=False):
+        await ask(settings, "drystone", *made)
+
+    upgrade.upgrade(settings, from_bin=old_programs("17"), renewals=(*RENEW, RENEW_TIMELINE))
+
+    with Servers(settings, Path("/"), durable=False):
+        hidden = "SELECT count(*) FROM events WHERE xid >= pg_snapshot_xmin(pg_current_snapshot())"
+        assert await ask(settings, "drystone", hidden) == [(0,)]
+        waiting = """
+            SELECT webhooks.id, array_agg(events.id ORDER BY events.id) FILTER (WHERE events.id IS NOT NULL) FROM webhooks
+            LEFT JOIN events ON (events.xid, events.id) > (cursor_xid, cursor_id) GROUP BY 1 ORDER BY 1
+        """
+        assert await ask(settings, "drystone", waiting) == [(1, [7, 8, 9]), (2, None)]
 
 
 async def test_the_old_folder_is_kept_until_reset_and_a_second_upgrade_has_nothing_to_do(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,10 +44,17 @@ class Upgrade:
     kept: Path | None = None
 
 
-def upgrade(settings: Settings, *, from_bin: Path | None, say: Callable[[str], None] = lambda text: None) -> Upgrade:
+def upgrade(
+    settings: Settings,
+    *,
+    from_bin: Path | None,
+    renewals: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> Upgrade:
     """Bring the data folder to the major of today's PostgreSQL, unless it is there. The stack must be down.
 
-    from_bin: the folder of the old programs; else they are looked for. Whatever fails, the old folder stays in place.
+    from_bin: the folder of the old programs; else they are looked for. renewals: statements for what means nothing in another
+    cluster, where there are `events` and `webhooks`. Whatever fails, the old folder stays in place.
     Raises NotFound without old programs, Conflict when the stack runs, the folder is newer, or the copy differs.
     """
     data_dir = settings.general.data_dir
@@ -70,6 +77,7 @@ def upgrade(settings: Settings, *, from_bin: Path | None, say: Callable[[str], N
                 _copy_database(source, target, new, database)
                 _analyze(target, database)
             contents = _compare(source, target)
+            _renew(target, renewals)
             _take_local_conf(source, target)
         kept = _name_for(data_dir, major)
         (stage / swap.KEEP).write_text(kept.name, encoding="utf-8")
@@ -310,6 +318,26 @@ def _analyze(target: Servers, database: str) -> None:
             await connection.execute("ANALYZE", timeout=None)
 
     probes.run(analyze)
+
+
+def _renew(target: Servers, statements: Sequence[str]) -> None:
+    """In one transaction, in the database of the settings, once it was seen to be the same."""
+    database = target.settings.database
+
+    async def renew() -> None:
+        async with (
+            bootstrap.superuser_session(database, database.parts.database) as connection,
+            connection.transaction(),
+        ):
+            if await connection.fetchval(_HAS_EVENTS):
+                for statement in statements:
+                    await connection.execute(statement, timeout=None)
+
+    if statements:
+        probes.run(renew)
+
+
+_HAS_EVENTS = "SELECT count(*) = 2 FROM pg_tables WHERE schemaname = 'public' AND tablename IN ('events', 'webhooks')"
 
 
 def _contents(settings: Settings) -> dict[str, int]:
