@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 from tests.clients import put_policy
 
 from drystone import resources
@@ -26,11 +27,6 @@ def opened(request: pytest.FixtureRequest, s3: S3Settings) -> Iterator[S3Setting
     assert set_.is_success, set_.text
     yield s3
     assert put_policy(s3, None).is_success
-
-
-def _said(capsys: pytest.CaptureFixture[str]) -> str:
-    """Whichever stream logs go to: other tests may have configured them."""
-    return "".join(capsys.readouterr())
 
 
 def _with(settings: Settings, s3: S3Settings, environment: str) -> Settings:
@@ -58,25 +54,25 @@ async def test_an_open_bucket_is_refused_in_production(opened: S3Settings, setti
     assert (refused.value.code, "remove its policy" in (refused.value.hint or "")) == ("objects.open", True)
 
 
-async def test_an_open_bucket_is_told_in_development(
-    opened: S3Settings, settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_an_open_bucket_is_told_in_development(opened: S3Settings, settings: Settings) -> None:
     development = _with(settings, opened, "development")
 
-    await resources.refuse_open_bucket(development, Objects.open_s3(opened))
+    with capture_logs() as said:
+        await resources.refuse_open_bucket(development, Objects.open_s3(opened))
     OBJECTS.check(development)
 
-    assert "objects.open" in _said(capsys)
+    assert [each["event"] for each in said] == ["objects.open"]
     assert (
         "its objects (HTTP 200)" in (await asyncio.to_thread(replies.ask, ["objects"], development))["objects"].open_to
     )
 
 
 async def test_a_store_that_is_away_keeps_nobody_from_starting(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
+    settings: Settings,
 ) -> None:
     away = settings.s3.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
 
-    await resources.refuse_open_bucket(_with(settings, away, "production"), Objects.open_s3(away))
+    with capture_logs() as said:
+        await resources.refuse_open_bucket(_with(settings, away, "production"), Objects.open_s3(away))
 
-    assert "objects.strangers_not_asked" in _said(capsys)
+    assert [each["event"] for each in said] == ["objects.strangers_not_asked"]

@@ -179,7 +179,7 @@ def test_a_folder_where_nothing_was_ever_started_gives_nothing(tmp_path: Path) -
     ("change", "code"),
     [
         (lambda text: text + "COLOUR=red\n", Code.ENV_UNKNOWN),
-        (lambda text: text.replace("S3_ENDPOINT_URL=", "# "), Code.ENV_MISSING),
+        (lambda text: text.replace("\nS3_ENDPOINT_URL=", "\n# "), Code.ENV_MISSING),
         (lambda text: text.replace("WORKER_CONCURRENCY=2", "WORKER_CONCURRENCY=many"), Code.ENV_INVALID),
         (lambda text: text.replace("LOG_LEVEL=INFO", 'LOG_LEVEL="INFO"'), Code.ENV_UNSAFE_LINE),
         (
@@ -481,7 +481,7 @@ def test_servers_of_others_on_this_machine_may_be_stopped_too(stopped: Stopped) 
 
 def test_a_model_with_another_hash(stopped: Stopped, tmp_path: Path) -> None:
     shutil.copytree(stopped.settings.general.model_dir, tmp_path / "models")
-    (graph,) = tmp_path.rglob("*.onnx")
+    (graph,) = tmp_path.rglob("all-MiniLM*/*.onnx")
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
     graph.write_bytes(content)
