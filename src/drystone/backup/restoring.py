@@ -26,7 +26,7 @@ from drystone.backup.saving import Say, names, owner_sessions
 from drystone.backup.target import Target
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
-from drystone.core.errors import Conflict, Invalid, NotFound, Unavailable
+from drystone.core.errors import Conflict, DrystoneError, Invalid, NotFound, Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
 from drystone.documents import deletions
@@ -164,8 +164,8 @@ async def put_database(settings: Settings, target: Target, manifest: Manifest, t
             before=queries.EMPTY,
             after=(*queries.RENEW, events.RENEW_TIMELINE),
         )
-    except Exception as exc:
-        if getattr(exc, "code", "") in _DAMAGE:
+    except DrystoneError as exc:
+        if exc.code in _DAMAGE:
             raise damaged(manifest.id, "a piece of its dump is missing or has other bytes") from exc
         raise
 

@@ -21,6 +21,8 @@ from drystone.bundle import queries
 from drystone.bundle.container import Writing
 from drystone.bundle.schema import (
     FORMAT,
+    OF_FAILED,
+    OF_READY,
     BlobLine,
     BundleManifest,
     ChunkLine,
@@ -210,22 +212,4 @@ def _write(file: Any, line: BaseModel) -> None:
     file.write(line.model_dump_json().encode() + b"\n")
 
 
-_OF_VERSION = (
-    "id",
-    "number",
-    "name",
-    "state",
-    "text_length",
-    "page_starts",
-    "title",
-    "language",
-    "detected_language",
-    "parser_version",
-    "chunker_version",
-    "chunk_count",
-    "error_code",
-    "error_message",
-    "error_hint",
-    "created_at",
-    "ready_at",
-)
+_OF_VERSION = ("id", "number", "name", "state", "created_at", *OF_READY, *OF_FAILED)

@@ -23,7 +23,7 @@ from drystone.bundle import checking
 from drystone.bundle import queries as bundles
 from drystone.bundle.checking import Item
 from drystone.bundle.container import Reading, check_bytes, damaged
-from drystone.bundle.schema import BlobLine, CollectionLine, VersionPart, blob_name
+from drystone.bundle.schema import OF_FAILED, OF_READY, BlobLine, CollectionLine, VersionPart, blob_name
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid, NotFound
@@ -409,9 +409,9 @@ async def _add_version(
             "name": version.name,
             "state": state,
             "text_sha256": bytes.fromhex(version.text_sha256) if version.text_sha256 and is_ready else None,
-            **{name: getattr(version, name) if is_ready else None for name in _OF_READY},
+            **{name: getattr(version, name) if is_ready else None for name in OF_READY},
             "attempt": 1 if is_ready else None,
-            **{name: getattr(version, name) if state == FAILED else None for name in _OF_FAILED},
+            **{name: getattr(version, name) if state == FAILED else None for name in OF_FAILED},
             "created_at": version.created_at,
         },
     )
@@ -527,17 +527,3 @@ def _blobs(item: Item) -> Iterator[bytes]:
 
 def _is_archive(item: Item) -> bool:
     return any(version.file.media_type == ARCHIVE for version in item.document.versions)
-
-
-_OF_READY = (
-    "text_length",
-    "page_starts",
-    "title",
-    "language",
-    "detected_language",
-    "parser_version",
-    "chunker_version",
-    "chunk_count",
-    "ready_at",
-)
-_OF_FAILED = ("error_code", "error_message", "error_hint")

@@ -144,3 +144,18 @@ def blob_name(sha256: str) -> str:
 def chunks_name(number: int, kind: Literal["ndjson", "npy"]) -> str:
     """number: of the collection's line, from 1."""
     return f"chunks/{number:04d}.{kind}"
+
+
+# Columns of a version that are set once it is ready, and those of one that failed; named alike in the bundle.
+OF_READY = (
+    "text_length",
+    "page_starts",
+    "title",
+    "language",
+    "detected_language",
+    "parser_version",
+    "chunker_version",
+    "chunk_count",
+    "ready_at",
+)
+OF_FAILED = ("error_code", "error_message", "error_hint")
