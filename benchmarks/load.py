@@ -14,14 +14,14 @@ import argparse
 import asyncio
 import collections
 import itertools
+import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import httpx
-
 from benchmarks import debian, memory, report, soak, stacks
 from benchmarks.client import Api
+from benchmarks.connections import Connections
 from benchmarks.corpus import Document, Writer
 from benchmarks.pace import Paced, at_rate
 from benchmarks.report import say
@@ -45,34 +45,16 @@ class Caller:
 
     def __init__(self, settings: Settings, questions: Sequence[str], documents: Iterator[Document]) -> None:
         self._questions, self._documents = questions, documents
-        self._http = httpx.AsyncClient(
-            base_url=f"http://{settings.api.host}:{settings.api.port}/api/v1",
-            headers={"Authorization": f"Bearer {settings.api.key.get_secret_value()}"},
-            timeout=_HANG_S,
-            limits=httpx.Limits(max_connections=None),
-            trust_env=False,
-        )
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
+        self._connections = Connections(settings, timeout_s=_HANG_S)
 
     async def search(self, number: int) -> int:
         body = {"query": self._questions[number % len(self._questions)], "collection": SEARCHED, "limit": LIMIT}
-        return await self._status("/search", json=body)
+        return await self._connections.post_json("/search", json.dumps(body).encode())
 
     async def upload(self, collection: str) -> int:
         document = next(self._documents)
-        return await self._status(
-            "/documents",
-            data={"collection": collection, "external_id": document.id},
-            files={"file": (f"{document.id}.txt", document.text.encode(), "text/plain")},
-        )
-
-    async def _status(self, path: str, **given: Any) -> int:
-        try:
-            return (await self._http.post(path, **given)).status_code
-        except httpx.TransportError:
-            return 0
+        fields = {"collection": collection, "external_id": document.id}
+        return await self._connections.post_form("/documents", fields, f"{document.id}.txt", document.text)
 
 
 def _documents(settings: Settings) -> Iterator[Document]:
@@ -157,18 +139,15 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> tuple[list[L
     loaded = debian.load(arguments.debian)
     await debian.fill(settings, loaded, SEARCHED)
     caller, samples = Caller(settings, loaded.questions, _documents(settings)), list[dict[str, Any]]()
-    try:
-        await caller.upload(BESIDE)
-        for number in range(_WARM_UP):
-            await caller.search(number)
-        sampling = asyncio.create_task(_sample(settings, samples))
-        lines = await together(settings, caller, arguments, BESIDE)
-        sampling.cancel()
-        await asyncio.gather(sampling, return_exceptions=True)
-        lines += await together(settings, caller, arguments, SEARCHED) if arguments.minutes <= _SHORT_MINUTES else []
-        lines += await flood(settings, caller, arguments)
-    finally:
-        await caller.aclose()
+    await caller.upload(BESIDE)
+    for number in range(_WARM_UP):
+        await caller.search(number)
+    sampling = asyncio.create_task(_sample(settings, samples))
+    lines = await together(settings, caller, arguments, BESIDE)
+    sampling.cancel()
+    await asyncio.gather(sampling, return_exceptions=True)
+    lines += await together(settings, caller, arguments, SEARCHED) if arguments.minutes <= _SHORT_MINUTES else []
+    lines += await flood(settings, caller, arguments)
     return lines, samples
 
 

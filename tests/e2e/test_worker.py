@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import psutil
 
 from drystone.jobs.broker import QUEUE, RUN_TASK, make_celery
 from tests.clients import redis_client
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import ROOT, Stack
 
 _NUDGES, _MOST_BYTES = 3000, 10_000_000
 
@@ -32,6 +33,25 @@ def test_nudges_that_nobody_needs_take_no_memory(up: Stack) -> None:
 
     assert grown < _MOST_BYTES
     assert up.run("verify", check=False).returncode == 0
+
+
+def test_the_worker_and_its_parsers_stand_back_for_web(up: Stack) -> None:
+    up.run("add", str(ROOT / "README.md"))  # a parser is there when it was needed
+    rows, nice = up.status(), up.settings.worker.nice
+    worker = psutil.Process(rows["worker"]["pid"])
+    web = psutil.Process(rows["web"]["pid"])
+
+    assert nice > 0
+    assert any("zygote" in " ".join(each.cmdline()) for each in worker.children(recursive=True))
+    assert {each.nice() for each in (worker, *worker.children(recursive=True))} == {nice}
+    assert {each.nice() for each in (web, *web.children(recursive=True))} == {0}
+    if Path("/proc/self/autogroup").exists():
+        assert {_of_session(each) for each in (worker, *worker.children(recursive=True))} == {nice}
+        assert _of_session(web) == 0
+
+
+def _of_session(process: psutil.Process) -> int:
+    return int(Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1])
 
 
 def _until_taken(stack: Stack) -> None:

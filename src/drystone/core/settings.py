@@ -323,6 +323,11 @@ class WorkerSettings(_Group):
     concurrency: Annotated[int, Ge(1), Le(64)] = Field(
         2, alias="WORKER_CONCURRENCY", description="Worker processes; each runs one job at a time on one core."
     )
+    nice: Annotated[int, Ge(0), Le(19)] = Field(
+        10,
+        alias="WORKER_NICE",
+        description="How far the worker stands back for web and searches where they share processors; 0: not at all. See nice(1).",
+    )
     lease_s: Annotated[int, Ge(2)] = Field(
         30, alias="JOB_LEASE_S", description="Seconds a claimed job belongs to its worker without a heartbeat."
     )

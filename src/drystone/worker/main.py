@@ -18,7 +18,7 @@ from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
 from redis.exceptions import RedisError
 
-from drystone.core import crash_points, logging
+from drystone.core import crash_points, logging, priority
 from drystone.core.settings import Settings
 from drystone.jobs import presence
 from drystone.jobs.broker import QUEUE, make_celery
@@ -39,6 +39,7 @@ def run(settings: Settings) -> int:
         "ignore", SecurityWarning
     )  # about root: files are parsed in limited children, messages are ids
 
+    priority.stand_back(settings.worker.nice)
     logging.configure(settings.general.log_level, settings.general.log_format)
     crash_points.arm(settings.general.crash_points)
     shared = sharing.begin(settings.general.data_dir)

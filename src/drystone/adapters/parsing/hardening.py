@@ -32,8 +32,6 @@ def limit_self(*, memory_bytes: int, cpu_s: int) -> None:
     _limit(resource.RLIMIT_FSIZE, 0, 0)
     _limit(resource.RLIMIT_NOFILE, 64, 64)
     _limit(resource.RLIMIT_CORE, 0, 0)
-    with contextlib.suppress(OSError):
-        os.nice(10)
 
 
 def limit_wall(wall_s: float | None) -> None:

@@ -28,7 +28,7 @@ from drystone.adapters.parsing.failures import failure, is_known
 from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED
 from drystone.adapters.parsing.parsed import Heading, Member, Parsed
 from drystone.adapters.parsing.zygote import HEAD, MAX_MESSAGE_BYTES
-from drystone.core import crash_points, measures
+from drystone.core import crash_points, measures, priority
 from drystone.core.errors import DrystoneError, Unavailable
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ class _Zygote:
                 cwd="/",
                 start_new_session=True,
             )
+        priority.share(self._process.pid)
 
     @property
     def is_alive(self) -> bool:
