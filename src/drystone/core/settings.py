@@ -21,13 +21,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from drystone.core import consistency
 from drystone.core.errors import Invalid
 
 PLACEHOLDER = re.compile(r"change-me(?:-[a-z0-9]+)*")
 MIN_SECRET_LENGTH = 16
-# A random secret of 16 hexadecimal digits has ten different ones on average, and fewer than seven once in 400.
-MIN_VARIETY = 7
-MIN_BLOB_GRACE_S = 60
 Port = Annotated[int, Ge(1), Le(65535)]
 
 
@@ -545,7 +543,6 @@ class ParsingSettings(_Group):
 
 
 Provider = Literal["auto", "nix", "path", "wheel", "external"]
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class StackSettings(_Group):
@@ -636,7 +633,13 @@ def parse(environment: Mapping[str, str]) -> Settings:
             hint='set them in .env or in the shell; "drystone up" writes a complete .env where there is none',
             problems=_explain(exc),
         ) from exc
-    _check_together(settings)
+    if problems := consistency.problems(settings):
+        raise SettingsError(
+            "settings.invalid",
+            "The settings are not usable:\n" + "\n".join(f"  {line}" for line in problems),
+            hint="set them in .env or in the shell",
+            problems=problems,
+        )
     return settings
 
 
@@ -712,122 +715,3 @@ def _explain(exc: ValidationError) -> list[str]:
         problem = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
         lines.append(f"{name}: {problem[:1].lower()}{problem[1:]}")
     return lines
-
-
-def _check_together(settings: Settings) -> None:
-    problems = []
-    if settings.worker.heartbeat_s * 2 > settings.worker.lease_s:
-        problems.append("JOB_HEARTBEAT_S: must be at most half of JOB_LEASE_S")
-    if settings.general.environment != "test":
-        problems += _check_not_test(settings)
-    if settings.general.environment == "production":
-        problems += _check_variety(settings)
-    problems += _check_model(settings.embedding)
-    if settings.next_embedding.provider:
-        problems += _check_model(settings.next_embedding, "NEXT_")
-    if settings.vectors.store == "qdrant" and not settings.vectors.qdrant_url:
-        problems.append("QDRANT_URL: is needed when VECTOR_STORE=qdrant")
-    if not re.fullmatch(r"[A-Za-z0-9_]{4,32}\.[A-Za-z0-9_-]{32,}", settings.api.key.get_secret_value()):
-        problems.append(
-            "DRYSTONE_API_KEY: must look like prefix.secret, the secret at least 32 letters, digits, _ or -"
-        )
-    problems += _check_servers(settings)
-    if settings.database.parts.user == settings.database.migration_parts.user:
-        problems.append("DATABASE_URL: its role must not be the one of MIGRATION_DATABASE_URL; it should own nothing")
-    if problems:
-        raise SettingsError(
-            "settings.invalid",
-            "The settings are not usable:\n" + "\n".join(f"  {line}" for line in problems),
-            hint="set them in .env or in the shell",
-            problems=problems,
-        )
-
-
-# The models that set-up can build; the empty name means the first.
-BUNDLED_MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small")
-
-
-def _check_model(embedding: EmbeddingSettings, prefix: str = "") -> list[str]:
-    """What is wrong with a model's variables, whose names begin with the prefix."""
-    if embedding.provider == "openai":
-        return [
-            f"{prefix}{name}: is needed when {prefix}EMBEDDING_PROVIDER=openai"
-            for name, value in (("EMBEDDING_URL", embedding.url), ("EMBEDDING_MODEL", embedding.model))
-            if not value
-        ]
-    problems = []
-    if embedding.model and embedding.model not in BUNDLED_MODELS:
-        problems.append(f"{prefix}EMBEDDING_MODEL: bundled are {' and '.join(BUNDLED_MODELS)}")
-    if embedding.dimension != 384:
-        problems.append(f"{prefix}EMBEDDING_DIMENSION: the bundled models' vectors have 384 numbers")
-    return problems
-
-
-def _check_not_test(settings: Settings) -> list[str]:
-    problems = []
-    if settings.general.crash_points is not None:
-        problems.append("DRYSTONE_CRASH_POINTS: is for fault tests; only with ENVIRONMENT=test")
-    if settings.worker.blob_grace_s < MIN_BLOB_GRACE_S:
-        problems.append(f"BLOB_GRACE_S: must be at least {MIN_BLOB_GRACE_S}: an upload may still be on its way")
-    return problems
-
-
-def secret_of(name: str, value: str) -> str:
-    """The part of a value that must be hard to guess; empty when there is none."""
-    if "://" in value:
-        try:
-            return unquote(urlsplit(value).password or "")
-        except ValueError:
-            return ""
-    return value.partition(".")[2] or value if name == "DRYSTONE_API_KEY" else value
-
-
-def _check_variety(settings: Settings) -> list[str]:
-    """Secrets that are long enough and nearly all the same letter."""
-    problems = []
-    for group in Settings.model_fields:
-        part = getattr(settings, group)
-        for attribute, field in type(part).model_fields.items():
-            value = getattr(part, attribute)
-            if not (isinstance(value, SecretStr) and field.examples and value.get_secret_value()):
-                continue  # without an example it is for somebody else to make
-            different = len(set(secret_of(str(field.alias), value.get_secret_value())))
-            if different < MIN_VARIETY:
-                problems.append(f"{field.alias}: its secret is made of only {different} different characters")
-    return problems
-
-
-def _check_servers(settings: Settings) -> list[str]:
-    stack, problems = settings.stack, []
-    for variable, host, provider_variable, provider in (
-        ("DATABASE_URL", settings.database.parts.host, "POSTGRES_PROVIDER", stack.postgres_provider),
-        ("REDIS_URL", settings.redis.parts.host, "REDIS_PROVIDER", stack.redis_provider),
-        ("S3_ENDPOINT_URL", settings.s3.parts.host, "S3_PROVIDER", stack.s3_provider),
-    ):
-        if host not in LOCAL_HOSTS and provider not in ("auto", "external"):
-            problems.append(
-                f"{provider_variable}: {provider} starts a server on this machine, but {variable} names another"
-            )
-    if settings.database.parts.host in LOCAL_HOSTS and stack.postgres_provider != "external":
-        problems += _check_our_postgres(settings.database)
-    if settings.redis.parts.host in LOCAL_HOSTS and stack.redis_provider != "external":
-        problems += _check_our_redis(settings.redis)
-    return problems
-
-
-def _check_our_postgres(database: DatabaseSettings) -> list[str]:
-    app, owner, problems = database.parts, database.migration_parts, []
-    if (app.host, app.port, app.database) != (owner.host, owner.port, owner.database):
-        problems.append("MIGRATION_DATABASE_URL: must name the host, port and database of DATABASE_URL")
-    if not database.superuser_password.get_secret_value():
-        problems.append("POSTGRES_SUPERUSER_PASSWORD: is missing")
-    return problems
-
-
-def _check_our_redis(redis: RedisSettings) -> list[str]:
-    own, broker = redis.parts, redis.broker_parts
-    if broker.host in LOCAL_HOSTS and (broker.port, broker.password) != (own.port, own.password):
-        return [
-            "CELERY_BROKER_URL: must have the port and password of REDIS_URL, whose server is the one that is started"
-        ]
-    return []

@@ -8,7 +8,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from drystone.core.settings import LOCAL_HOSTS, DatabaseSettings
+from drystone.core.consistency import LOCAL_HOSTS
+from drystone.core.settings import DatabaseSettings
 from drystone.stack.probes import NotYet, postgres_session
 from drystone.stack.providers import EXTENSIONS
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from drystone.core.consistency import LOCAL_HOSTS
 from drystone.core.errors import Conflict, Unavailable
-from drystone.core.settings import LOCAL_HOSTS, Provider, Settings
+from drystone.core.settings import Provider, Settings
 from drystone.stack import bootstrap, ports, privileges, probes, providers, volumes
 from drystone.stack.privileges import Privileges
 from drystone.stack.providers import Program

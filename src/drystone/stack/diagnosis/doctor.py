@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from drystone.core import consistency
 from drystone.core import settings as core_settings
 from drystone.core.errors import Unavailable
 from drystone.core.settings import Settings, SettingsError
@@ -451,7 +452,7 @@ def _runs_elsewhere(service: Service, site: Site) -> bool:
     settings = site.project.settings
     if not service.is_external(settings):
         return False
-    is_stopped = service.host(settings) in core_settings.LOCAL_HOSTS and ports.is_free(service.ports(settings)[0])
+    is_stopped = service.host(settings) in consistency.LOCAL_HOSTS and ports.is_free(service.ports(settings)[0])
     return not is_stopped or site.up_pid is not None
 
 

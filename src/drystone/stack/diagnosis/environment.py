@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from drystone.core import consistency
 from drystone.core import settings as core_settings
 from drystone.core.settings import SettingsError
 from drystone.stack import dotenv
@@ -121,7 +122,7 @@ def _weak_secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, Finding
         value = environment.get(name, "")
         if not (value and field.examples and field.annotation is SecretStr):
             continue  # EMBEDDING_API_KEY has no example: it is for somebody else to make
-        if why := _weakness(core_settings.secret_of(name, value)):
+        if why := _weakness(consistency.secret_of(name, value)):
             fix = f"set another secret in {name}: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
             yield name, Finding(Code.ENV_WEAK_SECRET, f"The secret in {name} {why}.", fix)
 
@@ -133,7 +134,7 @@ def _weakness(secret: str) -> str:
         return "is the placeholder of .env.example, which everybody knows"
     if len(secret) < core_settings.MIN_SECRET_LENGTH:
         return f"has fewer than {core_settings.MIN_SECRET_LENGTH} characters"
-    if len(set(secret)) < core_settings.MIN_VARIETY:
+    if len(set(secret)) < consistency.MIN_VARIETY:
         return f"is made of only {len(set(secret))} different characters"
     return ""
 
