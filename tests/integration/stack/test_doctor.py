@@ -51,7 +51,9 @@ class Stopped:
         return core_settings.absolute(core_settings.parse(self.environment), self.folder)
 
     def port(self, name: str) -> int:
-        return {"postgres": self.settings.database.parts.port, "api": self.settings.api.port}[name]
+        settings = self.settings
+        of_worker = settings.monitoring.worker_port
+        return {"postgres": settings.database.parts.port, "api": settings.api.port, "worker": of_worker}[name]
 
     def findings(self, **shell: str | Path) -> list[Finding]:
         return doctor.examine(self.folder, {name: str(value) for name, value in shell.items()}).findings
@@ -211,7 +213,9 @@ def test_ports_beyond_the_last(stopped: Stopped) -> None:
 # --- ports ---
 
 
-@pytest.mark.parametrize(("name", "variable"), [("postgres", "DATABASE_URL"), ("api", "API_PORT")])
+@pytest.mark.parametrize(
+    ("name", "variable"), [("postgres", "DATABASE_URL"), ("api", "API_PORT"), ("worker", "WORKER_METRICS_PORT")]
+)
 def test_a_port_that_a_stranger_holds(stopped: Stopped, tmp_path: Path, name: str, variable: str) -> None:
     with process(LISTEN, tmp_path, str(stopped.port(name))) as stranger:
         finding = stopped.finding(Code.PORT_HELD)

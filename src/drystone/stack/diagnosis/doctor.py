@@ -384,6 +384,9 @@ def _wanted_ports(site: Site) -> Iterator[tuple[str, str, str, int]]:
             yield from ((service.name, service.variable, LOOPBACK, port) for port in wanted)
     if not _listens_already(site, "web", settings.api.port):
         yield "web", "API_PORT", settings.api.host, settings.api.port
+    if settings.monitoring.token.get_secret_value():
+        # Where the worker runs under `up`, it is the one that listens.
+        yield "worker", "WORKER_METRICS_PORT", settings.monitoring.worker_host, settings.monitoring.worker_port
 
 
 def _listens_already(site: Site, name: str, port: int) -> bool:
@@ -394,8 +397,8 @@ def _is_ours(site: Site, holder: Holder | None) -> bool:
     """Whether it is this stack, run by hand: a server in its folder, or honcho beside the servers."""
     if not holder or not holder.folder:
         return False
-    is_web = holder.folder == site.project.root and holder.command == "uvicorn"
-    return is_web or holder.folder.is_relative_to(site.data_dir)
+    is_app = holder.folder == site.project.root and holder.command in ("uvicorn", "drystone")
+    return is_app or holder.folder.is_relative_to(site.data_dir)
 
 
 def _ports_held(listeners: list[_Listener]) -> Iterator[Finding]:
