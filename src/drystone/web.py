@@ -33,6 +33,7 @@ from drystone.api import (
     webhooks,
 )
 from drystone.api.bodies import BodyMiddleware
+from drystone.api.connections import raise_limit
 from drystone.api.dependencies import check_method, check_query
 from drystone.api.overload import OverloadMiddleware
 from drystone.api.paths import Paths
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        raise_limit()
         async with open_resources(given, name="web", is_confined=True) as resources:
             if given.general.environment != "test":
                 await refuse_open_bucket(given, resources.objects)

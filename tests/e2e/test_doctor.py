@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -89,6 +90,15 @@ async def test_a_healthy_running_stack_gives_nothing_and_everything_was_checked(
     assert said["skipped"] == {}
     assert {"environment", "ports", "servers", "clock", "model", "schema", "worker"} <= set(said["checks"])
     assert up.run("doctor").stdout.startswith("No fault found. Checked: environment, folders, ")
+
+
+def test_a_first_key_that_was_changed_after_the_start_is_found(up: Stack) -> None:
+    key = f"dsk_other.{secrets.token_urlsafe(32)}"
+
+    done = up.run("doctor", "--json", check=False, key=key)
+
+    assert [each["code"] for each in json.loads(done.stdout)["findings"]] == [Code.KEY_UNKNOWN]
+    assert key not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -179,7 +189,11 @@ async def test_external_servers_that_are_well_give_nothing_and_are_asked_everyth
     (tmp_path / ".env").write_text((up.folder / ".env").read_text())
     (tmp_path / ".env").chmod(0o600)
     shell = {f"{name}_PROVIDER": "external" for name in ("POSTGRES", "REDIS", "S3")}
-    shell |= {"DRYSTONE_DATA_DIR": str(tmp_path / "data"), "API_PORT": str(ports.find((0,)))}
+    shell |= {
+        "DRYSTONE_DATA_DIR": str(tmp_path / "data"),
+        "API_PORT": str(ports.find((0,))),
+        "WORKER_METRICS_PORT": str(ports.find((0,))),
+    }
     for name in ("alembic.ini", "migrations"):
         (tmp_path / name).symlink_to(ROOT / name)
 

@@ -28,14 +28,27 @@ class Sent:
             yield b" " * (1 << 20)
 
 
-async def test_without_a_key_nothing_of_a_body_is_taken(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        (None, "access.key_missing"),
+        ("Bearer dsk_nobody.made-up", "access.key_unknown"),
+        ("Basic Zm9vOmJhcg==", "access.key_missing"),
+    ],
+)
+async def test_without_a_right_key_nothing_of_a_body_is_taken(
+    client: httpx.AsyncClient, authorization: str | None, code: str
+) -> None:
     body = Sent(50)
     request = client.build_request("POST", SEARCH, content=aiter(body), headers=JSON)
     del request.headers["authorization"]
+    if authorization:
+        request.headers["authorization"] = authorization
 
     answer = await client.send(request)
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "access.key_missing")
+    assert (answer.status_code, answer.json()["code"]) == (401, code)
+    assert answer.headers["x-request-id"]
     assert body.taken == 0
 
 

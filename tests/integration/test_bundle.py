@@ -72,7 +72,7 @@ from chunks c join vectors_1 v on v.chunk_id = c.id order by c.document_id, c.or
 """
 DOCUMENTS = """
 select d.id, d.external_id, d.parent_id, d.member_path, d.sha256, d.name, d.title, cast(d.attributes as text), d.state,
-       d.current_version_id, d.latest_version_id, d.created_by, d.created_at, k.id, k.name, k.language
+       d.current_version_id, d.latest_version_id, d.created_at, k.id, k.name, k.language
 from documents d join collections k on k.id = d.collection_id order by d.id
 """
 VERSIONS = """
@@ -123,6 +123,8 @@ async def test_what_goes_out_comes_in_as_it_was(
 
     assert (made.documents, done.documents, done.already, done.waiting) == (6, 6, 0, 0)
     assert [await rows(sessions, statement) for statement in (DOCUMENTS, VERSIONS, CHUNKS)] == before
+    # Whoever made them there is nobody here, or somebody else.
+    assert await rows(sessions, "select distinct created_by from documents") == [("bundle",)]
     assert await search(client, collection, "gannets on the mast") == hits
     await check_invariants(resources, sessions)
     again = await read(place, tmp_path / name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import pytest
 import uvicorn
 
 from drystone.api import connections
-from drystone.api.connections import MOST_HEAD_BYTES, MOST_HEADERS
+from drystone.api.connections import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
 from drystone.core.settings import Settings
 from drystone.web import create_app
 
@@ -75,29 +77,86 @@ async def test_a_head_within_the_limits_is_answered(port: int) -> None:
         [_head(*(f"X-{number}: {'a' * 1000}" for number in range(70)))],
         [f"GET /{'a' * MOST_HEAD_BYTES} HTTP/1.1\r\n\r\n".encode()],
         [b"GET / HTTP/1.1\r\nX-Endless: ", *[b"a" * 1024] * 64],
-        [_head() + b"GET /" + b"a" * MOST_HEAD_BYTES],
     ],
-    ids=["many headers", "a large one", "many large ones", "a long path", "one without an end", "the second request"],
+    ids=["many headers", "a large one", "many large ones", "a long path", "one without an end"],
 )
 async def test_a_head_beyond_them_is_refused(port: int, sent: list[bytes]) -> None:
-    if sent[0].startswith(_head()):
-        sent = [sent[0].replace(b"Connection: close\r\n", b"", 1)]
-        status, problem = await _last(port, sent[0])
-    else:
-        status, problem = await _said(port, *sent)
+    status, problem = await _said(port, *sent)
 
     assert (status, problem["code"]) == (431, "request.head_too_large")
 
 
-async def _last(port: int, sent: bytes) -> tuple[int, dict[str, Any]]:
-    """The last of several answers on one connection."""
+_KEPT = _head().replace(b"Connection: close\r\n", b"")
+_CHUNKED = _KEPT.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+
+
+async def test_the_second_head_of_a_connection_has_the_same_limits(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(sent)
+    writer.write(_KEPT)
     async with asyncio.timeout(30):
-        answer = await reader.read()
+        first = await reader.readuntil(b'{"status":"ok"}')
+        writer.write(b"GET /" + b"a" * MOST_HEAD_BYTES)
+        second = await reader.read()
     writer.close()
-    head, _, body = answer[answer.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
+
+    assert first.startswith(b"HTTP/1.1 200")
+    assert second.startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [_KEPT * (MOST_WAITING * 1000)],
+        [_CHUNKED, b"X-Trailer: ", *[b"a" * 65536] * 512],
+        [_CHUNKED.replace(b"\r\n0\r\n", b"\r\n1;"), *[b"a" * 65536] * 512],
+    ],
+    ids=["requests", "a trailer", "an extension of a chunk"],
+)
+async def test_what_follows_a_head_without_end_closes_the_connection(port: int, sent: list[bytes]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        for part in sent:
+            writer.write(part)
+            await writer.drain()
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+    writer.close()
+
+    assert answer.count(b"HTTP/1.1 200") <= MOST_WAITING + 1
+
+
+async def test_who_sends_what_is_no_request_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(_KEPT)
+    async with asyncio.timeout(30):
+        await reader.readuntil(b'{"status":"ok"}')
+        writer.write(b"\r\n")
+        rest = await reader.read()
+    writer.close()
+
+    assert rest == b""
+
+
+async def test_web_may_have_as_many_connections_as_the_system_allows(port: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # of this process, in which that web runs
+
+    assert hard == resource.RLIM_INFINITY or soft >= min(hard, 65_536)
+
+
+async def test_a_body_in_many_small_pieces_is_taken(port: int, settings: Settings) -> None:
+    body = b'{"query": "' + b"a" * 3000 + b'", "collection": "none"}'
+    head = (
+        f"POST /api/v1/search HTTP/1.1\r\nHost: drystone\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {settings.api.key.get_secret_value()}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    pieces = [f"1;{'x' * 40}\r\n".encode() + body[at : at + 1] + b"\r\n" for at in range(len(body))]
+
+    status, problem = await _said(port, head.encode(), *pieces, b"0\r\n\r\n")
+
+    assert (status, problem["code"]) == (404, "collection.not_found")
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX-Slow: ", _head().replace(b"Connection: close\r\n", b"")])

@@ -74,11 +74,13 @@ async def test_bodies_that_are_on_their_way_do_not_keep_others_out(narrow: httpx
         await go_on.wait()
         yield b'"wall"}'
 
-    sending = [
-        asyncio.create_task(narrow.post(f"{A}/search", content=slow(), headers={"Content-Type": "application/json"}))
-        for _ in range(3 * AT_ONCE)
-    ]
-    for _ in sending:
+    sending = []
+    for _ in range(3 * AT_ONCE):  # one after the other: each key is looked up before its body is waited for
+        sending.append(
+            asyncio.create_task(
+                narrow.post(f"{A}/search", content=slow(), headers={"Content-Type": "application/json"})
+            )
+        )
         await begun.acquire()
     meanwhile = await narrow.get(f"{A}/documents")
     go_on.set()

@@ -149,6 +149,13 @@ async def authenticate(
     )
 
 
+async def is_known(session: AsyncSession, token: str) -> bool:
+    """Whether a key is taken here. Its use is not noted."""
+    prefix, _, secret = token.partition(".")
+    row = (await session.execute(_KEY, {"its_prefix": prefix})).one_or_none()
+    return row is not None and _is_right(secret, row)
+
+
 def actor_of(prefix: str) -> str:
     """How a key is named as the one who did something."""
     return f"key:{prefix}"

@@ -1,4 +1,4 @@
-"""How much of a body is taken before anybody has looked at it: nothing without a key, some megabytes, within a minute.
+"""How much of a body is taken before anybody has looked at it: nothing without a key that is right, some megabytes, within a minute.
 
 Uploads are received by their own routes, under limits of their own.
 """
@@ -9,7 +9,12 @@ import asyncio
 import time
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from drystone.api import problems
+from drystone.api.dependencies import bearer, get_principal, get_resources
+from drystone.core.errors import DrystoneError
 
 # The largest that is meant: ten thousand ids to delete, a hundred long questions.
 MOST_BYTES = 8 << 20
@@ -17,7 +22,10 @@ LONGEST_S = 60.0
 
 
 class BodyMiddleware:
-    """Bounds what a route that takes JSON may be sent. A body without a key is as if it were empty: it is answered 401."""
+    """Bounds what a route that takes JSON may be sent. A body without a key is as if it were empty: it is answered 401.
+
+    FastAPI takes and reads a body before it asks any dependency, so a key is looked up here where a body comes with it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,6 +35,13 @@ class BodyMiddleware:
             await self._app(scope, receive, send)
             return
         body = _Body(receive)
+        if _has_key(scope) and _has_body(scope) and scope["path"].startswith("/api/"):
+            request = Request(scope)
+            try:
+                await get_principal(request, get_resources(request), await bearer(request))
+            except DrystoneError as exc:
+                await (await problems.answer(request, exc))(scope, receive, send)
+                return
         await self._app(scope, body.receive if _has_key(scope) else body.nothing, send)
 
 
@@ -58,6 +73,10 @@ class _Body:
             return await self._receive()
         self._is_whole = True
         return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in scope["headers"])
 
 
 def _is_upload(scope: Scope) -> bool:

@@ -43,6 +43,8 @@ async def get_principal(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Principal:
     """The caller. Read on its own, without a transaction: none may stay open while a body is received."""
+    if (known := getattr(request.state, "principal", None)) is not None:
+        return cast(Principal, known)  # `bodies` asked before it took the body
     if credentials is None:
         raise Denied(
             "access.key_missing",

@@ -160,7 +160,10 @@ def open_target(name: str, settings: BackupSettings, *, is_new: bool = False) ->
     if not folder.is_dir():
         if not is_new:
             raise NotFound("backup.no_folder", f"There is no folder {folder}.", hint="is its disk mounted?")
-        folder.mkdir(parents=True, mode=0o700)
+        if not folder.parent.is_dir():
+            what = f"There is no folder {folder.parent} to make {folder.name} in."
+            raise NotFound("backup.no_folder", what, hint="is its disk mounted? if it is, make that folder first")
+        folder.mkdir(mode=0o700)
     if is_new and not (folder / "backups").is_dir() and any(folder.iterdir()):
         raise Conflict(
             "backup.not_empty", f"{folder} holds something else than backups.", hint="name an empty or new folder"

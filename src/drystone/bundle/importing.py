@@ -358,7 +358,7 @@ async def _add(
             "title": document.title,
             "attributes": document.attributes,
             "latest_version_id": ids[document.versions[-1].id],
-            "created_by": document.created_by,
+            "created_by": principal.actor,  # theirs is nobody here, or somebody else
         },
     )
     if not is_added:  # somebody sent it at this moment

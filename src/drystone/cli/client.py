@@ -340,9 +340,14 @@ class Client:
             return self._stranger(response)
         status = response.status_code
         kind = _KINDS.get(status, Invalid if status < 500 else DrystoneError)
-        hint = _HINTS.get(problem["code"], problem.get("hint"))
+        hint = problem.get("hint")
+        if not hint or "/api/" in hint:
+            hint = _HINTS.get(problem["code"], hint)
         if status == 401:
-            hint = "set DRYSTONE_API_KEY in .env or in the shell to a key of this server"
+            hint = (
+                "set DRYSTONE_API_KEY in .env or in the shell to a key of this server; "
+                'a first key that was changed in .env counts after "drystone down" and "drystone up"'
+            )
         return kind(
             str(problem["code"]),
             _sentence(problem),

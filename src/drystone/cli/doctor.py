@@ -194,6 +194,8 @@ async def _examine_work(examination: Examination, site: Site) -> None:
         await _checked(report, "schema", _schema(site))
         await _checked(report, "role", _role(site))
         await _checked(report, "models", _models(site))
+        if site.runs("web"):
+            await _checked(report, "key", _key(site))
         if not site.runs("worker"):
             report.skip("no up of this project runs one", "worker")
         elif not examination.answers("redis"):
@@ -290,6 +292,20 @@ async def _role(site: Site) -> list[Finding]:
         f"as superuser: ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS; tables belong to the role of MIGRATION_DATABASE_URL"
     )
     return [Finding(Code.ROLE_BYPASSES, message, fix)]
+
+
+async def _key(site: Site) -> list[Finding]:
+    """Whether web was started with the first key that is in `.env` now."""
+    from drystone.access import service as access
+    from drystone.core.db import transaction
+    from drystone.stack.diagnosis.findings import Code, Finding
+
+    settings = site.project.settings
+    async with _open_sessions(settings) as sessions, transaction(sessions) as session:
+        if await access.is_known(session, settings.api.key.get_secret_value()):
+            return []
+    message = "DRYSTONE_API_KEY is no key of this server: it was changed after web had started."
+    return [Finding(Code.KEY_UNKNOWN, message, "./drystone down, then ./drystone up; or set the former key again")]
 
 
 async def _models(site: Site) -> list[Finding]:

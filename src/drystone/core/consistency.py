@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -33,8 +32,6 @@ def problems(settings: Settings) -> list[str]:
         found += _of_model(settings.next_embedding, "NEXT_")
     if settings.vectors.store == "qdrant" and not settings.vectors.qdrant_url:
         found.append("QDRANT_URL: is needed when VECTOR_STORE=qdrant")
-    if not re.fullmatch(r"[A-Za-z0-9_]{4,32}\.[A-Za-z0-9_-]{32,}", settings.api.key.get_secret_value()):
-        found.append("DRYSTONE_API_KEY: must look like prefix.secret, the secret at least 32 letters, digits, _ or -")
     found += _of_servers(settings)
     if settings.database.parts.user == settings.database.migration_parts.user:
         found.append("DATABASE_URL: its role must not be the one of MIGRATION_DATABASE_URL; it should own nothing")

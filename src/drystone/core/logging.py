@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Literal
 
 import structlog
@@ -65,6 +66,8 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
     for name in _SELF_WILLED:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    of_asyncio = logging.getLogger("asyncio")
+    of_asyncio.filters[:] = [_OncePerSecond()]
     for noisy in (
         "httpx",
         "httpcore",
@@ -75,6 +78,23 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
         "drystone.core.db._MeasuredPool",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _OncePerSecond(logging.Filter):
+    """Lets a record through when the one before is a second old: asyncio says at every try that there are no descriptors left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "out of system resource" not in record.getMessage():
+            return True
+        now = time.monotonic()
+        is_due = now >= self._next
+        if is_due:
+            self._next = now + 1.0
+        return is_due
 
 
 def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

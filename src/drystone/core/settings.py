@@ -45,6 +45,19 @@ def _secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _first_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if PLACEHOLDER.search(key):
+        _check_secret(key)
+    if not re.fullmatch(r"[A-Za-z0-9_]{4,32}\.[A-Za-z0-9_-]{32,}", key):
+        make = "python3 -c 'import secrets; print(\"dsk_local.\" + secrets.token_urlsafe(32))'"
+        raise ValueError(
+            "must be prefix.secret, the prefix 4 to 32 letters, digits or _, the secret at least 32 letters, digits, _ or -;"
+            f" this makes one: {make}"
+        )
+    return value
+
+
 class _UrlParts:
     """Reads host, port, user and password out of a URL; never shows the password."""
 
@@ -165,7 +178,7 @@ class GeneralSettings(_Group):
 class ApiSettings(_Group):
     host: str = Field("127.0.0.1", alias="API_HOST", description="Address the HTTP API listens on.")
     port: Port = Field(8310, alias="API_PORT", description="Port of the HTTP API.")
-    key: Secret = Field(
+    key: Annotated[SecretStr, AfterValidator(_first_key)] = Field(
         alias="DRYSTONE_API_KEY",
         description="The first API key: used by the command line and the tests. Stored as a hash in the database.",
         examples=["dsk_local.change-me-api-key"],
@@ -630,7 +643,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(
             "settings.invalid",
             "The settings are not usable:\n" + "\n".join(f"  {line}" for line in _explain(exc)),
-            hint='set them in .env or in the shell; "drystone up" writes a complete .env where there is none',
+            hint='set them in .env or in the shell; "drystone env create" writes a complete .env where there is none',
             problems=_explain(exc),
         ) from exc
     if problems := consistency.problems(settings):

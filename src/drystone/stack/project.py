@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+from pydantic import SecretStr
 
 from drystone.core import settings as core_settings
 from drystone.core.errors import Conflict
@@ -67,6 +69,7 @@ def open_started(root: Path, *, talk: TextIO) -> Project:
         environment = {
             name: value for name, value in dotenv.read(root / ".env", shell).items() if not name.startswith(left_out)
         }
+        environment |= _stand_ins(wrong)
         try:
             settings = core_settings.absolute(core_settings.parse(environment), root.resolve())
         except SettingsError:
@@ -76,6 +79,14 @@ def open_started(root: Path, *, talk: TextIO) -> Project:
             file=talk,
         )
         return Project(root.resolve(), environment, settings)
+
+
+def _stand_ins(names: Iterable[str]) -> dict[str, str]:
+    """Secrets that nobody is asked for when something is stopped. What says where a server is has none."""
+    made = dotenv.parse(dotenv.compose(core_settings.example(), port_of={}))
+    fields = core_settings.variables()
+    secret = {name for name in names if name in fields and fields[name][1].annotation is SecretStr}
+    return {name: made[name] for name in secret if made[name] and "://" not in made[name]}
 
 
 def write_environment(root: Path, talk: TextIO, *, ports: dotenv.PortChoice = "free") -> None:

@@ -33,6 +33,8 @@ def _spoil(folder: Path, *lines: str) -> None:
         ("EMBEDDING_PROVIDER=openai", "EMBEDDING_DIMENSION=1024"),
         ("JOB_LEASE_S=soon",),
         ("BLOB_GRACE_S=1",),
+        ("DRYSTONE_API_KEY=mynewkey",),
+        ("S3_SECRET_KEY=short", "METRICS_TOKEN=short"),
     ],
 )
 def test_what_was_started_can_be_stopped_whatever_became_of_a_setting(folder: Path, lines: tuple[str, ...]) -> None:

@@ -36,6 +36,7 @@ class Code(StrEnum):
     SCHEMA_BEHIND = "schema.behind"
     SCHEMA_AHEAD = "schema.ahead"
     ROLE_BYPASSES = "role.bypasses"
+    KEY_UNKNOWN = "key.unknown"
     WORKER_NONE = "worker.none"
     WORKER_STUCK = "worker.stuck"
     QDRANT_AWAY = "qdrant.away"
