@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -111,5 +112,8 @@ def normal(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_JSON:
         return int(value)
     if isinstance(value, int) and abs(value) > MAX_JSON:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf  # none that can be stored: definitions say so
     return value

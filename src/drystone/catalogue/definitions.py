@@ -107,6 +107,18 @@ _LIMITS = frozenset(
 )
 
 
+def is_too_deep(value: Any) -> bool:
+    """Whether it is nested deeper than any definition may be; asked before anything goes down into it."""
+    level = [value]
+    for _ in range(DEEPEST + 2):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+        ]
+    return bool(level)
+
+
 def faults(entity_type: EntityType, schema: Mapping[str, Any]) -> list[Fault]:
     """What keeps a definition from being taken; of one that is too large or too deep, only that."""
     if too_much := _bounds(schema):
