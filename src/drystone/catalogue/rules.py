@@ -240,16 +240,16 @@ class _Review:
             return  # it was taken once
         for fault in definitions.faults(entity.type, entity.schema_definition):
             path = ("schema_definition", *fault.path)
-            self._tell("schema.invalid", fault.sentence, fault.fix, "entity", key, path)
+            self._note("schema.invalid", fault.sentence, fault.fix, "entity", key, path)
         says = definitions.says_a_datatype(entity.schema_definition)
         if entity.type == "property" and not says and not entity.parents:
             said = f"The property {key!r} does not say what its values are."
             fix = 'say its datatype, for example "type": "number", or name a parent that does'
-            self._tell("entity.no_datatype", said, fix, "entity", key, ("schema_definition",))
+            self._note("entity.no_datatype", said, fix, "entity", key, ("schema_definition",))
         twice = [parent for place, parent in enumerate(entity.parents) if parent in entity.parents[:place]]
         if twice:
             said = f"{twice[0]!r} is named twice as a parent."
-            self._tell("entity.parent_twice", said, "name it once", "entity", key, ("parents",))
+            self._note("entity.parent_twice", said, "name it once", "entity", key, ("parents",))
 
     # Where references lead
 
@@ -277,7 +277,7 @@ class _Review:
             elif found.type != entity.type and self._changes("entity", key):
                 said = f"{key!r} is a {entity.type}, and {parent!r} a {found.type}."
                 fix = f"the parents of a {entity.type} are of the same type"
-                self._tell("entity.wrong_parent", said, fix, "entity", key, ("parents", place))
+                self._note("entity.wrong_parent", said, fix, "entity", key, ("parents", place))
 
     def _check_names(self, key: str, entity: EntityContent) -> None:
         if entity.type == "property" or (self._changes("entity", key) and self.problems):
@@ -289,14 +289,14 @@ class _Review:
             elif found.type == "category":
                 said = f"{key!r} names {name!r}, which is a category."
                 fix = "name properties and subobjects; what a category inherits comes from its parents"
-                self._tell("entity.wrong_name", said, fix, "entity", key, ("schema_definition", *path))
+                self._note("entity.wrong_name", said, fix, "entity", key, ("schema_definition", *path))
 
     def _dangles(self, kind: Kind, key: str, other_kind: Kind, other: str, does: str, path: Path) -> None:
         """Somebody refers to what is not there: it was never, or the changeset deletes it."""
         if self._changes(kind, key):
             said = f"The {kind} {key!r} {does} {other!r}, and there is no such {other_kind}."
             fix = f"put {other!r} in the same changeset, or write the key of one that exists"
-            self._tell(f"{other_kind}.unknown", said, fix, kind, key, path)
+            self._note(f"{other_kind}.unknown", said, fix, kind, key, path)
             return
         said = f"The {other_kind} {other!r} is in use: the {kind} {key!r} {does} it."
         fix = f"change or delete the {kind} {key!r} in the same changeset"
@@ -326,7 +326,7 @@ class _Review:
             circle: list[str] = exc.args[1][::-1]
             at = next((key for key in circle if self._changes(kind, key)), circle[0])
             said = f"{at!r} {says}: {' → '.join(circle)}."
-            self._tell(code, said, "leave one of these out", kind, at, path)
+            self._note(code, said, "leave one of these out", kind, at, path)
 
     def _needs(self, key: str) -> list[str]:
         """The subobjects without which there is no thing of this entity."""
@@ -345,7 +345,7 @@ class _Review:
         given = new.version if action == "put" else None
         if given is not None and semver.parse(given) is None:
             said = f"{given!r} is no version."
-            self._tell("module.bad_version", said, "three numbers, as in 1.2.0", "module", key, ("version",))
+            self._note("module.bad_version", said, "three numbers, as in 1.2.0", "module", key, ("version",))
             self._modules[key] = replace(new, version=old.version if old else semver.FIRST)
         elif old is None or old.version is None:
             self._modules[key] = replace(new, version=given or semver.FIRST)
@@ -365,7 +365,7 @@ class _Review:
             says = f"{_NAMES[step]} step: {reasons}" if reasons else "version before"
             said = f"Module {key!r} cannot be {given} after {former}, it takes at least {least} ({says})."
             fix = f"write version {least} or higher, or leave it out"
-            self._tell("module.step_too_small", said, fix, "module", key, ("version",))
+            self._note("module.step_too_small", said, fix, "module", key, ("version",))
         elif action is None and step is not Step.NONE and not self.bumps:
             self._not_bumped(key, former, least, step, differences)
         else:
@@ -395,7 +395,7 @@ class _Review:
         if not semver.is_range(wanted):
             if self._changes(kind, key):
                 said = f"{wanted!r} is no range of versions."
-                self._tell("module.bad_range", said, f"for example ^{version}, >=1.2 <3 or *", kind, key, path)
+                self._note("module.bad_range", said, f"for example ^{version}, >=1.2 <3 or *", kind, key, path)
         elif not semver.admits(wanted, version) and not any(each.key == other for each in self.problems):
             is_ours = self._changes(kind, key) is not None
             said = f"The {kind} {key!r} {does} {other} {wanted}, and {other} is {version}{'' if is_ours else ' then'}."
@@ -460,7 +460,7 @@ class _Review:
         ]
         return min(places, default=None)
 
-    def _tell(self, code: str, said: str, fix: str, kind: Kind, key: str, path: Path = ()) -> None:
+    def _note(self, code: str, said: str, fix: str, kind: Kind, key: str, path: Path = ()) -> None:
         self.problems.append(Problem(code, said, fix, kind, key, self._place.get((kind, key)), path))
 
     def _say(self, code: str, said: str, fix: str, change: Change, place: int, path: Path = ()) -> None:

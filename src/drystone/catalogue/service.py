@@ -150,15 +150,13 @@ def _key_or_id(key: str) -> str | UUID:
 
 
 def _not_found(kind: Kind, key: str, deleted: View | None, as_of: datetime | None) -> NoReturn:
-    path = f"/api/v1/{PLURALS[kind]}"
+    path, code = f"/api/v1/{PLURALS[kind]}", f"{kind}.not_found"
     if as_of is not None:
-        said, hint = (
-            f"There was no {kind} {key!r} at {as_of.isoformat()}.",
-            f"{path}/{key}/history tells what was done to it",
-        )
+        said = f"There was no {kind} {key!r} at {as_of.isoformat()}."
+        hint = f"{path}/{key}/history tells what was done to it"
     elif deleted is not None:
         said = f"The {kind} {key!r} was deleted at {deleted.deleted_at:%Y-%m-%d %H:%M} UTC."
-        hint = f"POST {path}/{key}/restore brings it back"
+        code, hint = f"{kind}.is_deleted", f"POST {path}/{key}/restore brings it back"
     else:
         said, hint = f"There is no {kind} {key!r}.", f"GET {path} lists what there is"
-    raise NotFound(f"{kind}.not_found", said, hint=hint, key=key)
+    raise NotFound(code, said, hint=hint, key=key)

@@ -37,6 +37,12 @@ KeyOption = Annotated[str | None, typer.Option("--key", "-k", help="Default: the
 Bump = Annotated[bool, typer.Option("--bump", help="Give modules the next version by themselves whose members change.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
+# Where the API's own hint says what to send over HTTP, what to run instead.
+_FIXES = {
+    "module.not_bumped": "say --bump, or import it together with the file of the module",
+    "module.step_too_small": "write that version or a higher one, leave it out, or say --bump",
+}
+
 _EXAMPLES = """
 
     [bold]Examples[/bold]
@@ -148,7 +154,7 @@ def export(
         raise typer.Exit(5)
     texts = {f"{many}/{item['key']}.yaml": _text(many, item) for many, items in found.items() for item in items}
     folders.write(folder, list(KINDS), texts, replace=replace)
-    terminal.say(f"{', '.join(f'{len(items)} {many}' for many, items in found.items())} in {folder}")
+    terminal.say(f"{folder} holds {', '.join(f'{many}: {len(items)}' for many, items in found.items())}")
 
 
 @catalogue.command("import")
@@ -318,8 +324,8 @@ def _told(
     lines = []
     for error in exc.values["errors"]:
         lines.append(f"{_origin(error['pointer'], changes, files)}{error['detail']}")
-        if error.get("hint"):
-            lines.append(f"    {error['hint']}")
+        if hint := _FIXES.get(error.get("code") or "", error.get("hint")):
+            lines.append(f"    {hint}")
     count = len(exc.values["errors"])
     what = "Nothing was done: there is a problem." if count == 1 else f"Nothing was done: there are {count} problems."
     return type(exc)(exc.code, "\n".join((what, *lines)), status=exc.values.get("status"))
@@ -332,4 +338,8 @@ def _origin(pointer: str, changes: Sequence[Mapping[str, Any]], files: Sequence[
     if len(place) < 2 or place[0] != "changes" or not isinstance(place[1], int) or place[1] >= len(files):
         return ""
     file, change = files[place[1]], changes[place[1]]
-    return f"{change['kind']} {change['key']}: " if file is None else f"{file.where(place[3:])}: "
+    if file is None:
+        return f"{change['kind']} {change['key']}: "
+    inner = place[3:]  # after changes, its number, content
+    missing = f"{inner[-1]}: " if inner and inner not in file.lines else ""
+    return f"{file.where(inner)}: {missing}"

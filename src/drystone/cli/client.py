@@ -53,6 +53,12 @@ _KINDS: Mapping[int, type[DrystoneError]] = {
 _HINTS = {
     "collection.not_found": '"drystone collections" lists those there are; the first "drystone add" into a name makes it',
     "document.is_archive": '"drystone documents" lists them',
+    "entity.not_found": '"drystone entities list" lists those there are',
+    "entity.is_deleted": '"drystone entities restore KEY" brings it back',
+    "module.not_found": '"drystone modules list" lists those there are',
+    "module.is_deleted": '"drystone modules restore KEY" brings it back',
+    "profile.not_found": '"drystone profiles list" lists those there are',
+    "profile.is_deleted": '"drystone profiles restore KEY" brings it back',
     "job.not_found": '"drystone jobs" lists those there are',
     "job.superseded": '"drystone documents versions ID" shows the newest version',
     "quota.exceeded": 'the count starts anew at midnight UTC; an admin may raise it: "drystone keys limit PREFIX"',

@@ -193,7 +193,7 @@ def show_catalogued(found: Sequence[Catalogued], many: str) -> None:
             "deleted", lambda e: _when(e["deleted_at"]), plain=lambda e: e["deleted_at"]
         )
         columns.insert(-1, deleted)
-    show_rows(found, columns)
+    show_rows(found, columns, may_fail=False)
 
 
 def show_done(found: Sequence[CatalogueDone]) -> None:
@@ -207,7 +207,7 @@ def show_done(found: Sequence[CatalogueDone]) -> None:
         Column("because", lambda d: "; ".join(d["reasons"]), 80, is_cut=True),
     )
     if found:
-        show_rows(found, columns)
+        show_rows(found, columns, may_fail=False)
 
 
 def show_past(found: Sequence[Past]) -> None:
@@ -220,7 +220,7 @@ def show_past(found: Sequence[Past]) -> None:
         Column("version", lambda p: p["version"] or _number(p["number"]), right=True),
         Column("message", lambda p: p["message"], is_cut=True),
     )
-    show_rows(found, columns)
+    show_rows(found, columns, may_fail=False)
 
 
 def show_revisions(found: Sequence[Revision]) -> None:
@@ -232,7 +232,7 @@ def show_revisions(found: Sequence[Revision]) -> None:
         Column("changes", lambda r: str(r["changes"]), right=True),
         Column("message", lambda r: r["message"], is_cut=True),
     )
-    show_rows(found, columns)
+    show_rows(found, columns, may_fail=False)
 
 
 def _details(change: Change) -> str:
@@ -257,16 +257,19 @@ def _when(value: str | None) -> str:
     return "never" if value is None else _time(value)
 
 
-def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
-    """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs."""
+def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]], *, may_fail: bool = True) -> None:
+    """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs.
+
+    may_fail: programs get code and message of a row's error, too.
+    """
     console = terminal.out()
     if not terminal.is_terminal():
         shown = [column for column in columns if column.is_for_programs]
-        terminal.print_row(*(column.name for column in shown), "code", "message")
+        terminal.print_row(*(column.name for column in shown), *(("code", "message") if may_fail else ()))
         for row in rows:
             error = _error(row) or {"code": "", "message": ""}
             cells = ((column.plain or column.cell)(row) for column in shown)
-            terminal.print_row(*cells, error["code"], error["message"])
+            terminal.print_row(*cells, *((error["code"], error["message"]) if may_fail else ()))
     elif console.width < _TABLE_WIDTH and columns in (DOCUMENTS, JOBS):
         for row in rows:
             console.print(_card(row, columns))

@@ -1,7 +1,7 @@
 """The catalogue as YAML: a file for each entity, module and profile, as the API takes them. Read with the line of everything.
 
 Read by the rules of YAML 1.2, in which NO, on and 1:30 are words; written so that readers of YAML 1.1 take them for words,
-too. Nothing is ever built from a tag; anchors are refused. JSON is YAML.
+too. Nothing is ever built from a tag; anchors are refused. JSON is read, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from drystone.core import strict_json
 from drystone.core.errors import Invalid
 
 MOST_BYTES = 1 << 20
@@ -25,6 +26,8 @@ _CORE = (
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
 )
+# YAML 1.1 takes these for ends of lines, or leaves them out: they are escaped.
+_BREAKS = frozenset("\r\x85\u2028\u2029\ufeff")
 # In which order names are written: what is read first stands first; others follow by the alphabet.
 _ORDER = (
     "type", "label", "description", "version", "aliases", "parents", "format", "unit", "enum", "minimum", "maximum",
@@ -64,6 +67,8 @@ def read(path: Path, text: str) -> Manuscript:
         finally:
             loader.dispose()
     except (yaml.MarkedYAMLError, yaml.reader.ReaderError) as exc:
+        if path.suffix == ".json" and (said := _json(text)) is not None:
+            return Manuscript(path, said)
         raise _unreadable(path, text, exc) from exc
     except RecursionError as exc:
         raise _wrong(path, 1, "it is nested too deep", "make it flatter") from exc
@@ -72,6 +77,15 @@ def read(path: Path, text: str) -> Manuscript:
     if not isinstance(said, dict):
         raise _wrong(path, 1, "it holds no fields", "write one a line, as in label: Nitrogen dioxide")
     return Manuscript(path, said, reading.lines)
+
+
+def _json(text: str) -> dict[str, Any] | None:
+    """An object of JSON that is no YAML: halves of surrogate pairs are escaped in one only. Without its lines."""
+    try:
+        said = strict_json.DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def written(content: Mapping[str, Any]) -> str:
@@ -166,7 +180,8 @@ def _dumper() -> Any:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar(f"{_TAG}str", value, style="|" if "\n" in value else None)
+        style = '"' if _BREAKS.intersection(value) else "|" if "\n" in value else None
+        return dumper.represent_scalar(f"{_TAG}str", value, style=style)
 
     _add_core(Dumper)  # beside those of YAML 1.1: whatever looks like something else to either is quoted
     Dumper.add_representer(str, text)
