@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
+import jsonschema_rs
 import pytest
 from sqlalchemy import text
 
@@ -89,13 +91,18 @@ def _follow(shell: Mapping[str, str], folder: Path, blocks: list[str]) -> str:
 
 def test_the_guide_does_what_it_says(shell: dict[str, str], tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
 
     said = _follow(shell, tmp_path, blocks)
 
     assert "air\t1.1.0\t3\tAir quality" in said
     assert "noise of the instrument goes below zero" in said
     assert (tmp_path / "air" / "entities" / "no2.yaml").read_text().endswith("minimum: -5\n")
+    validator = jsonschema_rs.Draft202012Validator(json.loads((tmp_path / "city.schema.json").read_text()))
+    assert validator.is_valid({"name": "Mitte", "no2": -4.5})
+    assert not validator.is_valid({"name": "Mitte", "no2": -6})
+    assert not validator.is_valid({"no2": 1})
+    assert "no2" in json.loads((tmp_path / "city.openapi.json").read_text())["components"]["schemas"]
     assert "version: 1.1.0" in (tmp_path / "air" / "modules" / "air.yaml").read_text()
 
 

@@ -46,7 +46,16 @@ async def fill(client: httpx.AsyncClient) -> None:
 
 async def whole(client: httpx.AsyncClient, **query: Any) -> dict[str, Any]:
     """All that there is, or was, by kind and key: what its authors wrote, with numbers and versions."""
-    names = ("key", "number", "label", "description", "type", "aliases", "parents", "schema_definition")
+    names: tuple[str, ...] = (
+        "key",
+        "number",
+        "label",
+        "description",
+        "type",
+        "aliases",
+        "parents",
+        "schema_definition",
+    )
     names += ("version", "entities", "dependencies", "modules")
     found = {}
     for kind in ("entities", "modules", "profiles"):

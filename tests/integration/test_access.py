@@ -128,6 +128,7 @@ RULES: dict[str, Rule] = {
     f"get {A}/profiles/{{profile}}/versions/{{number}}": of_workspace(),
     f"get {A}/profiles/{{profile}}/history": of_workspace(),
     f"get {A}/profiles/{{profile}}/references": of_workspace(),
+    f"get {A}/profiles/{{profile}}/schema": of_workspace(),
     f"get {A}/jobs": listing(),
     f"get {A}/jobs/stats": listing(),
     f"post {A}/jobs/retry": Rule(WRITE, outsider=200, stranger=200, body={"all": True}),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_pages import AsOf, KeyOrId, Limit
@@ -14,7 +14,7 @@ from drystone.api.dependencies import Caller, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.api.times import moment
-from drystone.catalogue import applying, service
+from drystone.catalogue import applying, schemas, service
 from drystone.catalogue.queries import Choice
 
 router = APIRouter(prefix="/profiles", tags=["profiles"])
@@ -106,6 +106,23 @@ async def versions(
 async def version(profile: KeyOrId, number: pages.Number, caller: Caller, session: Session) -> Profile:
     """One version, as it was published: it never changes."""
     return Profile.of(await service.version(session, caller, "profile", profile, number))
+
+
+@router.get("/{profile}/schema", summary="Get a profile as JSON Schema", responses=responses(404))
+async def schema(
+    profile: KeyOrId,
+    caller: Caller,
+    session: Session,
+    form: Annotated[
+        Literal["json-schema", "openapi"],
+        Query(alias="format", description="openapi: the same as components of OpenAPI 3.1."),
+    ] = "json-schema",
+    as_of: AsOf = None,
+) -> dict[str, Any]:
+    """What things of this profile look like: a schema of each entity of its modules, and of those that they depend on."""
+    said, entities = await service.entities_of(session, caller, profile, as_of=moment("as_of", as_of))
+    write = schemas.openapi if form == "openapi" else schemas.json_schema
+    return write(entities, entities, title=said.label, description=said.description)
 
 
 @router.get("/{profile}/history", summary="What was done to a profile", responses=responses(404))

@@ -78,7 +78,7 @@ _OF_SCHEMA = frozenset(
     ]
 )
 _OF_SCHEMAS = frozenset(["allOf", "anyOf", "oneOf", "prefixItems"])
-_OF_NAMED_SCHEMAS = frozenset(["$defs", "dependentSchemas", "patternProperties", "properties"])
+OF_NAMED_SCHEMAS = frozenset(["$defs", "dependentSchemas", "patternProperties", "properties"])
 _TELLING = frozenset(
     [
         "$comment",
@@ -93,14 +93,16 @@ _TELLING = frozenset(
         "writeOnly",
     ]
 )
-_REFERRING = frozenset(["$anchor", "$dynamicAnchor", "$dynamicRef", "$ref", "$schema"])
+_REFERRING = frozenset(["$ref", "$schema"])
+# Values, not schemas: nothing in them is a keyword.
+DATA = frozenset(["const", "default", "enum", "examples"])
 # The greater the value, the less is allowed, and the other way round.
 _FLOORS = frozenset(["exclusiveMinimum", "minContains", "minItems", "minLength", "minProperties", "minimum"])
 _CEILINGS = frozenset(["exclusiveMaximum", "maxContains", "maxItems", "maxLength", "maxProperties", "maximum"])
 _SINGLE = frozenset(
     ["const", "dependentRequired", "enum", "format", "multipleOf", "pattern", "required", "type", "uniqueItems", "unit"]
 )
-_KNOWN = _OF_SCHEMA | _OF_SCHEMAS | _OF_NAMED_SCHEMAS | _TELLING | _REFERRING | _FLOORS | _CEILINGS | _SINGLE
+_KNOWN = _OF_SCHEMA | _OF_SCHEMAS | OF_NAMED_SCHEMAS | _TELLING | _REFERRING | _FLOORS | _CEILINGS | _SINGLE
 # Each stands for itself: without it more is allowed, whatever else is said.
 _LIMITS = frozenset(
     ["const", "dependentRequired", "format", "multipleOf", "not", "pattern", "propertyNames", "uniqueItems"]
@@ -191,7 +193,7 @@ def _differences_of(keyword: str, was: bool, before: Any, is_: bool, after: Any,
         yield _bound_difference(keyword, was, before, is_, after, place)
     elif was and keyword in _LIMITS and (not is_ or (keyword == "uniqueItems" and after is False)):
         yield Difference(Step.MINOR, f"{place}{keyword} no longer limits it")
-    elif not was and keyword in ("$anchor", "$dynamicAnchor", "$defs"):
+    elif not was and keyword == "$defs":
         yield Difference(Step.PATCH, f"{place}{keyword} is new")
     else:
         yield Difference(Step.MAJOR, f"{place}{keyword} is another, and may allow less than before")
@@ -316,11 +318,11 @@ def _vocabulary(schema: Any, path: Path) -> Iterator[Fault]:
         here = (*path, keyword)
         if keyword not in _KNOWN and not keyword.startswith("x-"):
             yield _unknown(keyword, here)
-        elif keyword in ("$ref", "$dynamicRef") and not str(value).startswith("#"):
+        elif keyword == "$ref" and not (value == "#" or str(value).startswith("#/")):
             yield Fault(
                 here,
                 f"{keyword} leads out of the definition.",
-                "only what begins with # is followed: put it under $defs",
+                "put it under $defs, and refer to it as #/$defs/NAME",
             )
         elif keyword == "$schema" and str(value).removesuffix("#") != DIALECT:
             yield Fault(here, "The definition is of another dialect.", f"it is read as {DIALECT}: leave $schema out")
@@ -331,17 +333,23 @@ def _vocabulary(schema: Any, path: Path) -> Iterator[Fault]:
         elif keyword in _OF_SCHEMAS and isinstance(value, list):
             for place, inner in enumerate(value):
                 yield from _vocabulary(inner, (*here, place))
-        elif keyword in _OF_NAMED_SCHEMAS and isinstance(value, Mapping):
+        elif keyword in OF_NAMED_SCHEMAS and isinstance(value, Mapping):
             for name, inner in value.items():
                 yield from _vocabulary(inner, (*here, name))
 
 
+_NOT_TAKEN = dict.fromkeys(["$id", "$vocabulary"], "leave it out: an entity's key names it") | {
+    **dict.fromkeys(
+        ["$anchor", "$dynamicAnchor", "$dynamicRef"], "put it under $defs, and refer to it as #/$defs/NAME"
+    ),
+    "definitions": "put it under $defs",
+    "dependencies": "use dependentRequired or dependentSchemas",
+}
+
+
 def _unknown(keyword: str, path: Path) -> Fault:
-    if keyword in ("$id", "$vocabulary", "definitions", "dependencies"):
-        fixes = {"definitions": "put it under $defs", "dependencies": "use dependentRequired or dependentSchemas"}
-        return Fault(
-            path, f"{keyword} is not taken here.", fixes.get(keyword, "leave it out: an entity's key names it")
-        )
+    if keyword in _NOT_TAKEN:
+        return Fault(path, f"{keyword} is not taken here.", _NOT_TAKEN[keyword])
     near = difflib.get_close_matches(keyword, sorted(_KNOWN), n=1)
     fix = f"did you mean {near[0]}?" if near else "for notes of your own begin its name with x-"
     return Fault(path, f"There is no keyword {keyword!r}.", fix)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
 from drystone.catalogue import queries
+from drystone.catalogue.content import EntityContent, ModuleContent, ProfileContent
 from drystone.catalogue.models import Kind
 from drystone.catalogue.queries import Choice, Past, Reference, View
 from drystone.core.errors import NotFound
@@ -140,6 +141,28 @@ async def references(
     found = await get(session, principal, kind, key)
     outward = await queries.references(session, principal.workspace_id, found.id, outward=True)
     return outward, await queries.references(session, principal.workspace_id, found.id, outward=False)
+
+
+async def entities_of(
+    session: AsyncSession, principal: Principal, key: str, *, as_of: datetime | None = None
+) -> tuple[ProfileContent, dict[str, EntityContent]]:
+    """A profile, and the entities of its modules and of those that they depend on, as they are pinned. Raises NotFound."""
+    profile = await get(session, principal, "profile", key, as_of=as_of)
+    assert isinstance(profile.content, ProfileContent)
+    waiting, seen = list(profile.content.modules), set[str]()
+    found: dict[str, EntityContent] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        module = await get(session, principal, "module", name, as_of=as_of)
+        assert isinstance(module.content, ModuleContent)
+        waiting += module.content.dependencies
+        for member in await queries.members(session, module.version_id):
+            assert isinstance(member.content, EntityContent)
+            found[member.key] = member.content
+    return profile.content, found
 
 
 def _key_or_id(key: str) -> str | UUID:

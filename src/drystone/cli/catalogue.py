@@ -130,6 +130,22 @@ for _many, _typer in (("entities", entities), ("modules", modules), ("profiles",
     _commands(_typer, _many)
 
 
+@profiles.command("schema")
+def schema(
+    key: Key,
+    form: Annotated[
+        str, typer.Option("--format", help="json-schema, or openapi for components of OpenAPI 3.1.")
+    ] = "json-schema",
+    as_of: AsOf = None,
+) -> None:
+    """Print what things of a profile look like, as JSON Schema 2020-12."""
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        terminal.print_json(client.profile_schema(key, form=form, as_of=as_of))
+
+
 @catalogue.command("export")
 def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made if it is not there.")],

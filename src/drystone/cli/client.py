@@ -283,6 +283,10 @@ class Client:
             if cursor is None:
                 return
 
+    def profile_schema(self, key: str, *, form: str, as_of: str | None) -> Any:
+        """What things of a profile look like: json-schema or openapi."""
+        return self._get(f"/profiles/{self.quoted(key)}/schema", format=form, as_of=as_of)
+
     def catalogue_key(self, many: str, key: str) -> str:
         """A key, or that of the one of this id, deleted ones too."""
         try:

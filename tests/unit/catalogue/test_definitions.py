@@ -122,6 +122,8 @@ def test_nothing_differs_from_itself(schema: dict[str, Any]) -> None:
         ({"$ref": "#/$defs/none"}, (), "does not exist"),
         ({"type": "string", "pattern": "("}, ("pattern",), "regex"),
         ({"type": "string", "pattern": "(?=a)a"}, ("pattern",), "lookaround"),
+        ({"$anchor": "x"}, ("$anchor",), "#/$defs"),
+        ({"$ref": "#x"}, ("$ref",), "#/$defs"),
         ({"$id": "https://example.org/x"}, ("$id",), "key"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, ("$schema",), "2020-12"),
         ({"items": {"definitions": {}}}, ("items", "definitions"), "$defs"),
