@@ -5,9 +5,10 @@ The one way into the catalogue. What may be done is up to `rules`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -121,7 +122,9 @@ async def apply(
         check(revision, present)
     _check_revisions(wanted, present)
     state = await _state(session, present, gone)
-    verdict = rules.check(state, [each.change for each in wanted], bump_modules=bump_modules)
+    # In a thread: of thousands it takes seconds, in which the others' requests go on.
+    changes = [each.change for each in wanted]
+    verdict = await asyncio.to_thread(rules.check, state, changes, bump_modules=bump_modules)
     _refuse(verdict.problems, pointer or _in_changeset)
     plan = _Plan(verdict, present, gone)
     if is_trial or not plan.steps:
@@ -238,7 +241,7 @@ class _Writing:
 
     def _version(self, step: _Step) -> dict[str, Any]:
         content = step.outcome.content
-        said = asdict(content)
+        said = content.said()
         said.pop("type" if step.outcome.kind == "entity" else "entities", None)
         return said | {
             "id": step.version_id,

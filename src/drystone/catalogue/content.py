@@ -7,7 +7,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -36,10 +37,14 @@ class Content:
 
     kind: ClassVar[Kind]
 
-    @property
+    def said(self) -> dict[str, Any]:
+        """Its fields by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @cached_property
     def canonical(self) -> str:
         """As JSON: names sorted, numbers in their shortest form."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(self.said(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @property
     def sha256(self) -> bytes:

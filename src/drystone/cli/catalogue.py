@@ -204,6 +204,22 @@ def import_(
         _apply(client, changes, files, more, as_json=as_json)
 
 
+@catalogue.command("graph")
+def graph(
+    with_entities: Annotated[bool, typer.Option("--entities", help="With entities, and what they refer to.")] = False,
+    as_of: AsOf = None,
+) -> None:
+    """Print who depends on whom as a Mermaid flowchart, which GitHub and many editors draw."""
+    import sys
+
+    from drystone.cli import graphs
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        found = {many: _all(client, many, as_of) for many in KINDS}
+    sys.stdout.write(graphs.mermaid(found, entities=with_entities))
+
+
 @catalogue.command("status")
 def status(as_json: AsJson = False) -> None:
     """Its revision, and how much there is."""
