@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.integration.catalogues import AIR, ALL, CITY, CORE, NAME, NO2, STATION, A, change, fill, whole
+from tests.integration.catalogues import ALL, CITY, CORE, NAME, NO2, STATION, A, change, fill, whole
 from tests.keys import bearer, make_key, make_workspace
 
 from drystone.core import crash_points
@@ -351,7 +351,10 @@ async def test_lists_are_found_by_type_word_and_page(client: httpx.AsyncClient) 
     assert await keys(q="station") == ["station"]
     assert await keys(q="100%") == []
     assert await keys(module="core") == ["name"]
-    assert await keys(module="none") == []
+    unknown = await client.get(f"{A}/entities", params={"module": "none"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "module.not_found")
+    both = await client.get(f"{A}/entities", params={"deleted": "true", "as_of": "1d"})
+    assert (both.status_code, both.json()["code"]) == (422, "catalogue.deleted_then")
     page = (await client.get(f"{A}/entities", params={"limit": 2})).json()
     assert await keys(cursor=page["next_cursor"]) == ["station"]
     assert [each["key"] for each in (await client.get(f"{A}/modules")).json()["items"]] == ["air", "core"]
@@ -453,4 +456,3 @@ async def test_thousands_are_put_at_once(client: httpx.AsyncClient) -> None:
     assert made.status_code == 200, made.text
     assert {each["what"] for each in again.json()["changes"]} == {"unchanged"}
     assert (await client.get(f"{A}/modules/many")).json()["entities"] == sorted(f"p{n}" for n in range(count))
-    assert AIR

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/entities", tags=["entities"])
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": Entity, "description": "Made"}}
 
 
-@router.get("", summary="List entities", responses=responses())
+@router.get("", summary="List entities", responses=responses(404))
 async def list_(
     caller: Caller,
     session: Session,
@@ -36,10 +36,10 @@ async def list_(
     cursor: pages.After = None,
 ) -> Entities:
     """By key; as they are, as they were at a time, or those that were deleted."""
-    choice = Choice(type, q, module, is_deleted=deleted)
+    choice = Choice(type, q, is_deleted=deleted)
     then = moment("as_of", as_of)
     found = await service.page(
-        session, caller, "entity", choice, as_of=then, after=pages.after(cursor), limit=limit + 1
+        session, caller, "entity", choice, module=module, as_of=then, after=pages.after(cursor), limit=limit + 1
     )
     items, next_cursor = pages.page(found, limit, Entity.of)
     return Entities(items=items, next_cursor=next_cursor)

@@ -42,14 +42,14 @@ class View:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which of them; None: whatever it is. words: somewhere in the key or a name. module: a key, whose members.
+    """Which of them; None: whatever it is. words: somewhere in the key or a name. module_version_id: its members.
 
     revision: as they were then. is_deleted: those that were deleted, by now.
     """
 
     type: EntityType | None = None
     words: str | None = None
-    module: str | None = None
+    module_version_id: UUID | None = None
     revision: int | None = None
     is_deleted: bool = False
 
@@ -256,21 +256,16 @@ async def page(
     if choice.words is not None:
         conditions.append(f"(subject.key ilike :words or version.label ilike :words or {table.words})")
         given["words"] = f"%{_literally(choice.words)}%"
-    if choice.module is not None:
+    if choice.module_version_id is not None:
         conditions.append(
             "subject.id in (select entity_id from module_members where module_version_id = :module_version_id)"
         )
-        given["module_version_id"] = await _version_of_module(session, workspace_id, choice)
+        given["module_version_id"] = choice.module_version_id
     if after is not None:
         conditions.append("(subject.key, subject.id) > (:after_key, :after_id)")
         given |= {"after_key": after[0], "after_id": after[1]}
     statement += f"\nwhere {' and '.join(conditions)} order by subject.key, subject.id limit :limit"
     return [_view(kind, row) for row in await session.execute(text(statement), given)]
-
-
-async def _version_of_module(session: AsyncSession, workspace_id: UUID, choice: Choice) -> UUID | None:
-    found = await find(session, workspace_id, "module", choice.module or "", at=choice.revision)
-    return None if found is None or (choice.revision is None and found.deleted_at) else found.version_id
 
 
 def _literally(words: str) -> str:

@@ -236,7 +236,7 @@ class _Review:
 
     def _check_entity(self, key: str) -> None:
         entity = self._entities[key]
-        if self._changes("entity", key) == "restore":
+        if self._changes("entity", key) == "restore" or self.before.entities.get(key) == entity:
             return  # it was taken once
         for fault in definitions.faults(entity.type, entity.schema_definition):
             path = ("schema_definition", *fault.path)

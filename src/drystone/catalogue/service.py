@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
@@ -16,7 +16,7 @@ from drystone.catalogue import queries
 from drystone.catalogue.content import EntityContent, ModuleContent, ProfileContent
 from drystone.catalogue.models import Kind
 from drystone.catalogue.queries import Choice, Past, Reference, View
-from drystone.core.errors import NotFound
+from drystone.core.errors import Invalid, NotFound, pointer_to
 
 PLURALS: dict[Kind, str] = {"entity": "entities", "module": "modules", "profile": "profiles"}
 
@@ -93,15 +93,25 @@ async def page(
     kind: Kind,
     choice: Choice,
     *,
+    module: str | None = None,
     as_of: datetime | None = None,
     after: tuple[str, UUID] | None,
     limit: int,
 ) -> list[View]:
-    """Those of a choice, by key; as they were at a time."""
+    """Those of a choice, by key; as they were at a time. module: whose members. Raises NotFound for an unknown one."""
     principal.require("read")
     if as_of is not None:
-        at = await queries.revision_at(session, principal.workspace_id, as_of)
-        choice = Choice(choice.type, choice.words, choice.module, at)
+        if choice.is_deleted:
+            raise Invalid(
+                "catalogue.deleted_then",
+                "What was deleted is listed as it is now, not as of a time.",
+                hint="leave out deleted or as_of; the history of each tells when it was deleted",
+                pointer=pointer_to("deleted"),
+            )
+        choice = replace(choice, revision=await queries.revision_at(session, principal.workspace_id, as_of))
+    if module is not None:
+        found = await get(session, principal, "module", module, as_of=as_of)
+        choice = replace(choice, module_version_id=found.version_id)
     return await queries.page(session, principal.workspace_id, kind, choice, after=after, limit=limit)
 
 

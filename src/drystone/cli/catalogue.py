@@ -114,7 +114,11 @@ def _commands(group: typer.Typer, many: str) -> None:
     def delete(key: Key, message: Message = "", dry_run: DryRun = False) -> None:
         _change(kind, many, key, "delete", {"message": message, "dry_run": dry_run})
 
-    def restore(key: Key, message: Message = "", dry_run: DryRun = False) -> None:
+    def restore(
+        key: Annotated[str, typer.Argument(metavar="KEY", help="Its key.")],
+        message: Message = "",
+        dry_run: DryRun = False,
+    ) -> None:
         _change(kind, many, key, "restore", {"message": message, "dry_run": dry_run})
 
     if many != "entities":
@@ -286,7 +290,10 @@ def _show(many: str, key: str, as_of: str | None, *, as_json: bool) -> None:
         return
     lines = [f"{KINDS[many]} {item['key']}, version {item['number']}, published {item['published_at']}"]
     lines += [f"referred to by {each['kind']} {each['key']} ({each['role']})" for each in inward]
-    sys.stdout.write("".join(f"# {terminal.clean(line)}\n" for line in lines) + _text(many, item))
+    text = "".join(f"# {terminal.clean(line)}\n" for line in lines) + _text(many, item)
+    if terminal.is_terminal():
+        text = "\n".join(map(terminal.clean, text.split("\n")))
+    sys.stdout.write(text)
 
 
 def _history(many: str, key: str, limit: int, *, as_json: bool) -> None:
@@ -318,7 +325,9 @@ def _change(kind: str, many: str, key: str, action: str, more: Mapping[str, Any]
     from drystone.cli.client import open_client
 
     with open_client() as client:
-        change = {"kind": kind, "key": client.catalogue_key(many, key), "action": action}
+        # Several may have had a key: an id is not taken for that of the one that was deleted last.
+        named = key if action == "restore" else client.catalogue_key(many, key)
+        change = {"kind": kind, "key": named, "action": action}
         _apply(client, [change], [None], more, as_json=False)
 
 
