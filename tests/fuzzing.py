@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import Any
 
 import schemathesis
-from schemathesis import Case, CheckContext, Response
+from schemathesis import Case, CheckContext, HookContext, Response
+from schemathesis.generation.meta import TestPhase
 
 # Pydantic's own words for what a JSON schema can say; what we refuse for reasons of our own is told in ours.
 _OF_SCHEMA = re.compile(
     r"Input should|Field required|(String|List|Dictionary|Value|Data) should|There is no such field|Extra"
 )
+
+
+_SENT = count()
+
+
+@schemathesis.hook
+def before_call(_context: HookContext, case: Case[Any], **_sending: Any) -> None:
+    """In sequences each request is the first under its Idempotency-Key: one that was sent before is answered as it was then,
+    with the id of what an earlier sequence may have deleted."""
+    key = case.headers.get("Idempotency-Key") if case.headers else None
+    if case.meta is not None and case.meta.phase.name == TestPhase.STATEFUL and isinstance(key, str) and key:
+        case.headers["Idempotency-Key"] = f"{key[:200]}-{next(_SENT)}"
 
 
 @schemathesis.check

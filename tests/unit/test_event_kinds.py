@@ -29,6 +29,8 @@ def _told(tree: ast.Module) -> Iterator[str]:
             given = [*node.args, *(keyword.value for keyword in node.keywords)] if name in _TELLERS else []
             meant = [names.get(each.id) if isinstance(each, ast.Name) else each for each in given]
             yield from (str(each.value) for each in meant if isinstance(each, ast.Constant))
+        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "_EVENTS":
+            yield from (str(each.value) for each in ast.walk(node) if isinstance(each, ast.Constant))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from re.findall(r"into events [^']*'([^']*)'", node.value)
 

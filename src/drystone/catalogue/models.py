@@ -1,0 +1,232 @@
+"""Tables of the catalogue: entities, modules and profiles, their versions, and the revisions that brought them about.
+
+What `versions`, `members`, `revisions` and `changes` hold is never altered: the application's role may only add and read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Enum, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from drystone.core.orm import Base, CreatedAt, Id, Time
+
+EntityType = Literal["category", "property", "subobject"]
+Kind = Literal["entity", "module", "profile"]
+Action = Literal["put", "delete", "restore"]
+ENTITY_TYPES: tuple[EntityType, ...] = get_args(EntityType)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+_ENTITY_TYPE = Enum(*ENTITY_TYPES, name="entity_type")
+_KIND = Enum(*KINDS, name="catalogue_kind")
+_ACTION = Enum(*ACTIONS, name="catalogue_action")
+
+
+def _by_key(table: str) -> tuple[Index, ...]:
+    """A key belongs to one that is not deleted; those that once had it are found, too."""
+    return (
+        Index(
+            f"uq_{table}_workspace_id_key",
+            "workspace_id",
+            "key",
+            unique=True,
+            postgresql_where=sql("deleted_at is null"),
+        ),
+        Index(f"ix_{table}_workspace_id_key_id", "workspace_id", "key", "id"),
+    )
+
+
+class Catalogue(Base):
+    """A workspace's catalogue. Whoever changes it holds this row, so changes of one catalogue are serial."""
+
+    __tablename__ = "catalogues"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    # Of the newest change; 0 before the first.
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class Revision(Base):
+    """A changeset that was applied: when, by whom, why."""
+
+    __tablename__ = "catalogue_revisions"
+    __table_args__ = (Index("ix_catalogue_revisions_workspace_id_at", "workspace_id", "at"),)
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    # Later than that of the revision before: taken once the catalogue is held.
+    at: Mapped[Time]
+    actor: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text, server_default="")
+
+
+class Change(Base):
+    """What a revision did to one entity, module or profile.
+
+    version_id: the version that is current from then on, None after a deletion. What was current at a revision is each
+    subject's newest row up to it.
+    """
+
+    __tablename__ = "catalogue_changes"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["workspace_id", "revision"], ["catalogue_revisions.workspace_id", "catalogue_revisions.revision"]
+        ),
+        Index("ix_catalogue_changes_kind_subject_id_revision", "workspace_id", "kind", "subject_id", "revision"),
+    )
+
+    workspace_id: Mapped[UUID] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    subject_id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[Kind] = mapped_column(_KIND)
+    action: Mapped[Action] = mapped_column(_ACTION)
+    version_id: Mapped[UUID | None]
+
+
+class Edge(Base):
+    """That one refers to another, as its current version says: made of versions, so that who refers is looked up."""
+
+    __tablename__ = "catalogue_edges"
+    __table_args__ = (Index("ix_catalogue_edges_target_id", "target_id"),)
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    source_id: Mapped[UUID] = mapped_column(primary_key=True)
+    # parent, required, optional; member, dependency; module.
+    role: Mapped[str] = mapped_column(Text, primary_key=True)
+    target_id: Mapped[UUID] = mapped_column(primary_key=True)
+    source_kind: Mapped[Kind] = mapped_column(_KIND)
+    target_kind: Mapped[Kind] = mapped_column(_KIND)
+
+
+class Entity(Base):
+    """A thing there is: a category of things, a property that they have, or a subobject within them.
+
+    type, key: for good. current_id: its newest version, also of one that is deleted. revision: counts changes of this row.
+    """
+
+    __tablename__ = "entities"
+    __table_args__ = _by_key("entities")
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    type: Mapped[EntityType] = mapped_column(_ENTITY_TYPE)
+    key: Mapped[str] = mapped_column(Text(collation="C"))
+    current_id: Mapped[UUID | None] = mapped_column(ForeignKey("entity_versions.id", use_alter=True))
+    revision: Mapped[int] = mapped_column(server_default="1")
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Time | None]
+
+
+class EntityVersion(Base):
+    """What was said of an entity from some revision on. content_sha256: of all that its author wrote."""
+
+    __tablename__ = "entity_versions"
+    __table_args__ = (UniqueConstraint("entity_id", "number"),)
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    entity_id: Mapped[UUID] = mapped_column(ForeignKey("entities.id"))
+    number: Mapped[int]
+    label: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    # Language (BCP 47) -> other names in it.
+    aliases: Mapped[dict[str, list[str]]] = mapped_column(JSONB, server_default="{}")
+    # Keys of entities of the same type.
+    parents: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    # JSON Schema 2020-12.
+    schema_definition: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    published_at: Mapped[Time]
+    published_by: Mapped[str] = mapped_column(Text)
+
+
+class Module(Base):
+    """Entities that are versioned together. Columns as those of `Entity`."""
+
+    __tablename__ = "modules"
+    __table_args__ = _by_key("modules")
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    key: Mapped[str] = mapped_column(Text(collation="C"))
+    current_id: Mapped[UUID | None] = mapped_column(ForeignKey("module_versions.id", use_alter=True))
+    revision: Mapped[int] = mapped_column(server_default="1")
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Time | None]
+
+
+class ModuleVersion(Base):
+    """A module as it was released under a semantic version; its `Member` rows say with which versions of entities."""
+
+    __tablename__ = "module_versions"
+    __table_args__ = (UniqueConstraint("module_id", "number"), UniqueConstraint("module_id", "version"))
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    module_id: Mapped[UUID] = mapped_column(ForeignKey("modules.id"))
+    number: Mapped[int]
+    version: Mapped[str] = mapped_column(Text)
+    label: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    # Key of a module -> range of its versions.
+    dependencies: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    published_at: Mapped[Time]
+    published_by: Mapped[str] = mapped_column(Text)
+
+
+class Member(Base):
+    """An entity of a module's version, pinned as it was then."""
+
+    __tablename__ = "module_members"
+    __table_args__ = (Index("ix_module_members_entity_id", "entity_id"),)
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    module_version_id: Mapped[UUID] = mapped_column(ForeignKey("module_versions.id"), primary_key=True)
+    entity_id: Mapped[UUID] = mapped_column(ForeignKey("entities.id"), primary_key=True)
+    entity_version_id: Mapped[UUID] = mapped_column(ForeignKey("entity_versions.id"))
+
+
+class Profile(Base):
+    """Modules that are chosen for a purpose. Columns as those of `Entity`."""
+
+    __tablename__ = "profiles"
+    __table_args__ = _by_key("profiles")
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    key: Mapped[str] = mapped_column(Text(collation="C"))
+    current_id: Mapped[UUID | None] = mapped_column(ForeignKey("profile_versions.id", use_alter=True))
+    revision: Mapped[int] = mapped_column(server_default="1")
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Time | None]
+
+
+class ProfileVersion(Base):
+    """What was chosen from some revision on."""
+
+    __tablename__ = "profile_versions"
+    __table_args__ = (UniqueConstraint("profile_id", "number"),)
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    profile_id: Mapped[UUID] = mapped_column(ForeignKey("profiles.id"))
+    number: Mapped[int]
+    label: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    # Key of a module -> range of its versions.
+    modules: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    published_at: Mapped[Time]
+    published_by: Mapped[str] = mapped_column(Text)
