@@ -89,6 +89,7 @@ RULES: dict[str, Rule] = {
     f"get {A}/batches/{{batch_id}}": Rule(READ),
     f"patch {A}/batches/{{batch_id}}": Rule(WRITE, body={"expected": 5}),
     f"get {A}/batches/{{batch_id}}/events": Rule(READ),
+    f"post {A}/observations": whole(WRITE, 200, []),
     f"post {A}/search": Rule(READ, body={"query": CANARY, "collection": "{collection}"}),
     f"get {A}/jobs": listing(),
     f"get {A}/jobs/stats": listing(),

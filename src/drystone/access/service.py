@@ -47,6 +47,8 @@ Action = Literal[
     "key.limit",
     "key.revoke",
     "key.rotate",
+    "observations.add",
+    "observations.delete",
     "scrub.request",
     "webhook.change",
     "webhook.create",

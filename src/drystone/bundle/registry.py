@@ -38,6 +38,9 @@ LEFT = {
     "blob_checks": "when this store was checked",
     "deletions": "what was deleted here is not in the bundle",
     "lexical_removals": "of passages that are gone",
+    "series": "observations go by CSV or NDJSON, and `pg_dump`",
+    "observations": "as series",
+    "observation_hours": "made of observations",
     "vector_feeds": "of a graph outside",
     "vector_changes": "of a graph outside",
 }

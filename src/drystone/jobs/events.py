@@ -42,6 +42,8 @@ KINDS = (
     "embedding.started",
     "embedding.switched",
     "job.retrying",
+    "observations.added",
+    "observations.deleted",
     "scrub.finished",
     "scrub.requested",
     "webhook.test",
