@@ -1,4 +1,6 @@
-"""Receives a bulk of observations, in one of three formats: counted, hashed and spooled while it comes."""
+"""What routes of observations take: a bulk in one of three formats, counted, hashed and spooled while it comes; which series
+are asked for, and of what time.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from annotated_types import Len
+from fastapi import Depends, Query, Request
 
+from drystone.api.times import moment
 from drystone.api.upload import unless_slow
 from drystone.core.errors import Invalid
 from drystone.core.spool import Spool
+from drystone.core.text import Text
 from drystone.observations import months, rows
+from drystone.observations.reading import MOST_NAMES, Choice, Span
 from drystone.observations.rows import Format, Rows
 from drystone.resources import Resources
 
@@ -26,6 +32,7 @@ _FORMATS: dict[str, Format] = {
 }
 # JSON is in memory as a whole, the others line by line.
 MOST_BYTES: dict[Format, int] = {"json": 8 << 20, "ndjson": 64 << 20, "csv": 64 << 20}
+_Name = Annotated[Text, Len(1, rows.MAX_NAME)]
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,31 @@ def _form(request: Request) -> Format:
     if charset not in ("", "utf-8", "utf8"):
         raise Invalid("request.bad_encoding", "A bulk is in UTF-8.", hint="convert it", status=415)
     return form
+
+
+def get_choice(
+    entity: Annotated[list[_Name], Query(max_length=MOST_NAMES, description="Keys or ids; may be given again.")] = [],  # noqa: B006
+    metric: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006
+    source: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006
+) -> Choice:
+    """Which series; without a parameter whatever it is."""
+    return Choice(entity, metric, source)
+
+
+ChoiceOf = Annotated[Choice, Depends(get_choice)]
+
+
+def get_span(
+    from_: Annotated[
+        Text | None, Query(alias="from", description="A time, or an age such as 7d.", examples=["2026-11-01T00:00:00Z"])
+    ] = None,
+    until: Annotated[Text | None, Query(description="Up to, without it: as far as observations go.")] = None,
+) -> Span:
+    """The time that is asked about."""
+    return Span.of(moment("from", from_), moment("until", until))
+
+
+SpanOf = Annotated[Span, Depends(get_span)]
 
 
 def described() -> dict[str, Any]:

@@ -104,7 +104,7 @@ async def _prepare(sessions: Sessions, principal: Principal, rows: Rows, *, is_a
         _refuse_any(rows.problems)
     async with transaction(sessions) as session:
         bad_rows = await _unknown_versions(session, rows)
-        entities = await _entities(session, principal, rows)
+        entities = await queries.find_entities(session, principal.workspace_id, {name.entity for name in rows.names})
         problem_of = {
             code: _unknown_entity(name.entity) for code, name in enumerate(rows.names) if name.entity not in entities
         }
@@ -113,20 +113,6 @@ async def _prepare(sessions: Sessions, principal: Principal, rows: Rows, *, is_a
         series_of = await _series(session, principal, rows, entities, problem_of)
     await months.ensure(sessions, _months(rows))
     return _Prepared(series_of, problem_of, bad_rows)
-
-
-async def _entities(session: AsyncSession, principal: Principal, rows: Rows) -> dict[str, UUID]:
-    said = {name.entity for name in rows.names}
-    ids = {each: its_id for each in said if (its_id := _as_id(each)) is not None}
-    found = await queries.entity_ids(session, principal.workspace_id, sorted(said), list(ids.values()))
-    return found | {each: found[str(its_id)] for each, its_id in ids.items() if str(its_id) in found}
-
-
-def _as_id(said: str) -> UUID | None:
-    try:
-        return UUID(said)
-    except ValueError:
-        return None
 
 
 async def _series(
@@ -410,7 +396,7 @@ async def _make_hours(session: AsyncSession, principal: Principal, plan: _Plan, 
         if len(there) == len(of_hours):
             continue
         keys = zip(plan.series_ids[of_hours].tolist(), hours[of_hours].tolist(), strict=True)
-        others = [n for n, (series_id, hour) in enumerate(keys) if (series_id, _moment(hour)) not in there]
+        others = [n for n, (series_id, hour) in enumerate(keys) if (series_id, moment_of(hour)) not in there]
         left = of_hours[others]
         given = {"workspace_id": principal.workspace_id, "series_ids": plan.series_ids[left].tolist()}
         await queries.make_hours(session, given | {"times": hours[left].tolist(), **_bounds(hours[left])})
@@ -426,14 +412,15 @@ def _whole_groups(starts: np.ndarray, count: int) -> Iterator[tuple[int, int]]:
         first = end
 
 
-def _moment(time: int) -> datetime:
+def moment_of(time: int) -> datetime:
+    """The moment so many microseconds after 1970."""
     return _EPOCH + timedelta(microseconds=time)
 
 
 async def _tell(session: AsyncSession, principal: Principal, plan: _Plan, added: Added, sha256: bytes | None) -> None:
     """One row of the audit and one event for all of it."""
     counts = {"inserted": added.inserted, "replaced": added.replaced, "series": added.series}
-    first, last = map(_moment, (int(plan.times.min()), int(plan.times.max())))
+    first, last = map(moment_of, (int(plan.times.min()), int(plan.times.max())))
     about: dict[str, Any] = counts | {"first": first.isoformat(), "last": last.isoformat()}
     await access.record(session, principal, "observations.add", "bulk", added.id, after_sha256=sha256, **about)
     await events.emit(session, principal.workspace_id, "observations.added", "bulk", added.id, **about)

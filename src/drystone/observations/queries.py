@@ -6,7 +6,7 @@ PostgreSQL thinks of the array's length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -15,13 +15,21 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 
-async def entity_ids(
-    session: AsyncSession, workspace_id: UUID, keys: Sequence[str], ids: Sequence[UUID]
-) -> dict[str, UUID]:
-    """The entities of these keys and ids that are not deleted, by key and by id as text."""
-    given = {"workspace_id": workspace_id, "keys": list(keys), "ids": list(ids)}
+async def find_entities(session: AsyncSession, workspace_id: UUID, said: Collection[str]) -> dict[str, UUID]:
+    """The entities that go by these keys or ids and are not deleted, as they were said."""
+    ids = {each: its_id for each in said if (its_id := _as_id(each)) is not None}
+    given = {"workspace_id": workspace_id, "keys": sorted(said), "ids": sorted(set(ids.values()))}
     rows = (await session.execute(_ENTITIES, given)).all()
-    return {str(row.id): row.id for row in rows} | {row.key: row.id for row in rows}
+    there = {row.id for row in rows}
+    by_id = {each: its_id for each, its_id in ids.items() if its_id in there}
+    return by_id | {row.key: row.id for row in rows if row.key in said}
+
+
+def _as_id(said: str) -> UUID | None:
+    try:
+        return UUID(said)
+    except ValueError:
+        return None
 
 
 async def versions_there(session: AsyncSession, ids: Sequence[UUID]) -> set[UUID]:
