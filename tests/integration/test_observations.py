@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +23,7 @@ from drystone.core.errors import Denied, Invalid
 from drystone.core.reach import Reach
 from drystone.core.settings import Settings
 from drystone.observations import adding, months
+from drystone.worker.sweep import Sweep
 
 AGAIN = {"max_examples": 25, "deadline": None, "derandomize": True, "database": None}
 _UNEQUAL = text("""
@@ -443,3 +445,20 @@ async def test_a_reach_of_another_workspace_sees_none_of_it(
     async with transaction(sessions.within(Reach(uuid4()))) as session:
         for table in ("series", "observations", "observation_hours"):
             assert await session.scalar(text(f"select count(*) from {table}")) == 0
+
+
+async def test_the_worker_has_the_next_months_ready_and_ends_those_that_are_not_kept(
+    sessions: Sessions, principal: Principal, owner: Sessions, settings: Settings
+) -> None:
+    pump = await make_entity(owner)
+    await add(sessions, principal, [row(pump, "1980-05-01T00:00:00Z", 1), row(pump, "01-05 10:00:00", 2)])
+    kept = settings.observations.model_copy(update={"keep_months": 40 * 12})
+    now = months.month_of(datetime.now(UTC))
+
+    await Sweep(settings.model_copy(update={"observations": kept}), threading.Event())._turn_months(sessions)
+
+    async with transaction(owner) as session:
+        there = set(await session.scalars(text("select month from observation_months()")))
+    assert {now, months.later(now, 1), months.later(now, 2)} <= there
+    assert min(there) >= months.later(now, 1 - 40 * 12)
+    assert list((await contents(owner)).values()) == [2]

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.api import idempotency, observing
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Key, Once
-from drystone.api.observing import ChoiceOf, SpanOf
+from drystone.api.observing import ChoiceOf, SpanOf, ZonedSpanOf
 from drystone.api.problems import responses
 from drystone.api.times import moment
 from drystone.core.numbers import MAX_BIGINT
@@ -201,7 +201,6 @@ class Buckets(BaseModel):
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Tz = Annotated[Text, Query(description="A time zone of the IANA database.", examples=["Europe/Berlin"])]
 BucketLength = Annotated[
     Text, Query(description="As in PT15M, PT6H; of the calendar P1D, P1W, P1M, P3M, P1Y.", examples=["P1D"])
 ]
@@ -295,9 +294,8 @@ async def buckets(
     caller: Caller,
     session: Session,
     choice: ChoiceOf,
-    span: SpanOf,
+    zoned: ZonedSpanOf,
     bucket: BucketLength = "PT1H",
-    tz: Tz = "UTC",
     aggregate: Aggregate = "avg",
     fill: Annotated[
         Fill,
@@ -307,7 +305,9 @@ async def buckets(
     ] = "null",
 ) -> Response:
     """Series side by side in buckets of time. Buckets are whole: `from` and `until` are widened to their edges."""
-    table = await reading.table(session, caller, choice, span, bucket=bucket, tz=tz, aggregate=aggregate, fill=fill)
+    table = await reading.table(
+        session, caller, choice, zoned.span, bucket=bucket, zone=zoned.zone, aggregate=aggregate, fill=fill
+    )
     return _as_json(Buckets.of(table))
 
 
@@ -316,13 +316,14 @@ async def moving_average(
     caller: Caller,
     session: Session,
     choice: ChoiceOf,
-    span: SpanOf,
+    zoned: ZonedSpanOf,
     bucket: BucketLength = "P1D",
-    tz: Tz = "UTC",
     window: Annotated[int, Query(ge=1, le=reading.MAX_WINDOW, description="So many buckets, the present one too.")] = 7,
 ) -> Response:
     """For each bucket the mean of all that was observed in it and the `window` - 1 before it."""
-    table = await reading.moving_average(session, caller, choice, span, bucket=bucket, tz=tz, window=window)
+    table = await reading.moving_average(
+        session, caller, choice, zoned.span, bucket=bucket, zone=zoned.zone, window=window
+    )
     return _as_json(Buckets.of(table))
 
 

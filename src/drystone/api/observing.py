@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from annotated_types import Len
 from fastapi import Depends, Query, Request
@@ -20,6 +21,7 @@ from drystone.core.errors import Invalid
 from drystone.core.spool import Spool
 from drystone.core.text import Text
 from drystone.observations import months, rows
+from drystone.observations.buckets import zone_of
 from drystone.observations.reading import MOST_NAMES, Choice, Span
 from drystone.observations.rows import Format, Rows
 from drystone.resources import Resources
@@ -98,17 +100,37 @@ def get_choice(
 ChoiceOf = Annotated[Choice, Depends(get_choice)]
 
 
-def get_span(
-    from_: Annotated[
-        Text | None, Query(alias="from", description="A time, or an age such as 7d.", examples=["2026-11-01T00:00:00Z"])
-    ] = None,
-    until: Annotated[Text | None, Query(description="Up to, without it: as far as observations go.")] = None,
-) -> Span:
+From = Annotated[
+    Text | None, Query(alias="from", description="A time, or an age such as 7d.", examples=["2026-11-01T00:00:00Z"])
+]
+Until = Annotated[Text | None, Query(description="Up to; without it: as far as observations go.")]
+Tz = Annotated[
+    Text,
+    Query(description="A time zone of the IANA database; times without one are of it.", examples=["Europe/Berlin"]),
+]
+
+
+def get_span(from_: From = None, until: Until = None) -> Span:
     """The time that is asked about."""
     return Span.of(moment("from", from_), moment("until", until))
 
 
+def get_zoned_span(from_: From = None, until: Until = None, tz: Tz = "UTC") -> ZonedSpan:
+    """The time that is asked about, and the zone that it is told in."""
+    zone = zone_of(tz)
+    return ZonedSpan(Span.of(moment("from", from_, zone), moment("until", until, zone)), zone)
+
+
+@dataclass(frozen=True)
+class ZonedSpan:
+    """A time, and the zone whose days and hours are meant."""
+
+    span: Span
+    zone: ZoneInfo
+
+
 SpanOf = Annotated[Span, Depends(get_span)]
+ZonedSpanOf = Annotated[ZonedSpan, Depends(get_zoned_span)]
 
 
 def described() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from sqlalchemy import Row
@@ -201,12 +202,12 @@ async def table(
     span: Span,
     *,
     bucket: str,
-    tz: str,
+    zone: ZoneInfo,
     aggregate: Aggregate,
     fill: Fill,
 ) -> Table:
     """Series in buckets, side by side. Whole buckets: from the one that the span begins in to the one that it ends in."""
-    length, zone = buckets.parse(bucket), buckets.zone_of(tz)
+    length = buckets.parse(bucket)
     series = await chosen(session, principal, choice)
     if not series:
         return Table([], [], False)
@@ -228,10 +229,10 @@ async def table(
 
 
 async def moving_average(
-    session: AsyncSession, principal: Principal, choice: Choice, span: Span, *, bucket: str, tz: str, window: int
+    session: AsyncSession, principal: Principal, choice: Choice, span: Span, *, bucket: str, zone: ZoneInfo, window: int
 ) -> Table:
     """For each bucket the mean of all that was observed in it and the window - 1 before it."""
-    length, zone = buckets.parse(bucket), buckets.zone_of(tz)
+    length = buckets.parse(bucket)
     series = await chosen(session, principal, choice)
     if not series:
         return Table([], [], False)
