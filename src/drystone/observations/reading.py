@@ -258,13 +258,10 @@ async def _arrays(
     found = await selects.of_buckets(
         session, list(series), edges.moments, edges.step, aggregates, from_hours=edges.is_of_hours
     )
-    first, step = edges.moments[0], edges.step
     for row in found:
-        place = row.place if step is None else (row.moment - first) // step
         arrays = made[row.series_id]
-        arrays["count"][place] = row.count
-        for name in names:
-            arrays[name][place] = getattr(row, name)
+        for name in ("count", *names):
+            arrays[name][row.places] = row._mapping[name]
     return made
 
 

@@ -84,14 +84,15 @@ async def of_buckets(
     *,
     from_hours: bool,
 ) -> Sequence[Row[Any]]:
-    """What was observed in each bucket that is not empty: series_id, place (from 0) or moment (where step is given),
-    count, and the aggregates by their names.
+    """A row a series that was observed: series_id, and as lists, an element for each bucket that is not empty, its place
+    (from 0), its count, and the aggregates by their names.
 
     moments: edges; the last one ends the last bucket. from_hours: they are all of whole hours.
     """
     given: dict[str, Any] = {"ids": list(ids), "start": moments[0], "end": moments[-1]}
     given |= {"edges": list(moments[:-1])} if step is None else {"step": step}
-    statement = _buckets(tuple(aggregates), from_hours=from_hours, is_fixed=step is not None)
+    is_hour = from_hours and step == timedelta(hours=1)
+    statement = _buckets(tuple(aggregates), from_hours=from_hours, is_fixed=step is not None, is_hour=is_hour)
     return (await session.execute(statement, given)).all()
 
 
@@ -181,20 +182,31 @@ _OF_HOURS = {
 
 
 @cache
-def _buckets(aggregates: tuple[Aggregate, ...], *, from_hours: bool, is_fixed: bool) -> TextClause:
+def _buckets(aggregates: tuple[Aggregate, ...], *, from_hours: bool, is_fixed: bool, is_hour: bool) -> TextClause:
+    """is_hour: buckets are the hours themselves."""
     of = _OF_HOURS if from_hours else _OF_RAW
-    chosen = "".join(f", {of[each]} as {each}" for each in aggregates if each != "count")
+    names = [each for each in aggregates if each != "count"]
+    made = [f"cast({of['count']} as bigint) as count", *(f"{of[each]} as {each}" for each in names)]
     table, column = ("observation_hours", "hour") if from_hours else ("observations", "observed_at")
-    place = (
-        "date_bin(cast(:step as interval), at, :start) as moment"
+    start = "cast(:start as timestamptz)"
+    begin = (
+        f"date_bin(cast(:step as interval), at, {start})"
         if is_fixed
-        else "width_bucket(at, cast(:edges as timestamptz[])) - 1 as place"
+        else "width_bucket(at, cast(:edges as timestamptz[]))"
     )
+    place = "begin - 1"
+    if is_fixed:
+        place = f"cast(extract(epoch from begin - {start}) / extract(epoch from cast(:step as interval)) as int)"
+    columns = ["at as begin", "count", *names] if is_hour else [f"{begin} as begin", *made]
     return text(f"""
-select series_id, {place}, cast({of["count"]} as bigint) as count{chosen}
+select series_id, array_agg({place}) as places{"".join(f", array_agg({name}) as {name}" for name in ("count", *names))}
 from (
-    select r.*, r.{column} as at from {table} r
-    where r.series_id = any(cast(:ids as bigint[])) and r.{column} >= :start and r.{column} < :end
-) as r
-group by 1, 2
+    select series_id, {", ".join(columns)}
+    from (
+        select r.*, r.{column} as at from {table} r
+        where r.series_id = any(cast(:ids as bigint[])) and r.{column} >= :start and r.{column} < :end
+    ) as r
+    {"" if is_hour else "group by 1, 2"}
+) as bucket
+group by series_id
 """)
