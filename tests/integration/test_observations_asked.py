@@ -75,7 +75,7 @@ async def test_each_wrong_row_is_told_and_an_atomic_bulk_is_refused(client: http
         (3, "observation.invalid"),
     ]
     assert (refused.status_code, refused.json()["code"]) == (422, "observations.refused")
-    assert [each["pointer"] for each in refused.json()["errors"]] == ["/3/metric"]
+    assert [each["pointer"] for each in refused.json()["errors"]] == ["/2/metric"]
 
 
 @pytest.mark.parametrize(

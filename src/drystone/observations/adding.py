@@ -16,6 +16,7 @@ import numpy as np
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.access import keys
 from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.core.db import Sessions, transaction
@@ -76,7 +77,8 @@ async def add(
     prepared = await _prepare(sessions, principal, rows, is_atomic=is_atomic)
     plan = _plan(rows, prepared, on_conflict)
     if is_atomic:
-        _refuse_any(plan.problems)
+        _refuse_any(rows, plan.problems)
+    await months.ensure(sessions, _months(plan.times))
     try:
         return await _write(sessions, principal, plan, on_conflict, is_atomic, sha256, before_commit)
     except DBAPIError as exc:
@@ -99,9 +101,9 @@ class _Prepared:
 
 
 async def _prepare(sessions: Sessions, principal: Principal, rows: Rows, *, is_atomic: bool) -> _Prepared:
-    """Have series and partitions for all rows that can be taken, each in a transaction of its own."""
+    """Have a series for all rows that can be taken, in a transaction of its own."""
     if is_atomic:
-        _refuse_any(rows.problems)
+        _refuse_any(rows, rows.problems)
     async with transaction(sessions) as session:
         bad_rows = await _unknown_versions(session, rows)
         entities = await queries.find_entities(session, principal.workspace_id, {name.entity for name in rows.names})
@@ -109,9 +111,8 @@ async def _prepare(sessions: Sessions, principal: Principal, rows: Rows, *, is_a
             code: _unknown_entity(name.entity) for code, name in enumerate(rows.names) if name.entity not in entities
         }
         if is_atomic and (problem_of or bad_rows):
-            _refuse_any(list(_problems(rows, problem_of, bad_rows)))
+            _refuse_any(rows, list(_problems(rows, problem_of, bad_rows)))
         series_of = await _series(session, principal, rows, entities, problem_of)
-    await months.ensure(sessions, _months(rows))
     return _Prepared(series_of, problem_of, bad_rows)
 
 
@@ -123,17 +124,17 @@ async def _series(
     problem_of: dict[int, Fault],
 ) -> list[int]:
     """The id of the series of each name; names that say another unit than their series get a problem."""
-    keys = {
+    wanted_by = {
         code: (entities[name.entity], name.metric, name.source)
         for code, name in enumerate(rows.names)
         if code not in problem_of
     }
     wanted: dict[tuple[UUID, str, str], str | None] = {}
-    for code, key in keys.items():
+    for code, key in wanted_by.items():
         wanted[key] = wanted.get(key) or rows.names[code].unit
     found = await queries.ensure_series(session, principal.workspace_id, wanted) if wanted else {}
     series_of = [0] * len(rows.names)
-    for code, key in keys.items():
+    for code, key in wanted_by.items():
         series_id, unit = found[key]
         said = rows.names[code].unit
         if said is None or said == unit:
@@ -189,14 +190,12 @@ def _problems(rows: Rows, problem_of: Mapping[int, Fault], bad_rows: Mapping[int
             yield Problem(rows.numbers[place], *problem_of[code])
 
 
-def _months(rows: Rows) -> set[date]:
-    if not len(rows):
-        return set()
-    found = np.unique(np.array(rows.times, np.int64).view("datetime64[us]").astype("datetime64[M]"))
+def _months(times: np.ndarray) -> set[date]:
+    found = np.unique(times.view("datetime64[us]").astype("datetime64[M]"))
     return {date.fromisoformat(f"{month}-01") for month in found.astype(str)}
 
 
-def _refuse_any(problems: Sequence[Problem]) -> None:
+def _refuse_any(rows: Rows, problems: Sequence[Problem]) -> None:
     """Raise what stands against an atomic bulk."""
     if not problems:
         return
@@ -206,7 +205,7 @@ def _refuse_any(problems: Sequence[Problem]) -> None:
         f"{len(problems)} rows cannot be taken, the first is row {first.row}: {first.message}",
         hint=f"{first.fix}; nothing was added, since atomic was asked for",
         errors=[
-            {"pointer": f"/{problem.row}{problem.pointer}", "detail": f"{problem.message} {problem.fix}"}
+            {"pointer": f"/{problem.row - rows.is_list}{problem.pointer}", "detail": f"{problem.message} {problem.fix}"}
             for problem in sorted(problems, key=lambda problem: problem.row)[:100]
         ],
     )
@@ -300,11 +299,12 @@ async def _write(
     added.series = len(held)
     slices = list(_slices(plan))
     async with transaction(sessions) as session:
+        await keys.recheck(session, principal)
         if len(held):
             await queries.hold_series(session, held.tolist())
         touched = [await _write_slice(session, principal, plan, each, on_conflict, added) for each in slices]
         if is_atomic:
-            _refuse_any(added.problems)
+            _refuse_any(plan.rows, added.problems)
         await _make_hours(session, principal, plan, np.concatenate(touched) if touched else np.zeros(0, np.int64))
         if added.is_change:
             await _tell(session, principal, plan, added, sha256)
@@ -395,8 +395,8 @@ async def _make_hours(session: AsyncSession, principal: Principal, plan: _Plan, 
         there = await queries.add_hours(session, given)
         if len(there) == len(of_hours):
             continue
-        keys = zip(plan.series_ids[of_hours].tolist(), hours[of_hours].tolist(), strict=True)
-        others = [n for n, (series_id, hour) in enumerate(keys) if (series_id, moment_of(hour)) not in there]
+        told = zip(plan.series_ids[of_hours].tolist(), hours[of_hours].tolist(), strict=True)
+        others = [n for n, (series_id, hour) in enumerate(told) if (series_id, moment_of(hour)) not in there]
         left = of_hours[others]
         given = {"workspace_id": principal.workspace_id, "series_ids": plan.series_ids[left].tolist()}
         await queries.make_hours(session, given | {"times": hours[left].tolist(), **_bounds(hours[left])})

@@ -112,8 +112,10 @@ class Rows:
     """Rows that are right in themselves, as columns, and the problems of the others.
 
     names: each once; codes: of each row its place in them. times: microseconds since 1970. numbers: rows as people count them.
+    is_list: they came as a list of JSON, whose pointers count from 0.
     """
 
+    is_list: bool = False
     names: list[Name] = field(default_factory=list)
     numbers: array[int] = field(default_factory=lambda: array("q"))
     codes: array[int] = field(default_factory=lambda: array("q"))
@@ -147,6 +149,7 @@ def read(body: BinaryIO, form: Format, *, oldest: datetime = EARLIEST, now: date
     """
     taking = _Taking(oldest, (now or datetime.now(UTC)) + FURTHEST)
     readers = {"json": _read_json, "ndjson": _read_ndjson, "csv": _read_csv}
+    taking.rows.is_list = form == "json"
     readers[form](body, taking)
     return taking.rows
 
