@@ -15,18 +15,22 @@ from drystone import __version__
 from drystone.api import (
     audit,
     batches,
+    catalogue,
     collections,
     contract,
     documents,
     early,
     embedding,
+    entities,
     events,
     health,
     jobs,
     keys,
     metrics,
+    modules,
     observations,
     problems,
+    profiles,
     scrubs,
     search,
     series,
@@ -88,6 +92,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "observations", "description": "What was observed of entities, and when."},
             {"name": "series", "description": "What is observed of which entities."},
             {"name": "search", "description": "A question to ranked passages."},
+            {"name": "entities", "description": "What things there are: categories, properties, subobjects."},
+            {"name": "modules", "description": "Entities that are versioned together."},
+            {"name": "profiles", "description": "Modules that are chosen for a purpose."},
+            {"name": "catalogue", "description": "All of these together, and changesets that change them."},
             {"name": "jobs", "description": "The ledger of work."},
             {"name": "webhooks", "description": "Other servers that are told of events."},
             {"name": "keys", "description": "Who may do what."},
@@ -100,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
     v1 = APIRouter(prefix=PREFIX, dependencies=[Depends(check_method), Depends(check_query)])
-    modules = (
+    rooms = (
         collections,
         embedding,
         documents,
@@ -110,6 +118,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         observations,
         series,
         search,
+        entities,
+        modules,
+        profiles,
+        catalogue,
         jobs,
         webhooks,
         keys,
@@ -117,10 +129,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         usage,
         scrubs,
     )
-    for module in modules:
-        v1.include_router(module.router)
+    for room in rooms:
+        v1.include_router(room.router)
     app.state.paths = Paths()
-    app.state.paths.add(v1.prefix, [module.router for module in modules])
+    app.state.paths.add(v1.prefix, [room.router for room in rooms])
     app.state.paths.add("", [health.router, metrics.router])
     app.include_router(v1)
     app.include_router(health.router)

@@ -47,7 +47,13 @@ def listing() -> Rule:
     return Rule(READ, outsider=200, stranger=200)
 
 
+def of_workspace(stranger: int = 404) -> Rule:
+    """Of the catalogue, which every key of the workspace may read, whatever collections it is confined to."""
+    return Rule(READ, outsider=200, stranger=stranger)
+
+
 A = "/api/v1"
+_ENTITY = {"type": "property", "label": "changed", "schema_definition": {"type": "string"}}
 RULES: dict[str, Rule] = {
     "get /health": Rule(NOBODY),
     "get /health/live": Rule(NOBODY),
@@ -98,6 +104,39 @@ RULES: dict[str, Rule] = {
     f"get {A}/observations/rate": listing(),
     f"get {A}/series": listing(),
     f"post {A}/search": Rule(READ, body={"query": CANARY, "collection": "{collection}"}),
+    f"get {A}/catalogue": of_workspace(200),
+    f"get {A}/catalogue/revisions": of_workspace(200),
+    f"post {A}/catalogue/changes": whole(
+        WRITE, 200, {"changes": [{"kind": "entity", "key": "{new}", "content": _ENTITY}]}
+    ),
+    f"get {A}/entities": of_workspace(200),
+    f"get {A}/entities/{{entity}}": of_workspace(),
+    f"put {A}/entities/{{entity}}": whole(WRITE, body=_ENTITY),
+    f"delete {A}/entities/{{entity}}": whole(WRITE),
+    f"post {A}/entities/{{entity}}/restore": whole(WRITE),
+    f"get {A}/entities/{{entity}}/versions": of_workspace(),
+    f"get {A}/entities/{{entity}}/versions/{{number}}": of_workspace(),
+    f"get {A}/entities/{{entity}}/history": of_workspace(),
+    f"get {A}/entities/{{entity}}/references": of_workspace(),
+    f"get {A}/modules": of_workspace(200),
+    f"get {A}/modules/{{module}}": of_workspace(),
+    f"put {A}/modules/{{module}}": whole(WRITE, body={"label": "changed"}),
+    f"delete {A}/modules/{{module}}": whole(WRITE),
+    f"post {A}/modules/{{module}}/restore": whole(WRITE),
+    f"get {A}/modules/{{module}}/versions": of_workspace(),
+    f"get {A}/modules/{{module}}/versions/{{number}}": of_workspace(),
+    f"get {A}/modules/{{module}}/history": of_workspace(),
+    f"get {A}/modules/{{module}}/references": of_workspace(),
+    f"get {A}/profiles": of_workspace(200),
+    f"get {A}/profiles/{{profile}}": of_workspace(),
+    f"put {A}/profiles/{{profile}}": whole(WRITE, body={"label": "changed"}),
+    f"delete {A}/profiles/{{profile}}": whole(WRITE),
+    f"post {A}/profiles/{{profile}}/restore": whole(WRITE),
+    f"get {A}/profiles/{{profile}}/versions": of_workspace(),
+    f"get {A}/profiles/{{profile}}/versions/{{number}}": of_workspace(),
+    f"get {A}/profiles/{{profile}}/history": of_workspace(),
+    f"get {A}/profiles/{{profile}}/references": of_workspace(),
+    f"get {A}/profiles/{{profile}}/schema": of_workspace(),
     f"get {A}/jobs": listing(),
     f"get {A}/jobs/stats": listing(),
     f"post {A}/jobs/retry": Rule(WRITE, outsider=200, stranger=200, body={"all": True}),
@@ -189,6 +228,10 @@ async def scene(client: httpx.AsyncClient, work: Any, owner: Sessions) -> Scene:
     upload = await client.post(
         f"{A}/uploads", json={"name": f"{CANARY}.txt", "size_bytes": 3, "sha256": "0" * 64, "collection": name}
     )
+    catalogue = {}
+    for kind, path in (("entity", "entities"), ("module", "modules"), ("profile", "profiles")):
+        content = _ENTITY if kind == "entity" else {"label": "x"}
+        catalogue[kind] = (await client.put(f"{A}/{path}/k-{uuid4().hex[:8]}", json=content)).json()["id"]
     await work()
     scrub = (await client.post(f"{A}/scrubs", json={"sample": 1})).json()
     mine = (await client.post(f"{A}/collections", json={"name": f"mine-{uuid4().hex[:8]}"})).json()
@@ -205,6 +248,7 @@ async def scene(client: httpx.AsyncClient, work: Any, owner: Sessions) -> Scene:
         "webhook_id": hook["id"],
         "delivery_id": test["id"],
         "scrub_id": scrub["id"],
+        **catalogue,
         "prefix": (await make_key(owner)).partition(".")[0],
     }
     return Scene(client, values, UUID(mine["id"]))
@@ -293,6 +337,7 @@ async def _everything(scene: Scene) -> dict[str, Any]:
     """What the rightful key is told of all there is, without what changes by being looked at."""
     paths = ["collections/{collection}", "documents/{document_id}", "documents/{document_id}/versions"]
     paths += ["batches/{batch_id}", "jobs/{job_id}", "webhooks/{webhook_id}", "keys/{prefix}", "scrubs/{scrub_id}"]
+    paths += ["entities/{entity}/history", "modules/{module}/history", "profiles/{profile}/history"]
     found = {}
     for path in paths:
         answer = await scene.client.get(f"{A}/{scene.filled(path)}")

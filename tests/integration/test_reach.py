@@ -18,6 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.integration.catalogues import ALL
 from tests.keys import bearer, make_key, make_workspace
 from tests.observing import make_entity
 
@@ -37,6 +38,15 @@ OPEN = {
     "blob_checks": "hashes of bytes, which are kept once for all workspaces: when they were last read",
     "blob_intents": "hashes of bytes that somebody is about to keep",
     "blob_removals": "hashes of bytes that were orphans",
+}
+# What the application's role can neither change nor remove, its own or others'.
+FOR_GOOD = {
+    "catalogue_changes",
+    "catalogue_revisions",
+    "entity_versions",
+    "module_members",
+    "module_versions",
+    "profile_versions",
 }
 # Of the worker alone: nobody else reaches a row of these.
 OF_NOBODY = {"kept_embeddings"}
@@ -131,6 +141,8 @@ async def _use(client: httpx.AsyncClient, work: Any, owner: Sessions, workspace_
         "/uploads",
         json={"name": "a", "size_bytes": 1, "sha256": hashlib.sha256(name.encode()).hexdigest(), "collection": name},
     )
+    if name == "shared-name":  # the catalogue is the workspace's: once is enough
+        await ask("post", "/catalogue/changes", json={"changes": ALL})
     entity = await make_entity(owner, workspace_id=workspace_id)
     rows = [{"entity": entity, "metric": "m", "observed_at": "2026-01-05T10:00:00Z", "value": 1}]
     await ask("post", "/observations", json=rows)
@@ -243,6 +255,8 @@ async def test_a_key_of_some_collections_reaches_the_rows_of_these_only(filled: 
         "insert into audit (workspace_id, actor, action, subject_kind) values (:theirs, 'me', 'x', 'x')",
         "update collections set workspace_id = :theirs",
         "update documents set workspace_id = :theirs",
+        "update entities set workspace_id = :theirs",
+        "insert into catalogues (workspace_id) values (:theirs)",
         "insert into lexical_removals (collection_id, chunk_ids) select :foreign_collection, '{}'",
     ],
 )
@@ -263,7 +277,7 @@ async def test_nothing_of_another_workspace_is_changed_or_removed(filled: Filled
     before = await filled.seen(EVERYTHING)
 
     async with transaction(filled.of_callers.within(Reach(uuid4()))) as session:
-        for table in set(filled.tables) - {"audit", "alembic_version"}:
+        for table in set(filled.tables) - {"audit", "alembic_version", *FOR_GOOD}:
             assert not (await session.execute(text(f"delete from {table} returning 1"))).all(), table
 
     assert await filled.seen(EVERYTHING) == before
@@ -334,6 +348,8 @@ _UNDOING = [
     "truncate documents",
     "update audit set actor = 'somebody else'",
     "delete from audit",
+    "update entity_versions set label = 'another'",
+    "delete from catalogue_changes",
 ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from drystone.adapters.embedding.openai import SEARCH_WAITS_S
 from drystone.api import bodies, connections, observing, streams, upload, waiting
+from drystone.catalogue import applying, definitions
 from drystone.core import db
 from drystone.documents import deleting, filters
 from drystone.jobs import feed, ledger
@@ -52,6 +53,8 @@ STATED = {
     "one `POST /documents/delete`": f"{deleting.MAX_IDS:,} ids".replace(",", " "),
     "one `POST /jobs/retry` or `cancel`": f"{ledger.AT_ONCE} jobs",
     "one `…/embedding/compare`": f"{comparing.MAX_QUESTIONS} queries",
+    "one changeset of the catalogue": f"{applying.MOST_CHANGES} changes",
+    "a definition of the catalogue": f"{definitions.MOST_BYTES // 1024} KiB, {definitions.DEEPEST} levels",
     "streams of events": f"{feed.MAX_LISTENERS_PER_ACTOR} of a key and {feed.MAX_LISTENERS} in all",
     "one stream": f"{streams.LONGEST_S:.0f} s, then the client comes back with the last id; {streams.SEND_S:.0f} s",
     "`Prefer: wait=N`": f"{waiting.LONGEST_S} s",

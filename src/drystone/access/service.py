@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 from uuid import UUID
 
@@ -40,6 +40,9 @@ Action = Literal[
     "embedding.rolled_back",
     "embedding.started",
     "embedding.switched",
+    "entity.delete",
+    "entity.publish",
+    "entity.restore",
     "job.cancel",
     "job.retry",
     "key.change",
@@ -47,8 +50,14 @@ Action = Literal[
     "key.limit",
     "key.revoke",
     "key.rotate",
+    "module.delete",
+    "module.publish",
+    "module.restore",
     "observations.add",
     "observations.delete",
+    "profile.delete",
+    "profile.publish",
+    "profile.restore",
     "scrub.request",
     "webhook.change",
     "webhook.create",
@@ -239,6 +248,25 @@ async def record(
             "details": json.dumps(details, default=str),
         },
     )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the audit says of one subject."""
+
+    action: Action
+    subject_kind: str
+    subject_id: UUID
+    before_sha256: bytes | None
+    after_sha256: bytes | None
+    details: dict[str, Any]
+
+
+async def record_each(session: AsyncSession, principal: Principal, entries: Sequence[Entry]) -> None:
+    """Add the audit rows of one change that did something else to each."""
+    ours = {"workspace_id": principal.workspace_id, "actor": principal.actor, "request_id": principal.request_id}
+    if entries:
+        await session.execute(insert(AuditEntry), [ours | asdict(entry) for entry in entries])
 
 
 async def record_all(

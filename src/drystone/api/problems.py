@@ -54,6 +54,10 @@ class FieldError(BaseModel):
 
     pointer: str
     detail: str
+    code: str | None = Field(None, description="Of this error, where several different ones are told at once.")
+    hint: str | None = Field(None, description="What to do about this one.")
+    kind: str | None = Field(None, description="Of what in the catalogue it would break.")
+    key: str | None = Field(None, description="The one that it would break.")
 
 
 class Problem(BaseModel):
@@ -179,7 +183,7 @@ def _told(request: Request, exc: RequestValidationError) -> list[dict[str, str]]
 
 def _sentence(request: Request, error: Mapping[str, Any]) -> str:
     said: str = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "union_tag_not_found":
+    if error["type"] == "union_tag_not_found" and error["ctx"]["discriminator"] == "'type'":
         return f"A filter has a type: eq, ne, gt, gte, lt, lte, in, nin, and, or. For example {EXAMPLE}"
     if error["type"] != "extra_forbidden":
         return said

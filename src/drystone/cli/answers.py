@@ -89,6 +89,57 @@ class Change(TypedDict):
     details: dict[str, Any]
 
 
+class Catalogued(TypedDict, total=False):
+    """An entity, a module or a profile."""
+
+    id: str
+    key: str
+    label: str
+    number: int
+    type: str
+    version: str
+    entities: list[str]
+    modules: dict[str, str]
+    published_at: str
+    deleted_at: str | None
+
+
+class CatalogueDone(TypedDict):
+    """What became of one by a changeset, or would."""
+
+    kind: str
+    key: str
+    id: str | None
+    what: str
+    number: int
+    version: str | None
+    step: str
+    reasons: list[str]
+    is_implied: bool
+
+
+class Past(TypedDict):
+    """What was done to one, and when."""
+
+    revision: int
+    at: str
+    by: str
+    message: str
+    action: str
+    number: int | None
+    version: str | None
+
+
+class Revision(TypedDict):
+    """A changeset that was applied."""
+
+    revision: int
+    at: str
+    by: str
+    message: str
+    changes: int
+
+
 class Collection(TypedDict):
     """A collection, with what is in it."""
 

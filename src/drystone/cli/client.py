@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 
@@ -53,6 +53,12 @@ _KINDS: Mapping[int, type[DrystoneError]] = {
 _HINTS = {
     "collection.not_found": '"drystone collections" lists those there are; the first "drystone add" into a name makes it',
     "document.is_archive": '"drystone documents" lists them',
+    "entity.not_found": '"drystone entities list" lists those there are',
+    "entity.is_deleted": '"drystone entities restore KEY" brings it back',
+    "module.not_found": '"drystone modules list" lists those there are',
+    "module.is_deleted": '"drystone modules restore KEY" brings it back',
+    "profile.not_found": '"drystone profiles list" lists those there are',
+    "profile.is_deleted": '"drystone profiles restore KEY" brings it back',
     "job.not_found": '"drystone jobs" lists those there are',
     "job.superseded": '"drystone documents versions ID" shows the newest version',
     "quota.exceeded": 'the count starts anew at midnight UTC; an admin may raise it: "drystone keys limit PREFIX"',
@@ -272,6 +278,48 @@ class Client:
         """Series or observations, as the API gives them."""
         return self._json(self._patiently(lambda: self._http.get(path, params=dict(query))))
 
+    def catalogue(self) -> Any:
+        """The catalogue in a few numbers."""
+        return self._get("/catalogue")
+
+    def catalogued(self, many: str, path: str, *, as_of: str | None = None) -> Any:
+        """One of entities, modules or profiles by key or id, or what stands below it."""
+        key, slash, rest = path.partition("/")
+        return self._get(f"/{many}/{self.quoted(key)}{slash}{rest}", as_of=as_of)
+
+    def catalogue_pages(self, path: str, query: Mapping[str, str | None]) -> Iterator[list[Any]]:
+        """Page after page of a list of the catalogue, to the end."""
+        cursor: str | None = None
+        while True:
+            page = self._get(f"/{path}", **query, limit=str(PAGE_LIMIT), cursor=cursor)
+            yield page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def profile_schema(self, key: str, *, form: str, as_of: str | None) -> Any:
+        """What things of a profile look like: json-schema or openapi."""
+        return self._get(f"/profiles/{self.quoted(key)}/schema", format=form, as_of=as_of)
+
+    def catalogue_key(self, many: str, key: str) -> str:
+        """A key, or that of the one of this id, deleted ones too."""
+        try:
+            UUID(key)
+        except ValueError:
+            return key
+        return str(self._get(f"/{many}/{key}/versions", limit="1")["items"][0]["key"])
+
+    def change_catalogue(self, changeset: Mapping[str, Any]) -> Any:
+        """Apply a changeset, once however often it is sent."""
+        headers = {"Idempotency-Key": uuid4().hex}
+        return self._json(
+            self._patiently(lambda: self._http.post("/catalogue/changes", json=dict(changeset), headers=headers))
+        )
+
+    @staticmethod
+    def quoted(key: str) -> str:
+        return quote(key, safe="")
+
     def job(self, job_id: str) -> Job:
         return cast(Job, self._get(f"/jobs/{job_id}"))
 
@@ -363,6 +411,7 @@ class Client:
             hint=hint,
             status=status,
             request_id=problem.get("request_id"),
+            errors=problem.get("errors"),
             retry_after_s=_seconds(response.headers.get("Retry-After")),
         )
 

@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drystone.cli import terminal
-from drystone.cli.answers import Change, Collection, Document, Job, Key, Version
+from drystone.cli.answers import (
+    Catalogued,
+    CatalogueDone,
+    Change,
+    Collection,
+    Document,
+    Job,
+    Key,
+    Past,
+    Revision,
+    Version,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -32,7 +43,7 @@ _TABLE_WIDTH = 76
 # So much of a job's id, its millisecond and twelve random bits, is enough for `drystone jobs show`.
 _PART_OF_ID = 18
 
-Row = TypeVar("Row", Document, Job, Version, Collection, Key, Change)
+Row = TypeVar("Row", Document, Job, Version, Collection, Key, Change, Catalogued, CatalogueDone, Past, Revision)
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,71 @@ def show_changes(found: Sequence[Change]) -> None:
     show_rows(found, columns)
 
 
+def show_catalogued(found: Sequence[Catalogued], many: str) -> None:
+    """Entities, modules or profiles in a table."""
+    of_kind: dict[str, list[Column[Catalogued]]] = {
+        "entities": [Column("type", lambda e: e["type"])],
+        "modules": [
+            Column("version", lambda m: m["version"]),
+            Column("entities", lambda m: str(len(m["entities"])), right=True),
+        ],
+        "profiles": [Column("modules", lambda p: ", ".join(f"{k} {v}" for k, v in p["modules"].items()), is_cut=True)],
+    }
+    columns: list[Column[Catalogued]] = [
+        Column("key", lambda e: e["key"]),
+        *of_kind[many],
+        Column("label", lambda e: e["label"], is_cut=True),
+        Column("number", lambda e: str(e["number"]), 90, right=True),
+        Column("published", lambda e: _time(e["published_at"]), 100, plain=lambda e: e["published_at"]),
+        Column("id", lambda e: e["id"], 140),
+    ]
+    if any(each["deleted_at"] for each in found):
+        deleted: Column[Catalogued] = Column(
+            "deleted", lambda e: _when(e["deleted_at"]), plain=lambda e: e["deleted_at"]
+        )
+        columns.insert(-1, deleted)
+    show_rows(found, columns, may_fail=False)
+
+
+def show_done(found: Sequence[CatalogueDone]) -> None:
+    """What became of each by a changeset, or would; why, on a terminal that has room."""
+    columns: Sequence[Column[CatalogueDone]] = (
+        Column("what", lambda d: d["what"]),
+        Column("kind", lambda d: d["kind"]),
+        Column("key", lambda d: d["key"]),
+        Column("version", lambda d: d["version"] or str(d["number"]), right=True),
+        Column("step", lambda d: "" if d["step"] == "none" else d["step"]),
+        Column("because", lambda d: "; ".join(d["reasons"]), 80, is_cut=True),
+    )
+    if found:
+        show_rows(found, columns, may_fail=False)
+
+
+def show_past(found: Sequence[Past]) -> None:
+    """What was done to one, in a table."""
+    columns: Sequence[Column[Past]] = (
+        Column("revision", lambda p: str(p["revision"]), right=True),
+        Column("at", lambda p: _time(p["at"]), plain=lambda p: p["at"]),
+        Column("who", lambda p: p["by"]),
+        Column("what", lambda p: p["action"]),
+        Column("version", lambda p: p["version"] or _number(p["number"]), right=True),
+        Column("message", lambda p: p["message"], is_cut=True),
+    )
+    show_rows(found, columns, may_fail=False)
+
+
+def show_revisions(found: Sequence[Revision]) -> None:
+    """Changesets in a table."""
+    columns: Sequence[Column[Revision]] = (
+        Column("revision", lambda r: str(r["revision"]), right=True),
+        Column("at", lambda r: _time(r["at"]), plain=lambda r: r["at"]),
+        Column("who", lambda r: r["by"]),
+        Column("changes", lambda r: str(r["changes"]), right=True),
+        Column("message", lambda r: r["message"], is_cut=True),
+    )
+    show_rows(found, columns, may_fail=False)
+
+
 def _details(change: Change) -> str:
     told = {name: value for name, value in change["details"].items() if value not in (None, [], {})}
     return json.dumps(told, ensure_ascii=False) if told else ""
@@ -181,16 +257,19 @@ def _when(value: str | None) -> str:
     return "never" if value is None else _time(value)
 
 
-def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
-    """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs."""
+def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]], *, may_fail: bool = True) -> None:
+    """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs.
+
+    may_fail: programs get code and message of a row's error, too.
+    """
     console = terminal.out()
     if not terminal.is_terminal():
         shown = [column for column in columns if column.is_for_programs]
-        terminal.print_row(*(column.name for column in shown), "code", "message")
+        terminal.print_row(*(column.name for column in shown), *(("code", "message") if may_fail else ()))
         for row in rows:
             error = _error(row) or {"code": "", "message": ""}
             cells = ((column.plain or column.cell)(row) for column in shown)
-            terminal.print_row(*cells, error["code"], error["message"])
+            terminal.print_row(*cells, *((error["code"], error["message"]) if may_fail else ()))
     elif console.width < _TABLE_WIDTH and columns in (DOCUMENTS, JOBS):
         for row in rows:
             console.print(_card(row, columns))

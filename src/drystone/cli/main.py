@@ -16,6 +16,7 @@ from drystone.cli import (
     audit,
     backup,
     bundle,
+    catalogue,
     data,
     database,
     deletions,
@@ -50,7 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_STACK, _DATA, _CARE = "The stack", "Documents", "Care"
+_STACK, _DATA, _THINGS, _CARE = "The stack", "Documents", "The catalogue", "Care"
 for _name, _function in (("up", stack.up), ("down", stack.down), ("status", stack.status), ("logs", stack.logs)):
     app.command(_name, rich_help_panel=_STACK)(_function)
 app.command("prepare", rich_help_panel=_CARE)(stack.prepare)
@@ -65,6 +66,10 @@ app.command("observe", rich_help_panel=_DATA)(observing.observe)
 app.add_typer(observing.series, name="series", rich_help_panel=_DATA)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
+app.add_typer(catalogue.entities, name="entities", rich_help_panel=_THINGS)
+app.add_typer(catalogue.modules, name="modules", rich_help_panel=_THINGS)
+app.add_typer(catalogue.profiles, name="profiles", rich_help_panel=_THINGS)
+app.add_typer(catalogue.catalogue, name="catalogue", rich_help_panel=_THINGS)
 app.add_typer(embedding.embedding, name="embedding", rich_help_panel=_CARE)
 app.add_typer(database.db, name="db", rich_help_panel=_CARE)
 app.add_typer(database.model, name="model", rich_help_panel=_CARE)

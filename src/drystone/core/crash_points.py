@@ -36,6 +36,7 @@ POINTS = (
     "before_backup_whole",
     "after_restore_commit",
     "mid_import",
+    "mid_catalogue_change",
 )
 # kill, halt: this process by SIGKILL, SIGSTOP. kill_child: the child that works for it there. fail: raise Armed.
 ACTS = ("kill", "halt", "kill_child", "fail")

@@ -1,0 +1,63 @@
+"""/catalogue: the catalogue as a whole, and the changesets that change it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from drystone.api import catalogue_pages as pages
+from drystone.api.catalogue_schemas import (
+    Catalogue,
+    CatalogueRevision,
+    CatalogueRevisions,
+    Changeset,
+    ChangesetDone,
+)
+from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
+from drystone.api.dependencies import Caller, Session
+from drystone.api.idempotency import Once
+from drystone.api.problems import responses
+from drystone.catalogue import applying, service
+
+router = APIRouter(prefix="/catalogue", tags=["catalogue"])
+
+
+@router.get("", summary="Get the catalogue", responses=NOT_MODIFIED | responses(412))
+async def get(caller: Caller, condition: ConditionOf, session: Session, response: Response) -> Catalogue:
+    """Its revision, and how much there is. The ETag changes with each change to anything in it."""
+    found = await service.overview(session, caller)
+    show(condition, response, found.etag)
+    return Catalogue.of(found)
+
+
+@router.get("/revisions", summary="List revisions of the catalogue", responses=responses())
+async def revisions(
+    caller: Caller, session: Session, limit: pages.Limit = 50, cursor: pages.Before = None
+) -> CatalogueRevisions:
+    """The changesets that were applied, newest first."""
+    found = await service.revisions(session, caller, before=cursor, limit=limit + 1)
+    items = [
+        CatalogueRevision(revision=row.revision, at=row.at, by=row.actor, message=row.message, changes=row.changes)
+        for row in found[:limit]
+    ]
+    return CatalogueRevisions(items=items, next_cursor=str(items[-1].revision) if len(found) > limit else None)
+
+
+@router.post("/changes", summary="Apply a changeset", responses=responses(404, 409, 412))
+async def change(
+    body: Changeset, caller: Caller, condition: ConditionOf, once: Once, session: Session, response: Response
+) -> ChangesetDone:
+    """Put, delete and restore many at once: all of it is done, or nothing. With dry_run it is only checked.
+
+    Each problem in `errors` has its place in the changeset, a code, and what to do about it.
+    """
+    applied = await applying.apply(
+        session,
+        caller,
+        body.wanted(),
+        message=body.message,
+        bump_modules=body.bump_modules,
+        is_trial=body.dry_run,
+        check=lambda revision, _: condition.check(service.tag_of(revision)),
+    )
+    response.headers["ETag"] = service.tag_of(applied.revision)
+    return await once.remember(session, response, ChangesetDone.of(applied, dry_run=body.dry_run))

@@ -1,0 +1,386 @@
+"""`drystone entities`, `modules`, `profiles`, `catalogue`: what things there are, as files and tables.
+
+A client of the HTTP API. Imports stay inside the commands.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from drystone.cli.client import Client
+    from drystone.cli.yaml_files import Manuscript
+    from drystone.core.errors import DrystoneError
+
+KINDS = {"entities": "entity", "modules": "module", "profiles": "profile"}
+_FIELDS = {
+    "entity": ("type", "label", "description", "aliases", "parents", "schema_definition"),
+    "module": ("label", "description", "version", "entities", "dependencies"),
+    "profile": ("label", "description", "modules"),
+}
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Its key, or its id.")]
+Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
+AsOf = Annotated[str | None, typer.Option(metavar="7d|TIME", help="As it was then.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API answers.")]
+Words = Annotated[str | None, typer.Option("--words", "-q", help="Part of the key, the label or an alias.")]
+Deleted = Annotated[bool, typer.Option("--deleted", help="Those that were deleted instead.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="How many at most; 0: all.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON; - is standard input.")]
+KeyOption = Annotated[str | None, typer.Option("--key", "-k", help="Default: the file's name without its ending.")]
+Bump = Annotated[bool, typer.Option("--bump", help="Give modules the next version by themselves whose members change.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+# Where the API's own hint says what to send over HTTP, what to run instead.
+_FIXES = {
+    "module.not_bumped": "say --bump, or import it together with the file of the module",
+    "module.step_too_small": "write that version or a higher one, leave it out, or say --bump",
+}
+
+_EXAMPLES = """
+
+    [bold]Examples[/bold]
+    drystone {many} list
+    drystone {many} show {key} > {key}.yaml
+    drystone {many} put {key}.yaml --dry-run
+    drystone {many} history {key}"""
+
+
+def _group(many: str, about: str, key: str) -> typer.Typer:
+    return typer.Typer(no_args_is_help=True, help=about + _EXAMPLES.format(many=many, key=key))
+
+
+entities = _group("entities", "What things there are: categories, properties, subobjects.", "no2")
+modules = _group("modules", "Entities that are versioned together.", "air")
+profiles = _group("profiles", "Modules that are chosen for a purpose.", "city")
+catalogue = typer.Typer(
+    no_args_is_help=True,
+    help="""The catalogue as a whole: a folder of YAML files, and back.
+
+    [bold]Examples[/bold]
+    drystone catalogue export air/
+    drystone catalogue import air/ --dry-run
+    drystone catalogue import air/ --bump -m 'ozone is measured, too'
+    drystone catalogue log""",
+)
+
+
+@entities.command("list")
+def list_entities(
+    type_: Annotated[str | None, typer.Option("--type", "-t", help="category, property or subobject.")] = None,
+    words: Words = None,
+    module: Annotated[str | None, typer.Option("--module", help="Members of this module.")] = None,
+    deleted: Deleted = False,
+    as_of: AsOf = None,
+    limit: Limit = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List entities, by key."""
+    query = {"type": type_, "q": words, "module": module, "deleted": "true" if deleted else None, "as_of": as_of}
+    _list("entities", query, limit, as_json=as_json)
+
+
+def _commands(group: typer.Typer, many: str) -> None:
+    """The commands that all three have."""
+    kind = KINDS[many]
+
+    def list_(
+        words: Words = None, deleted: Deleted = False, as_of: AsOf = None, limit: Limit = 0, as_json: AsJson = False
+    ) -> None:
+        _list(many, {"q": words, "deleted": "true" if deleted else None, "as_of": as_of}, limit, as_json=as_json)
+
+    def show(key: Key, as_of: AsOf = None, as_json: AsJson = False) -> None:
+        _show(many, key, as_of, as_json=as_json)
+
+    def history(key: Key, limit: Limit = 50, as_json: AsJson = False) -> None:
+        _history(many, key, limit, as_json=as_json)
+
+    def put(
+        file: File,
+        key: KeyOption = None,
+        bump: Bump = False,
+        message: Message = "",
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _put(kind, file, key, {"bump_modules": bump, "message": message, "dry_run": dry_run}, as_json=as_json)
+
+    def delete(key: Key, message: Message = "", dry_run: DryRun = False) -> None:
+        _change(kind, many, key, "delete", {"message": message, "dry_run": dry_run})
+
+    def restore(
+        key: Annotated[str, typer.Argument(metavar="KEY", help="Its key.")],
+        message: Message = "",
+        dry_run: DryRun = False,
+    ) -> None:
+        _change(kind, many, key, "restore", {"message": message, "dry_run": dry_run})
+
+    if many != "entities":
+        group.command("list", help=f"List {many}, by key.")(list_)
+    group.command("show", help=f"Print one as a file that `{many} put` takes; who refers to it stands above.")(show)
+    group.command("history", help="What was done to it, newest first.")(history)
+    group.command("put", help="Make one, or have it say what a file says from now on.")(put)
+    group.command("delete", help="Delete one that nobody refers to. Its versions are kept.")(delete)
+    group.command("restore", help="Bring back the one of this key that was deleted last.")(restore)
+
+
+for _many, _typer in (("entities", entities), ("modules", modules), ("profiles", profiles)):
+    _commands(_typer, _many)
+
+
+@profiles.command("schema")
+def schema(
+    key: Key,
+    form: Annotated[
+        str, typer.Option("--format", help="json-schema, or openapi for components of OpenAPI 3.1.")
+    ] = "json-schema",
+    as_of: AsOf = None,
+) -> None:
+    """Print what things of a profile look like, as JSON Schema 2020-12."""
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        terminal.print_json(client.profile_schema(key, form=form, as_of=as_of))
+
+
+@catalogue.command("export")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made if it is not there.")],
+    as_of: AsOf = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over files that are there, and remove those of what is gone.")
+    ] = False,
+) -> None:
+    """Write the catalogue as YAML files: entities/KEY.yaml, modules/KEY.yaml, profiles/KEY.yaml.
+
+    The same catalogue is always the same bytes, so a folder under version control shows what changed.
+    """
+    from drystone.cli import folders, terminal
+    from drystone.cli.client import open_client
+
+    with open_client(retry_s=30) as client:
+        revision = client.catalogue()["revision"]
+        found = {many: _all(client, many, as_of) for many in KINDS}
+        moved = client.catalogue()["revision"] != revision and as_of is None
+    if moved:
+        terminal.say("the catalogue was changed meanwhile: export it once more")
+        raise typer.Exit(5)
+    texts = {f"{many}/{item['key']}.yaml": _text(many, item) for many, items in found.items() for item in items}
+    folders.write(folder, list(KINDS), texts, replace=replace)
+    terminal.say(f"{folder} holds {', '.join(f'{many}: {len(items)}' for many, items in found.items())}")
+
+
+@catalogue.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="As `catalogue export` writes it.")],
+    dry_run: DryRun = False,
+    bump: Bump = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what has no file in the folder.")] = False,
+    message: Message = "",
+    as_json: AsJson = False,
+) -> None:
+    """Have the catalogue be as the files say: all of it, or nothing. What is the same already is left as it is.
+
+    Problems are told with file and line. Exit code 0: done; 2 or 5: nothing was done.
+    """
+    from drystone.cli import folders
+    from drystone.cli.client import open_client
+
+    read = {(KINDS[many], key): each for many in KINDS for key, each in folders.read(folder, many).items()}
+    changes: list[dict[str, Any]] = [
+        {"kind": kind, "key": key, "content": each.said} for (kind, key), each in read.items()
+    ]
+    files: list[Manuscript | None] = list(read.values())
+    with open_client() as client:
+        if prune:
+            gone = [{"kind": KINDS[many], "key": item["key"], "action": "delete"} for many in KINDS for item in _all(client, many) if (KINDS[many], item["key"]) not in read]  # fmt: skip
+            changes, files = changes + gone, [*files, *(None for _ in gone)]
+        if not changes:
+            raise typer.BadParameter(f"{folder} has no files under {', '.join(KINDS)}", param_hint="FOLDER")
+        more = {"bump_modules": bump, "message": message, "dry_run": dry_run}
+        _apply(client, changes, files, more, as_json=as_json)
+
+
+@catalogue.command("graph")
+def graph(
+    with_entities: Annotated[bool, typer.Option("--entities", help="With entities, and what they refer to.")] = False,
+    as_of: AsOf = None,
+) -> None:
+    """Print who depends on whom as a Mermaid flowchart, which GitHub and many editors draw."""
+    import sys
+
+    from drystone.cli import graphs
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        found = {many: _all(client, many, as_of) for many in KINDS}
+    sys.stdout.write(graphs.mermaid(found, entities=with_entities))
+
+
+@catalogue.command("status")
+def status(as_json: AsJson = False) -> None:
+    """Its revision, and how much there is."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        found = client.catalogue()
+    if as_json:
+        terminal.print_json(found)
+    else:
+        listing.show_one(found)
+
+
+@catalogue.command("log")
+def log(limit: Limit = 50, as_json: AsJson = False) -> None:
+    """The changesets that were applied, newest first."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        rows = chain.from_iterable(client.catalogue_pages("catalogue/revisions", {}))
+        found = list(islice(rows, limit) if limit else rows)
+    if as_json:
+        terminal.print_json({"items": found})
+    else:
+        listing.show_revisions(found)
+
+
+def _list(many: str, query: Mapping[str, str | None], limit: int, *, as_json: bool) -> None:
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        rows = chain.from_iterable(client.catalogue_pages(many, query))
+        found = list(islice(rows, limit) if limit else rows)
+    if as_json:
+        terminal.print_json({"items": found})
+    else:
+        listing.show_catalogued(found, many)
+
+
+def _all(client: Client, many: str, as_of: str | None = None) -> list[Any]:
+    return list(chain.from_iterable(client.catalogue_pages(many, {"as_of": as_of})))
+
+
+def _text(many: str, item: Mapping[str, Any]) -> str:
+    from drystone.cli import yaml_files
+
+    return yaml_files.written({name: item[name] for name in _FIELDS[KINDS[many]]})
+
+
+def _show(many: str, key: str, as_of: str | None, *, as_json: bool) -> None:
+    import sys
+
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        item = client.catalogued(many, key, as_of=as_of)
+        inward = [] if as_of else client.catalogued(many, f"{key}/references")["referred_by"]
+    if as_json:
+        terminal.print_json(item)
+        return
+    lines = [f"{KINDS[many]} {item['key']}, version {item['number']}, published {item['published_at']}"]
+    lines += [f"referred to by {each['kind']} {each['key']} ({each['role']})" for each in inward]
+    text = "".join(f"# {terminal.clean(line)}\n" for line in lines) + _text(many, item)
+    if terminal.is_terminal():
+        text = "\n".join(map(terminal.clean, text.split("\n")))
+    sys.stdout.write(text)
+
+
+def _history(many: str, key: str, limit: int, *, as_json: bool) -> None:
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        rows = chain.from_iterable(client.catalogue_pages(f"{many}/{client.quoted(key)}/history", {}))
+        found = list(islice(rows, limit) if limit else rows)
+    if as_json:
+        terminal.print_json({"items": found})
+    else:
+        listing.show_past(found)
+
+
+def _put(kind: str, file: Path, key: str | None, more: Mapping[str, Any], *, as_json: bool) -> None:
+    from drystone.cli import folders
+    from drystone.cli.client import open_client
+
+    if str(file) == "-" and key is None:
+        raise typer.BadParameter("standard input has no name: say --key KEY", param_hint="--key")
+    read = folders.read_file(file)
+    change = {"kind": kind, "key": key or file.stem, "content": read.said}
+    with open_client() as client:
+        _apply(client, [change], [read], more, as_json=as_json)
+
+
+def _change(kind: str, many: str, key: str, action: str, more: Mapping[str, Any]) -> None:
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        # Several may have had a key: an id is not taken for that of the one that was deleted last.
+        named = key if action == "restore" else client.catalogue_key(many, key)
+        change = {"kind": kind, "key": named, "action": action}
+        _apply(client, [change], [None], more, as_json=False)
+
+
+def _apply(
+    client: Client,
+    changes: Sequence[Mapping[str, Any]],
+    files: Sequence[Manuscript | None],
+    more: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Send a changeset and tell what became of it; problems with the lines of the files they come from."""
+    from drystone.cli import listing, terminal
+    from drystone.core.errors import DrystoneError
+
+    try:
+        done = client.change_catalogue({"changes": list(changes), **more})
+    except DrystoneError as exc:
+        if not exc.values.get("errors"):
+            raise
+        raise _told(exc, changes, files) from exc
+    if as_json:
+        terminal.print_json(done)
+        return
+    listing.show_done([each for each in done["changes"] if each["what"] != "unchanged"])
+    same = sum(each["what"] == "unchanged" for each in done["changes"])
+    what = "would be done" if done["dry_run"] else f"done: the catalogue is at revision {done['revision']}"
+    terminal.say(f"{len(done['changes']) - same} {what}; {same} unchanged")
+
+
+def _told(
+    exc: DrystoneError, changes: Sequence[Mapping[str, Any]], files: Sequence[Manuscript | None]
+) -> DrystoneError:
+    """The same error, each problem on a line of its own with its file and line."""
+    lines = []
+    for error in exc.values["errors"]:
+        lines.append(f"{_origin(error['pointer'], changes, files)}{error['detail']}")
+        if hint := _FIXES.get(error.get("code") or "", error.get("hint")):
+            lines.append(f"    {hint}")
+    count = len(exc.values["errors"])
+    what = "Nothing was done: there is a problem." if count == 1 else f"Nothing was done: there are {count} problems."
+    return type(exc)(exc.code, "\n".join((what, *lines)), status=exc.values.get("status"))
+
+
+def _origin(pointer: str, changes: Sequence[Mapping[str, Any]], files: Sequence[Manuscript | None]) -> str:
+    from drystone.cli import yaml_files
+
+    place = yaml_files.place_of(pointer)
+    if len(place) < 2 or place[0] != "changes" or not isinstance(place[1], int) or place[1] >= len(files):
+        return ""
+    file, change = files[place[1]], changes[place[1]]
+    if file is None:
+        return f"{change['kind']} {change['key']}: "
+    inner = place[3:]  # after changes, its number, content
+    missing = f"{inner[-1]}: " if inner and inner not in file.lines else ""
+    return f"{file.where(inner)}: {missing}"

@@ -1,0 +1,222 @@
+"""The catalogue on the command line: the guide as it is written, a folder and back, and what is told of mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import jsonschema_rs
+import pytest
+from sqlalchemy import text
+
+from drystone.core.db import Sessions, transaction
+from drystone.stack import ports
+from tests import canaries
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "guides" / "catalogue.md").read_text()
+_DRYSTONE = (sys.executable, "-m", "drystone.cli.main")
+_DEADLINE_S = 120
+
+
+@pytest.fixture(scope="module")
+def running(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a shell in which a web process runs."""
+    port, logs = str(ports.find((0,))), tmp_path_factory.mktemp("logs")
+    shell = {**os.environ, **environment, "API_PORT": port, "DRYSTONE_ROOT": str(ROOT), "SAID_IN": str(logs)}
+    argv = (sys.executable, "-m", "uvicorn", "--factory", "drystone.web:create_app", "--port", port)
+    with (logs / "web").open("wb") as out:
+        web = subprocess.Popen(argv, env=shell, stdout=out, stderr=out, cwd=ROOT, start_new_session=True)
+    try:
+        _wait(f"http://127.0.0.1:{port}/health/live", web)
+        yield shell
+    finally:
+        os.killpg(web.pid, signal.SIGKILL)
+        web.wait()
+
+
+def _wait(url: str, web: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline and web.poll() is None:
+        try:
+            httpx.get(url, trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("web did not start")
+
+
+@pytest.fixture
+def shell(running: dict[str, str], sessions: Sessions) -> dict[str, str]:
+    """The same, with an empty catalogue."""
+    assert sessions
+    return running
+
+
+def _run(shell: Mapping[str, str], *args: object, given: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
+    argv = (*_DRYSTONE, *map(str, args))
+    done = subprocess.run(
+        argv, env=shell, input=given, capture_output=True, text=True, timeout=_DEADLINE_S, check=False
+    )
+    canaries.note(Path(shell["SAID_IN"]), tuple(map(str, args)), done.stdout + done.stderr)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.yaml"))}
+
+
+def _follow(shell: Mapping[str, str], folder: Path, blocks: list[str]) -> str:
+    """Do what the guide says, block after block; what was printed."""
+    launcher = folder / "drystone"
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m drystone.cli.main "$@"\n')
+    launcher.chmod(0o755)
+    script = "set -e\n" + "\n".join(blocks)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=dict(shell), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_guide_does_what_it_says(shell: dict[str, str], tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(blocks) == 4
+
+    said = _follow(shell, tmp_path, blocks)
+
+    assert "air\t1.1.0\t3\tAir quality" in said
+    assert "noise of the instrument goes below zero" in said
+    assert (tmp_path / "air" / "entities" / "no2.yaml").read_text().endswith("minimum: -5\n")
+    validator = jsonschema_rs.Draft202012Validator(json.loads((tmp_path / "city.schema.json").read_text()))
+    assert validator.is_valid({"name": "Mitte", "no2": -4.5})
+    assert not validator.is_valid({"name": "Mitte", "no2": -6})
+    assert not validator.is_valid({"no2": 1})
+    assert "no2" in json.loads((tmp_path / "city.openapi.json").read_text())["components"]["schemas"]
+    assert "version: 1.1.0" in (tmp_path / "air" / "modules" / "air.yaml").read_text()
+
+
+def test_the_problem_that_the_guide_shows_is_told_so(shell: dict[str, str], tmp_path: Path) -> None:
+    first = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)[0].partition("./drystone")[0]
+    _follow(shell, tmp_path, [first.replace("no2: {}", "no3: {}")])
+    shown = re.findall(r"```\n(error: .*?)```", GUIDE, re.DOTALL)[0]
+
+    done = subprocess.run(
+        (*_DRYSTONE, "catalogue", "import", "air"), cwd=tmp_path, env=shell, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == shown
+    assert done.stdout == ""
+
+
+def test_a_folder_and_back_are_the_same_bytes(shell: dict[str, str], tmp_path: Path) -> None:
+    folder, again, third = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    for name in ("entities", "modules"):
+        (folder / name).mkdir(parents=True)
+    odd = """{"type": "property", "label": "NO: \\"a\\" # b", "description": "two\\nlines \\u00e9\\ud83d\\ude00",
+      "aliases": {"no": ["NO", "1e3", "0o7", "~", "2026-01-01", "1:30", " x ", "a\\tb"]},
+      "schema_definition": {"type": ["number", "string"], "minimum": 1e-7, "maximum": 1e300, "enum": [1, 1.5, "1", true, null]}}"""
+    (folder / "entities" / "odd.json").write_text(odd)
+    (folder / "modules" / "m.yml").write_text("label: M\nentities: [odd]\n")
+    _run(shell, "catalogue", "import", folder)
+
+    _run(shell, "catalogue", "export", again)
+    same = _run(shell, "catalogue", "import", again)
+    _run(shell, "catalogue", "export", third)
+
+    assert "0 done" in same.stderr
+    assert _files(again) == _files(third)
+    assert sorted(_files(again)) == ["entities/odd.yaml", "modules/m.yaml"]
+
+
+def test_an_export_neither_overwrites_nor_removes_unasked(shell: dict[str, str], tmp_path: Path) -> None:
+    _run(
+        shell, "entities", "put", "-", "--key", "a", given="type: property\nlabel: A\nschema_definition: {type: number}"
+    )
+    (tmp_path / "entities").mkdir()
+    mine, others = tmp_path / "entities" / "mine.yaml", tmp_path / "README.md"
+    mine.write_text("label: not there\n")
+    others.write_text("words")
+
+    refused = _run(shell, "catalogue", "export", tmp_path, code=5)
+
+    assert str(mine) in refused.stderr
+    assert list(_files(tmp_path)) == ["entities/mine.yaml"]
+    _run(shell, "catalogue", "export", tmp_path, "--replace")
+    assert list(_files(tmp_path)) == ["entities/a.yaml"]
+    assert others.read_text() == "words"
+
+
+def test_what_has_no_file_is_deleted_only_where_that_is_asked_for(shell: dict[str, str], tmp_path: Path) -> None:
+    for key in ("a", "b"):
+        given = f"type: property\nlabel: {key}\nschema_definition: {{type: number}}"
+        _run(shell, "entities", "put", "-", "--key", key, given=given)
+    _run(shell, "catalogue", "export", tmp_path)
+    (tmp_path / "entities" / "b.yaml").unlink()
+
+    _run(shell, "catalogue", "import", tmp_path)
+    assert "b\t" in _run(shell, "entities", "list").stdout
+    _run(shell, "catalogue", "import", tmp_path, "--prune")
+
+    assert "b\t" not in _run(shell, "entities", "list").stdout
+    assert "b\t" in _run(shell, "entities", "list", "--deleted").stdout
+    _run(shell, "entities", "restore", "b")
+    assert "restore" in _run(shell, "entities", "history", "b").stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("type: property\nlabel: x\ntype: y\n", "-:3: type stands there twice, first on line 1."),
+        ("a: &x 1\nb: *x\n", "-:1: anchors and aliases are not taken."),
+        ("label: !!python/object/apply:os.system ['true']\n", "-:1: "),
+        ("label: *\n", "-:1: "),
+        ("type: property\nlabel: [\n", "-:3: "),
+        ("1: x\n", "-:1: a name here is no text."),
+        ("type: property\nlabel: 1.5\nschema_definition: {type: number}\n", "-:2: Input should be a valid string"),
+        ("label: x\n", "-:1: type: Field required"),
+        ("- a\n", "-:1: it holds no fields."),
+        ("type: property\nlabel: x\nschema_definition:\n  type: number\n  minimun: 3\n", "-:5: There is no keyword 'minimun'."),
+        ("type: category\nlabel: x\nparents:\n  - x\n", "-:3: 'x' is its own ancestor: x → x."),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_is_told_with_its_line(shell: dict[str, str], given: str, said: str) -> None:
+    done = _run(shell, "entities", "put", "-", "--key", "x", given=given, code=2)
+
+    assert said in done.stderr
+
+
+def test_who_refers_is_told_before_anything_is_deleted(shell: dict[str, str], tmp_path: Path) -> None:
+    _run(shell, "entities", "put", "-", "-k", "a", given="type: property\nlabel: A\nschema_definition: {type: number}")
+    _run(shell, "modules", "put", "-", "-k", "m", given="label: M\nentities: [a]")
+
+    refused = _run(shell, "entities", "delete", "a", code=5)
+    shown = _run(shell, "entities", "show", "a").stdout
+
+    assert "the module 'm' holds it" in refused.stderr
+    assert "# referred to by module m (member)" in shown
+    _run(shell, "entities", "put", "-", "-k", "a", given=shown)
+    assert "is at revision 2" in _run(shell, "catalogue", "import", _exported(shell, tmp_path)).stderr
+
+
+def _exported(shell: Mapping[str, str], folder: Path) -> Path:
+    _run(shell, "catalogue", "export", folder / "out")
+    return folder / "out"
+
+
+async def test_nothing_is_left_of_a_mistake(shell: dict[str, str], sessions: Sessions, owner: Sessions) -> None:
+    _run(shell, "entities", "put", "-", "--key", "x", given="label: x\n", code=2)
+
+    async with transaction(owner) as session:
+        assert await session.scalar(text("select count(*) from entity_versions")) == 0
