@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,10 +26,12 @@ ischema_names["xid8"] = Xid8  # SQLAlchemy's reflection does not know this type
 # Any constant does, as long as it stays: "drystone" on a telephone's keys.
 ADVISORY_LOCK = 37978663
 
+_MADE_LATER = re.compile(r"vectors_|(detached_)?(observations|observation_hours)_\d{4}_\d\d")
+
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:
-    """Vector tables are made for each embedding space by drystone.index.spaces, not by revisions."""
-    return not (kind == "table" and (name or "").startswith("vectors_"))
+    """Vector tables are made for each embedding space, and months of observations as they come, not by revisions."""
+    return not (kind == "table" and _MADE_LATER.match(name or ""))
 
 
 def migrate(connection: Connection) -> None:

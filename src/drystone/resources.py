@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from drystone.index.qdrant import QdrantGraph
 from drystone.index.spaces import Space
 from drystone.index.vectors import PgGraph
 from drystone.jobs.broker import Nudger
+from drystone.observations import adding
 from drystone.search.context import WAIT_S, Searcher
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class Resources:
     incoming: Incoming
     gate: Gate
     qdrant: Qdrant | None = None
+    bulks: Turnstile = field(
+        default_factory=lambda: Turnstile(adding.AT_ONCE, wait_s=adding.WAIT_S, what="bulks of observations")
+    )
 
     @cached_property
     def singles(self) -> Sessions:

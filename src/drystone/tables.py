@@ -6,8 +6,9 @@ from drystone.core.orm import Base
 from drystone.documents import models as documents
 from drystone.index import models as index
 from drystone.jobs import models as jobs
+from drystone.observations import models as observations
 from drystone.webhooks import models as webhooks
 
 metadata = Base.metadata
 
-__all__ = ["access", "catalogue", "documents", "index", "jobs", "metadata", "webhooks"]
+__all__ = ["access", "catalogue", "documents", "index", "jobs", "metadata", "observations", "webhooks"]

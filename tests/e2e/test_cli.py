@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -17,7 +18,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -562,3 +565,43 @@ def test_a_key_that_has_another_s_name_or_rights_for_nothing_is_made_with_a_warn
     assert f"{prefix} has the name '{collection}' too" in said
     assert "of the whole workspace, and refused" in said
     assert len(second.stdout.split()) == 1  # the key alone
+
+
+def test_observations_go_in_from_files_and_come_out_as_tables(
+    running: dict[str, str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    key = f"pump-{uuid4().hex[:8]}"
+    asyncio.run(_make_entity(environment, key))
+    readings = tmp_path / "readings.csv"
+    readings.write_text(
+        f"entity,metric,observed_at,value,unit\n{key},level,2026-05-01T10:00:00Z,1,m\n"
+        f"{key},level,2026-05-02T10:00:00Z,3,m\nnobody,level,2026-05-02T10:00:00Z,3,m\n"
+    )
+
+    first = _run(running, "observe", str(readings))
+    line = json.dumps({"entity": key, "metric": "level", "observed_at": "2026-05-02T11:00:00Z", "value": 6})
+    second = _json(running, "observe", "-", given=line.encode())
+    days = _run(running, "series", "buckets", "-e", key, "--from", "2026-05-01", "--until", "2026-05-04")
+    latest = _json(running, "series", "latest", "-e", key, "--as-of", "2026-05-01T12:00:00Z")
+    shown = _on_terminal(running, "series", "list", "-e", key, columns=120)
+
+    assert (first.returncode, first.stdout.decode().split()) == (1, ["inserted", "2", "refused", "1"])
+    assert f"{readings}:4: There is no entity 'nobody'" in first.stderr.decode().replace("\n", "")
+    assert second["inserted"] == 1
+    assert days.stdout.decode().splitlines() == [
+        "from\tlevel [m]",
+        "2026-05-01T00:00:00Z\t1.0",
+        "2026-05-02T00:00:00Z\t4.5",
+    ]
+    assert [each["value"] for each in latest["items"]] == [1]
+    assert key in shown
+
+
+async def _make_entity(environment: Mapping[str, str], key: str) -> None:
+    connection = await asyncpg.connect(environment["MIGRATION_DATABASE_URL"])
+    await connection.execute(
+        "insert into entities (id, workspace_id, type, key, created_by)"
+        " select gen_random_uuid(), id, 'category', $1, 'test' from workspaces where name = 'default'",
+        key,
+    )
+    await connection.close()

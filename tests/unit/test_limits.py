@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from drystone.adapters.embedding.openai import SEARCH_WAITS_S
-from drystone.api import bodies, connections, streams, upload, waiting
+from drystone.api import bodies, connections, observing, streams, upload, waiting
 from drystone.catalogue import applying, definitions
 from drystone.core import db
 from drystone.documents import deleting, filters
 from drystone.jobs import feed, ledger
+from drystone.observations import adding, buckets, reading, rows
 from drystone.search import comparing, schemas
 from drystone.search.context import WAIT_S
 
@@ -37,6 +38,13 @@ STATED = {
     "fields of a form beside the file": f"{upload.MOST_FIELDS} fields, {upload.MOST_FIELD_BYTES >> 10} KiB each,"
     f" {upload.FORM_BYTES >> 10} KiB together",
     "uploads at once": f"{upload.AT_ONCE} a process",
+    "a bulk of observations": f"{rows.MOST_ROWS:,} rows; ".replace(",", " ")
+    + f"{observing.MOST_BYTES['ndjson'] >> 20} MiB as NDJSON or CSV, {rows.MOST_LINE_BYTES >> 10} KiB a line;"
+    f" {observing.MOST_BYTES['json'] >> 20} MiB as JSON",
+    "bulks worked on at once": f"{adding.AT_ONCE} a process, the others wait for {adding.WAIT_S:.0f} s",
+    "observations in buckets": f"{reading.MOST_SERIES} series, "
+    + f"{buckets.MOST_POINTS:,} points in all;".replace(",", " ")
+    + f" a moving average over {reading.MAX_WINDOW} buckets",
     "hits of a search": f"{schemas.MAX_LIMIT} |",
     "a question": f"{schemas.MAX_QUERY_CHARACTERS} characters, {schemas.MAX_QUERIES} wordings;"
     f" {schemas.MAX_NEIGHBOURS} neighbours",

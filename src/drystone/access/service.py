@@ -53,6 +53,8 @@ Action = Literal[
     "module.delete",
     "module.publish",
     "module.restore",
+    "observations.add",
+    "observations.delete",
     "profile.delete",
     "profile.publish",
     "profile.restore",

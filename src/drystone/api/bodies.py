@@ -81,7 +81,7 @@ def _has_body(scope: Scope) -> bool:
 
 def _is_upload(scope: Scope) -> bool:
     path: str = scope["path"].rstrip("/")
-    return (scope["method"] == "POST" and path == "/api/v1/documents") or (
+    return (scope["method"] == "POST" and path in ("/api/v1/documents", "/api/v1/observations")) or (
         scope["method"] == "PUT" and path.startswith("/api/v1/documents/") and path.endswith("/content")
     )
 

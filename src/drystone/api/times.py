@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from drystone.core.errors import Invalid, pointer_to
 
@@ -11,15 +11,15 @@ _AGE = re.compile(r"(\d{1,6})(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def moment(name: str, given: str | None) -> datetime | None:
-    """What the parameter `name` says: `2h` is so long ago, a time without a zone is UTC. Raises Invalid."""
+def moment(name: str, given: str | None, zone: tzinfo = UTC) -> datetime | None:
+    """What the parameter `name` says: `2h` is so long ago, a time without a zone is of this one. Raises Invalid."""
     if given is None:
         return None
     try:
         if match := _AGE.fullmatch(given):
             return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
         found = datetime.fromisoformat(given)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
         raise Invalid(
             "request.bad_time",

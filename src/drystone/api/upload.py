@@ -71,7 +71,7 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
         spool = Spool(resources.admission.spool_folder)
         try:
             limit = max_bytes + FORM_BYTES if is_form else max_bytes
-            body = _counted(_unless_slow(request, resources.settings.receiving.idle_s), limit, max_bytes)
+            body = _counted(unless_slow(request, resources.settings.receiving.idle_s), limit, max_bytes)
             form = await _read_form(request, body, spool) if is_form else await _read_alone(request, body, spool)
             yield _form_of(form, spool, max_bytes)
         finally:
@@ -130,7 +130,8 @@ def _one_more(state: Any) -> Iterator[None]:
         state.uploads -= 1
 
 
-async def _unless_slow(request: Request, idle_s: float) -> AsyncIterator[bytes]:
+async def unless_slow(request: Request, idle_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises Invalid for who sends nothing for so long, or too little, or leaves midway."""
     stream = aiter(request.stream())
     started, received = time.monotonic(), 0
     while True:

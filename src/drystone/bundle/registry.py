@@ -54,6 +54,9 @@ LEFT = {
         "the catalogue is of the workspace, not of collections: `drystone catalogue export` writes it as files",
     ),
     "lexical_removals": "of passages that are gone",
+    "series": "observations go by CSV or NDJSON, and `pg_dump`",
+    "observations": "as series",
+    "observation_hours": "made of observations",
     "vector_feeds": "of a graph outside",
     "vector_changes": "of a graph outside",
 }

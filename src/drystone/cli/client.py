@@ -264,6 +264,20 @@ class Client:
             if cursor is None:
                 return
 
+    def add_observations(self, body: bytes, *, media_type: str, on_conflict: str, atomic: bool) -> Any:
+        """What became of the rows of one bulk; sent again it changes nothing."""
+        query = {"on_conflict": on_conflict, "atomic": str(atomic).lower()}
+        headers, timeout = {"Content-Type": media_type}, httpx.Timeout(_UPLOAD_S, connect=_CONNECT_S)
+        return self._json(
+            self._patiently(
+                lambda: self._http.post("/observations", content=body, params=query, headers=headers, timeout=timeout)
+            )
+        )
+
+    def observations(self, path: str, query: Mapping[str, list[str]]) -> Any:
+        """Series or observations, as the API gives them."""
+        return self._json(self._patiently(lambda: self._http.get(path, params=dict(query))))
+
     def catalogue(self) -> Any:
         """The catalogue in a few numbers."""
         return self._get("/catalogue")

@@ -28,6 +28,7 @@ from drystone.cli import (
     jobs,
     keys,
     metrics,
+    observing,
     snapshot,
     stack,
     upkeep,
@@ -64,6 +65,8 @@ app.command("sync", rich_help_panel=_DATA)(upkeep.sync)
 app.command("search", rich_help_panel=_DATA)(data.search)
 app.command("eval", rich_help_panel=_DATA)(evaluating.evaluate)
 app.command("collections", rich_help_panel=_DATA)(data.collections)
+app.command("observe", rich_help_panel=_DATA)(observing.observe)
+app.add_typer(observing.series, name="series", rich_help_panel=_DATA)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
 app.add_typer(catalogue.entities, name="entities", rich_help_panel=_THINGS)

@@ -381,6 +381,19 @@ class WebhookSettings(_Group):
     )
 
 
+class ObservationSettings(_Group):
+    keep_months: Annotated[int, Ge(0), Le(12_000)] = Field(
+        0,
+        alias="OBSERVATIONS_KEEP_MONTHS",
+        description="Months of observations that are kept, the present one among them; 0: all. What is older is not taken, either.",
+    )
+    detach: bool = Field(
+        False,
+        alias="OBSERVATIONS_DETACH",
+        description="true: months that are no longer kept are detached, for you to move away, instead of dropped.",
+    )
+
+
 class EmbeddingSettings(_Group):
     provider: Literal["bundled", "openai"] = Field(
         "bundled",
@@ -592,6 +605,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings
     search: SearchSettings
     webhooks: WebhookSettings
+    observations: ObservationSettings
     embedding: EmbeddingSettings
     next_embedding: NextEmbeddingSettings
     rerank: RerankSettings

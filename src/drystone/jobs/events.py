@@ -48,6 +48,8 @@ KINDS = (
     "module.deleted",
     "module.published",
     "module.restored",
+    "observations.added",
+    "observations.deleted",
     "profile.deleted",
     "profile.published",
     "profile.restored",

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -28,11 +29,13 @@ from drystone.documents.progress import tell_retrying
 from drystone.jobs import events, presence, queries
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import QUEUE, Nudger
+from drystone.observations import months
 from drystone.webhooks import sending
 
 # A due job that was offered and not taken for this long is offered again; at once when Redis has forgotten its queue.
 OFFER_AGAIN_S = 30.0
 SCRUB_EVERY_S = 3600.0
+MONTHS_EVERY_S = 3600.0
 
 # Orphans are looked for this often at most; more often where their grace is short, so that none outlives it for long.
 BLOBS_EVERY_S, BLOBS_PER_GRACE = 600.0, 6
@@ -50,6 +53,7 @@ class Sweep:
         self._blobs_every_s = min(BLOBS_EVERY_S, settings.worker.blob_grace_s / BLOBS_PER_GRACE)
         self._blobs_at = time.monotonic() + self._blobs_every_s
         self._scrub_at = time.monotonic() + SCRUB_EVERY_S
+        self._months_at = time.monotonic()
 
     def run(self) -> None:
         """Look now, and then every `sweep_s` seconds."""
@@ -100,6 +104,17 @@ class Sweep:
             self._scrub_at = time.monotonic() + SCRUB_EVERY_S
             async with transaction(sessions) as session:
                 await scrub.schedule(session, nudger, days=self._settings.receiving.scrub_days)
+
+        if time.monotonic() > self._months_at:
+            self._months_at = time.monotonic() + MONTHS_EVERY_S
+            await self._turn_months(sessions)
+
+    async def _turn_months(self, sessions: Sessions) -> None:
+        """Have the next months of observations, and end those that are too old."""
+        settings, now = self._settings.observations, datetime.now(UTC)
+        await months.make_ahead(sessions, now)
+        if first := months.first_kept(settings.keep_months, now):
+            await months.end(sessions, first, is_detached=settings.detach)
 
     async def _export_deletions(self, sessions: Sessions) -> None:
         try:
