@@ -15,7 +15,9 @@ from drystone.cli.answers import Change, Collection, Document, Job, Key, Version
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from drystone.backup.manifest import Manifest as Backup
     from drystone.cli.adding import Item, Report
+    from drystone.stack.data.manifest import Manifest as Snapshot
 
 _STYLES = {
     "ready": "green",
@@ -39,7 +41,7 @@ _NAMES_OF_SUBJECTS = {"key": ("prefix",), "document": ("title", "external_id")}
 _GAP = "  "
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
-Row = TypeVar("Row", Document, Job, Version, Collection, Key, Change)
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,30 @@ COLLECTIONS: Sequence[Column[Collection]] = (
     Column("passages", lambda c: str(c["chunks"]), right=True),
     Column("id", lambda c: c["id"], 100),
 )
+
+
+def show_backups(found: Sequence[Backup]) -> None:
+    """Backups for people. objects: the size of all that a backup refers to; the target holds each once for all backups."""
+    columns: Sequence[Column[Backup]] = (
+        Column("id", lambda b: b.id),
+        Column("made", lambda b: _time(b.created_at)),
+        Column("database", lambda b: terminal.size(b.dump_bytes), right=True),
+        Column("objects", lambda b: terminal.size(b.objects.size_bytes), right=True),
+        Column("state", lambda b: "whole" if b.is_whole else "not whole"),
+        Column("schema", lambda b: b.schema_revision, 110),
+    )
+    show_rows(found, columns)
+
+
+def show_snapshots(found: Sequence[Snapshot]) -> None:
+    """Snapshots for people."""
+    columns: Sequence[Column[Snapshot]] = (
+        Column("name", lambda s: s.name, is_cut=True),
+        Column("made", lambda s: _time(s.created_at)),
+        Column("size", lambda s: terminal.size(s.data_bytes), right=True),
+        Column("schema", lambda s: s.schema or "", is_cut=True),
+    )
+    show_rows(found, columns)
 
 
 def show_keys(found: Sequence[Key], names: Mapping[str, str]) -> None:

@@ -103,7 +103,7 @@ def run_detached(plan: Plan, *, talk: TextIO) -> int:
     if RunLock(project.run_dir).holder() is not None:
         return wait_for_other(project, talk, metrics=plan.metrics)
     process, log, offset = _spawn_detached(plan, project)
-    print(f"Starting in the background; its words are in {log}.", file=talk)
+    print(f"Starting in the background. Its log:\n  {log}", file=talk)
     try:
         while process.poll() is None:
             offset = _copy(log, offset, talk)
