@@ -139,6 +139,7 @@ def test_the_drill(stack: Stack, tmp_path: Path, crash_folder: Path) -> None:
     destroy(stack)
     restored = stack.run("restore", str(target), "--backup", second["id"])
     assert "deleted again, as the deletion log says: 1" in restored.stderr, "the log of the newer backup knows"
+    assert "deletions.replayed" not in restored.stderr, "told once, in words"
     stack.run("up", "--detach")
 
     there = ids_there(stack)
@@ -163,7 +164,10 @@ def test_a_blob_changed_in_the_target_is_found_and_told(stack: Stack, tmp_path: 
     verified = stack.run("backup", "verify", str(target), "--json", check=False)
 
     report = json.loads(verified.stdout)
-    assert (verified.returncode, report["ok"], report["damaged"]) == (1, False, [blob.name])
+    assert (verified.returncode, report["ok"], report["missing"], report["damaged"]) == (1, False, [], [blob.name])
+    assert f"objects of documents damaged, with other bytes than their hash says (1): {blob.name}" in verified.stderr
+    assert verified.stderr.endswith("is NOT good: 0 missing, 1 damaged\n")
+    assert "objects.corrupt" not in verified.stderr
 
 
 def test_a_blob_missing_from_the_store_is_named_and_the_backup_is_not_whole(stack: Stack, tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ async def test_each_filter_leaves_out_what_it_does_not_name(
         return {row["action"] for row in await read(client, **query)}
 
     assert await actions(actor=f"key:{other.partition('.')[0]}") == {"collection.create"}
+    assert await actions(actor=other.partition(".")[0]) == {"collection.create"}
+    assert await actions(actor="key") == set()
     assert await actions(action="document.delete") == {"document.delete"}
     assert await actions(action="document.d*") == {"document.delete", "document.describe"}
     assert await actions(subject_kind="collection") == {"collection.create"}

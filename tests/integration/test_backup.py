@@ -223,7 +223,10 @@ async def test_a_damaged_dump_leaves_an_empty_database(
 
     assert await asked(elsewhere, "select to_regclass('documents') is null") is True
     report = await verifying.read_all(target, made, tmp_path / "spool")
-    assert (report.ok, report.damaged) == (False, [made.dump[-1].sha256])
+    assert (report.ok, report.missing, report.damaged) == (False, [], [made.dump[-1].sha256])
+    piece.unlink()
+    report = await verifying.read_all(target, made, tmp_path / "spool")
+    assert (report.ok, report.missing, report.damaged) == (False, [made.dump[-1].sha256], [])
 
 
 async def test_what_is_purged_while_the_backup_is_made_is_accounted_for(

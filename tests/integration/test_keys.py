@@ -137,6 +137,16 @@ async def test_what_makes_no_key_is_refused(client: httpx.AsyncClient, body: dic
     assert (await client.post(KEYS, json=body)).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [("", "Must not be empty."), ("y" * 201, "Must have 200 characters at most, not 201.")]
+)
+async def test_a_name_of_another_length_is_told_in_characters(client: httpx.AsyncClient, name: str, told: str) -> None:
+    answer = await client.post(KEYS, json={"name": name, "scopes": ["read"]})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"pointer": "/name", "detail": told}]
+
+
 async def test_after_a_rotation_both_secrets_are_right_until_the_overlap_ends(
     client: httpx.AsyncClient, owner: Sessions
 ) -> None:

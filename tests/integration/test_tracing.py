@@ -266,6 +266,24 @@ async def test_each_line_of_the_log_says_whose_it_is(
     assert [line for line in (*of_requests, *of_jobs) if not whose & line.keys()] == []
 
 
+async def test_the_log_says_of_each_request_who_asked_and_from_where(running: Running, http: httpx.AsyncClient) -> None:
+    secret = "s" * 43
+    asked = {"of-a-key": {}, "of-a-stranger": {"Authorization": f"Bearer dsk_local.{secret}"}}
+    for request_id, headers in asked.items():
+        await http.get("/api/v1/documents", headers={"X-Request-ID": request_id, **headers})
+
+    def told(request_id: str) -> list[dict[str, Any]]:
+        lines = running.lines("web")
+        return [line for line in lines if line["event"] == "http.request" and line.get("request_id") == request_id]
+
+    await _until(lambda: all(map(told, asked)))
+    (known,), (stranger,) = map(told, asked)
+
+    assert (known["status"], known["actor"], known["address"]) == (200, "key:dsk_local", "127.0.0.1")
+    assert (stranger["status"], stranger["address"], "actor" in stranger) == (401, "127.0.0.1", False)
+    assert not [line for line in running.lines("web") if secret in str(line)]
+
+
 def test_a_statements_shape_has_no_values() -> None:
     said = "select a1, $1 from t2\n  where b = 'O''Brien' and c = 42 and d > 1.5 limit 10"
 

@@ -11,13 +11,14 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.models import AuditEntry
-from drystone.access.service import ACTIONS, Principal
+from drystone.access.service import ACTIONS, Principal, actor_of
 from drystone.core.errors import Invalid, pointer_to
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows; None: whatever it is. action: with a star at its end, all that begin so. before, after: of a row's time."""
+    """Which rows; None: whatever it is. actor: as rows have it, or the bare prefix of a key. action: with a star at its end,
+    all that begin so. before, after: of a row's time."""
 
     actor: str | None = None
     action: str | None = None
@@ -57,12 +58,13 @@ def _check_action(action: str | None) -> None:
 
 def _conditions(choice: Choice) -> list[ColumnElement[bool]]:
     equal = {
-        AuditEntry.actor: choice.actor,
         AuditEntry.subject_kind: choice.subject_kind,
         AuditEntry.subject_id: choice.subject_id,
         AuditEntry.request_id: choice.request_id,
     }
     found: list[ColumnElement[bool]] = [column == value for column, value in equal.items() if value is not None]
+    if choice.actor is not None:
+        found.append(AuditEntry.actor.in_(_actors(choice.actor)))
     if choice.action is not None:
         beginning = choice.action.removesuffix("*")
         is_whole = beginning == choice.action
@@ -74,3 +76,8 @@ def _conditions(choice: Choice) -> list[ColumnElement[bool]]:
     if choice.after is not None:
         found.append(AuditEntry.at >= choice.after)
     return found
+
+
+def _actors(given: str) -> tuple[str, ...]:
+    """A bare prefix is that of a key; parts of the system, such as `settings`, have no colon either."""
+    return (given,) if ":" in given else (given, actor_of(given))

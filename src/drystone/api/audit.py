@@ -58,7 +58,10 @@ class Entries(BaseModel):
 async def list_(
     caller: Caller,
     session: Session,
-    actor: Annotated[Text | None, Query(examples=["key:dsk_local"])] = None,
+    actor: Annotated[
+        Text | None,
+        Query(description="As rows have it; a key also by its bare prefix.", examples=["key:dsk_local"]),
+    ] = None,
     action: Annotated[
         Text | None, Query(description="One action, or with a star all that begin so.", examples=["key.*"])
     ] = None,

@@ -185,10 +185,20 @@ def _sentence(request: Request, error: Mapping[str, Any]) -> str:
     said: str = error["msg"].removeprefix("Value error, ")
     if error["type"] == "union_tag_not_found" and error["ctx"]["discriminator"] == "'type'":
         return f"A filter has a type: eq, ne, gt, gte, lt, lte, in, nin, and, or. For example {EXAMPLE}"
+    if error["type"] in ("too_short", "too_long") and isinstance(error["input"], str):
+        return _of_length(error["type"], error["ctx"])
     if error["type"] != "extra_forbidden":
         return said
     known = _fields(request) if error["loc"][:1] == ("body",) and len(error["loc"]) == 2 else []
     return "There is no such field" + (f"; there are: {', '.join(known)}" if known else ".")
+
+
+def _of_length(kind: str, context: Mapping[str, Any]) -> str:
+    """pydantic counts the characters of a text that was looked at before as items."""
+    if kind == "too_short":
+        least = context["min_length"]
+        return "Must not be empty." if least == 1 else f"Must have {least} characters or more."
+    return f"Must have {context['max_length']} characters at most, not {context['actual_length']}."
 
 
 def _fields(request: Request) -> list[str]:

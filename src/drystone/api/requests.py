@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from drystone.access.service import Principal
 from drystone.core import measures, tracing
 from drystone.core.logging import bind, get_logger, unbind
 
@@ -77,7 +78,16 @@ class RequestMiddleware:
             if not scope["path"].startswith(_QUIET_PATHS):
                 took_ms = round((time.perf_counter() - started) * 1000, 1)
                 path = _SECRET.sub(".***", scope["path"])
-                log.info("http.request", method=scope["method"], path=path, status=status, took_ms=took_ms)
+                log.info(
+                    "http.request", method=scope["method"], path=path, status=status, took_ms=took_ms, **_asker(scope)
+                )
+
+
+def _asker(scope: Scope) -> dict[str, str]:
+    """Who asked, as the audit names keys, and from where; whoever showed no right key is nobody."""
+    principal: Principal | None = scope["state"].get("principal")
+    client: tuple[str, int] | None = scope.get("client")
+    return ({"actor": principal.actor} if principal else {}) | ({"address": client[0]} if client else {})
 
 
 def _measure(scope: Scope, status: int, seconds: float) -> None:

@@ -27,12 +27,13 @@ from drystone.invariants import Limits
 
 # What another backup has lies there, too; and whose lease has ended is of the moment, not of the data.
 _NOT_OF_A_BACKUP = ("I5", "I7")
+_NAMED = 20
 _TEN_YEARS_S = 10 * 365 * 86400.0
 
 
 @dataclass
 class Report:
-    """What was found. damaged: objects that are missing or wrong. problems: all that is wrong, in words."""
+    """What was found. missing: objects that are not there. damaged: those with other bytes. problems: all that is wrong, in words."""
 
     backup_id: str
     objects: int = 0
@@ -41,7 +42,13 @@ class Report:
     rows: int = 0
     questions: int = 0
     problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[str]:
+        """Objects that cannot be put back."""
+        return [*self.missing, *self.damaged]
 
     @property
     def ok(self) -> bool:
@@ -57,8 +64,8 @@ async def read_all(target: Target, manifest: Manifest, spool: Path, say: Say = l
     say("reading all objects")
     own = [Entry(bytes.fromhex(piece.sha256), piece.size_bytes) for piece in manifest.pieces]
     await _read(target.objects, own, report)
-    if report.damaged:
-        report.problems.append(f"pieces of dump, catalogue or log are missing or damaged: {', '.join(report.damaged)}")
+    if report.lost:
+        report.problems += _lost(report, "of dump, catalogue or log")
         return report
     report.objects = report.object_bytes = 0
     try:
@@ -66,10 +73,8 @@ async def read_all(target: Target, manifest: Manifest, spool: Path, say: Say = l
             await _read(target.objects, entries, report)
     except Invalid as exc:
         report.problems.append(exc.message)
-    if report.damaged:
-        report.problems.append(f"objects are missing or damaged: {', '.join(report.damaged[:20])}")
-    if report.objects + len(report.damaged) != manifest.objects.count:
-        told = report.objects + len(report.damaged)
+    report.problems += _lost(report, "of documents")
+    if (told := report.objects + len(report.lost)) != manifest.objects.count:
         report.problems.append(f"the catalogue has {told} objects, the manifest says {manifest.objects.count}")
     return report
 
@@ -104,7 +109,7 @@ async def prove(
             target.objects,
             Limits(lease_s=elsewhere.worker.lease_s, orphan_s=_TEN_YEARS_S),
             without=_NOT_OF_A_BACKUP,
-            ignore={*manifest.objects.gone, *report.damaged},
+            ignore={*manifest.objects.gone, *report.lost},
         )
         if not verdict.holds:
             first = verdict.violations[0]
@@ -117,6 +122,16 @@ async def prove(
             report.problems += await golden.differing(searcher, manifest.golden)
 
 
+def _lost(report: Report, of_what: str) -> list[str]:
+    """What is not there and what has other bytes, each counted and named."""
+    kinds = ((report.missing, "missing"), (report.damaged, "damaged, with other bytes than their hash says"))
+    return [
+        f"objects {of_what} {how} ({len(names)}): {', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''}"
+        for names, how in kinds
+        if names
+    ]
+
+
 async def _read(objects: Objects, entries: Sequence[Entry], report: Report) -> None:
     turns = asyncio.Semaphore(AT_ONCE)
 
@@ -126,7 +141,7 @@ async def _read(objects: Objects, entries: Sequence[Entry], report: Report) -> N
                 async for _ in objects.stream(entry.sha256, size_bytes=entry.size_bytes):
                     pass
             except NotFound:
-                report.damaged.append(entry.sha256.hex())
+                report.missing.append(entry.sha256.hex())
                 return
             except Unavailable as exc:
                 if exc.code != "objects.corrupt":

@@ -31,7 +31,9 @@ _COLUMNS = ("id", "at", "actor", "action", "subject_kind", "subject_id", "reques
 # A spreadsheet would take what begins so for a formula.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
-Actor = Annotated[str | None, typer.Option(help="Who: key: and the prefix of a key.")]
+Actor = Annotated[
+    str | None, typer.Option(metavar="PREFIX|settings", help="Who: the prefix of a key, or a part of the system.")
+]
 Action = Annotated[str | None, typer.Option(help="What: one action, or with a star all that begin so.")]
 Subject = Annotated[str | None, typer.Option(metavar="ID|PREFIX", help="Of what: its id, or the prefix of a key.")]
 OlderThan = Annotated[str | None, typer.Option(metavar="7d|TIME", help="Only before.")]
@@ -108,7 +110,7 @@ def _query(
     newer_than: str | None,
 ) -> dict[str, str | None]:
     return {
-        "actor": actor,
+        "actor": None if actor is None else actor.partition(".")[0],  # a whole key goes no further
         "action": action,
         "subject_id": None if subject is None else _id_of(client, subject),
         "older_than": older_than,

@@ -88,25 +88,23 @@ def list_(target: Place, as_json: AsJson = False) -> None:
     import asyncio
 
     from drystone.backup.manifest import Manifest
-    from drystone.cli import terminal
+    from drystone.cli import listing, terminal
     from drystone.core.errors import DrystoneError
 
     found = asyncio.run(_open(_settings(), target).every())
     made = [each for each in found if isinstance(each, Manifest)]
     if as_json:
         terminal.print_json([_as_json(each) for each in made])
-    for each in [] if as_json else made:
-        whole = "whole" if each.is_whole else "not whole"
-        if terminal.is_terminal():
-            sizes = f"{terminal.size(each.dump_bytes):>7} + {terminal.size(each.objects.size_bytes):>7}"
-            typer.echo(f"{each.id}  {each.created_at[:19]}  {sizes}  {each.schema_revision}  {whole}")
-        else:
-            terminal.print_row(
-                each.id, each.created_at, each.dump_bytes, each.objects.size_bytes, each.schema_revision, whole
-            )
+    elif made and terminal.is_terminal():
+        listing.show_backups(made)
+    else:
+        for each in made:
+            whole = "whole" if each.is_whole else "not whole"
+            sizes = (each.dump_bytes, each.objects.size_bytes)
+            terminal.print_row(each.id, each.created_at, *sizes, each.schema_revision, whole)
     for unreadable in found:
         if isinstance(unreadable, DrystoneError):
-            typer.echo(unreadable.message, err=True)
+            terminal.say(unreadable.message)
     if not found:
         typer.echo(f"There are no backups in {target}. Make one: drystone backup TARGET", err=True)
 
@@ -137,11 +135,11 @@ def prune(
     done = asyncio.run(prune(_open(settings, target), rules, settings.general.data_dir / "spool", dry_run=dry_run))
     if as_json:
         terminal.print_json(dataclasses.asdict(done))
-    would = "would remove" if dry_run else "removed"
-    freed = "" if dry_run else f", {done.objects} objects of {terminal.size(done.size_bytes)}"
-    terminal.say(f"{would} {len(done.removed)} backups{freed}; {len(done.kept)} stay")
     for backup_id in [] if as_json else done.removed:
-        typer.echo(backup_id)
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {backup_id}" if terminal.is_terminal() else backup_id)
+    freed = "" if dry_run else f" and {_counted(done.objects, 'object')} of {terminal.size(done.size_bytes)}"
+    would = "would be removed" if dry_run else "removed"
+    terminal.say(f"{would}: {_counted(len(done.removed), 'backup')}{freed}; left: {_counted(len(done.kept), 'backup')}")
 
 
 @backup.command("verify")
@@ -175,13 +173,27 @@ def verify(
     if as_json:
         terminal.print_json({**dataclasses.asdict(report), "ok": report.ok, "took_s": round(took, 1)})
     for problem in report.problems:
-        typer.echo(f"wrong: {problem}", err=True)
+        terminal.say(f"wrong: {problem}")
     terminal.say(
-        f"backup {report.backup_id}: {report.objects} objects of {terminal.size(report.object_bytes)} read,"
-        f" {report.rows} rows in {report.tables} tables restored, {report.questions} searches compared, in {took:.1f} s"
+        f"{_counted(report.objects, 'object')} of {terminal.size(report.object_bytes)} read whole, {report.rows} rows in {report.tables} tables"
+        f" restored, {report.questions} searches compared, in {took:.1f} s"
     )
-    if not report.ok:
-        raise typer.Exit(1)
+    if report.ok:
+        terminal.say(f"backup {report.backup_id} is good")
+        return
+    terminal.say(f"hint: {_mend(report)}")
+    terminal.say(f"backup {report.backup_id} is NOT good: {len(report.missing)} missing, {len(report.damaged)} damaged")
+    raise typer.Exit(1)
+
+
+def _mend(report: Report) -> str:
+    """What to do about a backup that is not good. A backup made anew copies what its target lacks, and nothing else."""
+    again = "run ./drystone backup TARGET again and verify that one; until then keep older backups"
+    if report.damaged:
+        return (
+            f"remove the damaged files (sha256/ab/ab… in TARGET), for what is there is not copied again; then {again}"
+        )
+    return again
 
 
 def restore(
@@ -255,7 +267,7 @@ def _verify(settings: Settings, target: Target, manifest: Manifest, scratch: Pat
         async def run() -> Report:
             spool = elsewhere.general.data_dir / "spool"
             report = await verifying.read_all(target, manifest, spool, terminal.say)
-            if any(piece.sha256 in report.damaged for piece in manifest.pieces):
+            if any(piece.sha256 in report.lost for piece in manifest.pieces):
                 return report
             async with open_resources(elsewhere, name="backup", searches=False) as resources:
                 await verifying.prove(
@@ -315,6 +327,10 @@ def _open(settings: Settings, target: str) -> Target:
     return open_target(target, settings.backup)
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _as_json(manifest: Manifest) -> dict[str, object]:
     """What programs ask of a backup; its pieces and questions are left out."""
     body = manifest.model_dump(exclude={"dump", "catalogue", "deletions", "golden"})
@@ -326,5 +342,5 @@ def _settings() -> Settings:
     from drystone.core.settings import load
     from drystone.stack import root
 
-    logging.configure("WARNING", "console")
+    logging.configure("CRITICAL", "console")  # what is found these commands say themselves
     return load(root.find())

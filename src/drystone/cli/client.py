@@ -61,6 +61,7 @@ _HINTS = {
     "profile.is_deleted": '"drystone profiles restore KEY" brings it back',
     "job.not_found": '"drystone jobs" lists those there are',
     "job.superseded": '"drystone documents versions ID" shows the newest version',
+    "request.invalid": "the command's --help tells what it takes",
     "quota.exceeded": 'the count starts anew at midnight UTC; an admin may raise it: "drystone keys limit PREFIX"',
 }
 _CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 60.0, 300.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,25 +114,40 @@ def _examine(folder: Path, shell: Mapping[str, str]) -> Examination:
 
 def print_finding(finding: Finding) -> None:
     """A block for people: the code and what is wrong, then the fix."""
-    typer.echo(f"{typer.style(finding.code, fg='red')}  {finding.message}\n  fix: {finding.fix}")
+    import sys
+
+    from drystone.cli import terminal
+
+    told = terminal.wrapped(f"{finding.code}  {finding.message}\n  fix: {finding.fix}", sys.stdout)
+    typer.echo(typer.style(finding.code, fg="red") + told.removeprefix(finding.code))
 
 
 def _print(report: Report, verdict: Verdict | None) -> None:
+    import sys
+
+    from drystone.cli import terminal
+
     for violation in verdict.violations if verdict else ():
-        typer.echo(
+        told = (
             f"{violation.invariant} {violation.harm}: {violation.subject_kind} {violation.subject} {violation.detail}"
         )
+        typer.echo(terminal.wrapped(told, sys.stdout))
     if verdict:
         typer.echo(f"{verdict}\n")
     for finding in report.findings:
         print_finding(finding)
         typer.echo()
+    for line in _summary(report):
+        typer.echo(terminal.wrapped(line, sys.stdout))
+
+
+def _summary(report: Report) -> Iterator[str]:
     count = len(report.findings)
     found = "No fault" if not count else "1 fault" if count == 1 else f"{count} faults"
-    typer.echo(f"{found} found. Checked: {', '.join(report.checks)}.")
+    yield f"{found} found. Checked: {', '.join(report.checks)}."
     for reason in dict.fromkeys(report.skipped.values()):
         checks = ", ".join(check for check, why in report.skipped.items() if why == reason)
-        typer.echo(f"Not checked, because {reason}: {checks}.")
+        yield f"Not checked, because {reason}: {checks}."
 
 
 def _examine_model(report: Report, settings: Settings) -> None:

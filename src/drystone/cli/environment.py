@@ -77,6 +77,7 @@ def show(
     """
     import dataclasses
     import os
+    import sys
 
     from drystone.cli import terminal
     from drystone.core import logging
@@ -91,4 +92,5 @@ def show(
     names, sources = (max(len(getattr(each, what)) for each in variables) for what in ("name", "source"))
     for each in variables:
         mark = "*" if each.differs else " "
-        typer.echo(f"{mark} {each.name:<{names}}  {each.source:<{sources}}  {terminal.clean(each.value)}".rstrip())
+        line = f"{mark} {each.name:<{names}}  {each.source:<{sources}}  {terminal.clean(each.value)}".rstrip()
+        typer.echo(terminal.wrapped(line, sys.stdout, indent=6))

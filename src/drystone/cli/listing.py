@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,9 @@ from drystone.cli.answers import (
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from drystone.backup.manifest import Manifest as Backup
     from drystone.cli.adding import Item, Report
+    from drystone.stack.data.manifest import Manifest as Snapshot
 
 _STYLES = {
     "ready": "green",
@@ -42,14 +45,20 @@ _STATES = ("ready", "pending", "failed")
 _TABLE_WIDTH = 76
 # So much of a job's id, its millisecond and twelve random bits, is enough for `drystone jobs show`.
 _PART_OF_ID = 18
+# Each holds those before it.
+_SCOPES = ("read", "write", "admin")
+# By which of the details a person knows what was changed: that of which there is one first.
+_NAMES_OF_SUBJECTS = {"key": ("prefix",), "document": ("title", "external_id")}
+_GAP = "  "
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
-Row = TypeVar("Row", Document, Job, Version, Collection, Key, Change, Catalogued, CatalogueDone, Past, Revision)
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
     """One column. from_width: the narrowest terminal that shows it; plain: for programs, where that differs;
-    is_cut: gives way where there is no room; is_for_programs: programs get it, too."""
+    is_cut: gives way where there is no room; is_for_programs: programs get it, too; label: a shorter name for people."""
 
     name: str
     cell: Callable[[Row], str]
@@ -58,6 +67,7 @@ class Column(Generic[Row]):
     is_cut: bool = False
     is_for_programs: bool = True
     plain: Callable[[Row], object] | None = None
+    label: str = ""
 
 
 def _title(document: Document) -> str:
@@ -138,6 +148,30 @@ COLLECTIONS: Sequence[Column[Collection]] = (
 )
 
 
+def show_backups(found: Sequence[Backup]) -> None:
+    """Backups for people. objects: the size of all that a backup refers to; the target holds each once for all backups."""
+    columns: Sequence[Column[Backup]] = (
+        Column("id", lambda b: b.id),
+        Column("made", lambda b: _time(b.created_at)),
+        Column("database", lambda b: terminal.size(b.dump_bytes), right=True),
+        Column("objects", lambda b: terminal.size(b.objects.size_bytes), right=True),
+        Column("state", lambda b: "whole" if b.is_whole else "not whole"),
+        Column("schema", lambda b: b.schema_revision, 110),
+    )
+    show_rows(found, columns)
+
+
+def show_snapshots(found: Sequence[Snapshot]) -> None:
+    """Snapshots for people."""
+    columns: Sequence[Column[Snapshot]] = (
+        Column("name", lambda s: s.name, is_cut=True),
+        Column("made", lambda s: _time(s.created_at)),
+        Column("size", lambda s: terminal.size(s.data_bytes), right=True),
+        Column("schema", lambda s: s.schema or "", is_cut=True),
+    )
+    show_rows(found, columns)
+
+
 def show_keys(found: Sequence[Key], names: Mapping[str, str]) -> None:
     """Keys in a table. names: of collections, by id; one that is gone is shown by its id."""
 
@@ -145,27 +179,51 @@ def show_keys(found: Sequence[Key], names: Mapping[str, str]) -> None:
         ids = key["collection_ids"]
         return "all" if ids is None else ", ".join(names.get(each, each) for each in ids)
 
+    def name(key: Key) -> str:
+        """One that stood in .env before the present one mostly has the same name."""
+        return f"{key['name']} (former)" if key["revoked_at"] and key["is_from_settings"] else key["name"]
+
     columns: Sequence[Column[Key]] = (
         Column("prefix", lambda k: k["prefix"]),
-        Column("name", lambda k: k["name"], is_cut=True),
-        Column("scopes", lambda k: ", ".join(k["scopes"])),
-        Column("collections", collections, is_cut=True),
+        Column("name", name, is_cut=True, plain=lambda k: k["name"]),
+        Column("scopes", lambda k: ", ".join(_held(k["scopes"]))),
+        Column("collections", collections, is_cut=True, label="in"),
         Column("state", _key_state),
-        Column("ends", _key_end, 96, plain=lambda k: k["revoked_at"] or k["expires_at"]),
+        Column("ends", _key_end, plain=lambda k: k["revoked_at"] or k["expires_at"]),
         Column("last used", lambda k: _when(k["last_used_at"]), 112, plain=lambda k: k["last_used_at"]),
+        Column("a day", _key_limits, 96, is_cut=True),
     )
     show_rows(found, columns)
 
 
+def _held(scopes: Sequence[str]) -> Sequence[str]:
+    """What these scopes come to: each holds those before it."""
+    known = [_SCOPES.index(scope) for scope in scopes if scope in _SCOPES]
+    return _SCOPES[: max(known) + 1] if len(known) == len(scopes) > 0 else scopes
+
+
+def _key_limits(key: Key) -> str:
+    """What it may upload in a day, where that differs from the settings."""
+    documents, size_bytes = key["documents_per_day"], key["bytes_per_day"]
+    told = (
+        "" if documents is None else f"{documents} documents",
+        "" if size_bytes is None else terminal.size(size_bytes),
+    )
+    return ", ".join(filter(None, told))
+
+
 def show_changes(found: Sequence[Change]) -> None:
-    """Rows of the audit in a table."""
+    """Rows of the audit: a line each as far as it fits, the rest below it; nothing is cut."""
+    if terminal.is_terminal():
+        _print_changes(found)
+        return
     columns: Sequence[Column[Change]] = (
-        Column("at", lambda c: _time(c["at"]), plain=lambda c: c["at"]),
+        Column("at", lambda c: c["at"]),
         Column("who", lambda c: c["actor"]),
         Column("what", lambda c: c["action"]),
         Column("of", lambda c: c["subject_id"] or ""),
-        Column("details", _details, 100, is_cut=True),
-        Column("request", lambda c: c["request_id"] or "", 170, is_cut=True),
+        Column("details", lambda c: json.dumps(_said(c), ensure_ascii=False) if _said(c) else ""),
+        Column("request", lambda c: c["request_id"] or ""),
     )
     show_rows(found, columns)
 
@@ -193,7 +251,7 @@ def show_catalogued(found: Sequence[Catalogued], many: str) -> None:
             "deleted", lambda e: _when(e["deleted_at"]), plain=lambda e: e["deleted_at"]
         )
         columns.insert(-1, deleted)
-    show_rows(found, columns, may_fail=False)
+    show_rows(found, columns)
 
 
 def show_done(found: Sequence[CatalogueDone]) -> None:
@@ -207,7 +265,7 @@ def show_done(found: Sequence[CatalogueDone]) -> None:
         Column("because", lambda d: "; ".join(d["reasons"]), 80, is_cut=True),
     )
     if found:
-        show_rows(found, columns, may_fail=False)
+        show_rows(found, columns)
 
 
 def show_past(found: Sequence[Past]) -> None:
@@ -220,7 +278,7 @@ def show_past(found: Sequence[Past]) -> None:
         Column("version", lambda p: p["version"] or _number(p["number"]), right=True),
         Column("message", lambda p: p["message"], is_cut=True),
     )
-    show_rows(found, columns, may_fail=False)
+    show_rows(found, columns)
 
 
 def show_revisions(found: Sequence[Revision]) -> None:
@@ -232,12 +290,72 @@ def show_revisions(found: Sequence[Revision]) -> None:
         Column("changes", lambda r: str(r["changes"]), right=True),
         Column("message", lambda r: r["message"], is_cut=True),
     )
-    show_rows(found, columns, may_fail=False)
+    show_rows(found, columns)
+
+
+def _print_changes(found: Sequence[Change]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = terminal.out()
+    rows = [(_second(row["at"]), _who(row), row["action"], _subject(row)) for row in found]
+    heads = ("time", "who", "what", "of")
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    before = sum(widths[:3]) + 3 * len(_GAP)
+    indent = widths[0] + len(_GAP)
+    console.print(Text(_aligned(heads, widths), "dim"))
+    for row, cells in zip(found, rows, strict=True):
+        below = _details(row)
+        shown: Sequence[str] = cells
+        if before + len(cells[3]) > console.width:
+            shown, below = cells[:3], ", ".join(filter(None, (f"of {cells[3]}", below)))
+        line = _aligned(shown, widths)
+        if below and len(whole := f"{_aligned(cells, widths):<{before + widths[3]}}{_GAP}{below}") <= console.width:
+            line, below = whole, ""
+        console.print(Text(line, overflow="fold"))
+        if below:
+            console.print(Padding(Text(below, "dim", overflow="fold"), (0, 0, 0, indent)))
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return _GAP.join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip()
+
+
+def _second(value: str) -> str:
+    return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _who(change: Change) -> str:
+    """A key by its prefix, as `keys list` tells it."""
+    return terminal.clean(change["actor"].removeprefix("key:"))
+
+
+def _subject(change: Change) -> str:
+    """What a person calls it, where the row says so; else its id."""
+    details = change["details"]
+    known = _NAMES_OF_SUBJECTS.get(change["subject_kind"], ())
+    return terminal.clean(next((details[name] for name in known if details.get(name)), change["subject_id"] or ""))
+
+
+def _said(change: Change) -> dict[str, Any]:
+    return {name: value for name, value in change["details"].items() if value not in (None, [], {})}
 
 
 def _details(change: Change) -> str:
-    told = {name: value for name, value in change["details"].items() if value not in (None, [], {})}
-    return json.dumps(told, ensure_ascii=False) if told else ""
+    """In words, without what already stands under `of`."""
+    shown = _subject(change)
+    told = {name: _in_words(value) for name, value in _said(change).items()}
+    return terminal.clean(", ".join(f"{name} {value}" for name, value in told.items() if value != shown))
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{name} {_in_words(each)}' for name, each in value.items())})"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " + ".join(map(_in_words, value))
+    if isinstance(value, str):
+        return _second(value) if _ISO_TIME.match(value) else value
+    return "none" if value is None else str(value)
 
 
 def _key_state(key: Key) -> str:
@@ -257,25 +375,27 @@ def _when(value: str | None) -> str:
     return "never" if value is None else _time(value)
 
 
-def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]], *, may_fail: bool = True) -> None:
-    """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs.
-
-    may_fail: programs get code and message of a row's error, too.
-    """
+def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
+    """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs."""
     console = terminal.out()
     if not terminal.is_terminal():
-        shown = [column for column in columns if column.is_for_programs]
-        terminal.print_row(*(column.name for column in shown), *(("code", "message") if may_fail else ()))
-        for row in rows:
-            error = _error(row) or {"code": "", "message": ""}
-            cells = ((column.plain or column.cell)(row) for column in shown)
-            terminal.print_row(*cells, *((error["code"], error["message"]) if may_fail else ()))
+        _print_for_programs(rows, columns)
     elif console.width < _TABLE_WIDTH and columns in (DOCUMENTS, JOBS):
         for row in rows:
             console.print(_card(row, columns))
     else:
         fitting = [c for c in columns if c.from_width <= console.width and (not c.is_cut or any(map(c.cell, rows)))]
         console.print(_table(row_list=rows, columns=fitting))
+
+
+def _print_for_programs(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
+    shown = [column for column in columns if column.is_for_programs]
+    can_fail = columns in (DOCUMENTS, JOBS, VERSIONS)
+    terminal.print_row(*(column.name for column in shown), *(("code", "message") if can_fail else ()))
+    for row in rows:
+        error = _error(row) or {"code": "", "message": ""}
+        cells = ((column.plain or column.cell)(row) for column in shown)
+        terminal.print_row(*cells, *((error["code"], error["message"]) if can_fail else ()))
 
 
 def show_one(fields: Mapping[str, Any]) -> None:
@@ -341,10 +461,10 @@ def _table(*, row_list: Sequence[Row], columns: Sequence[Column[Row]]) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     for column in columns:
         table.add_column(
-            column.name,
+            column.label or column.name,
             justify="right" if column.right else "left",
             no_wrap=column.name != "title" and not column.is_cut,
             overflow="fold",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from drystone import __version__
 from drystone.cli import (
@@ -40,11 +41,29 @@ from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFo
 # As docs/guides/documents.md tells them.
 _EXIT_CODES = ((NotFound, 4), (Conflict, 5), (Invalid, 2), (Denied, 3), (Unavailable, 69))
 
+_HINTS: dict[type[OSError], str] = {
+    FileNotFoundError: "is the path spelled right, and its disk mounted?",
+    PermissionError: "this user may not: name another place, or change its permissions",
+}
+
 # More would rather wait for each other's servers.
 _TEST_PROCESSES = 4
 
+
+class _Commands(TyperGroup):
+    """All commands. What is wrong with an option is told without the words that typer leaves of pydantic's."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as exc:
+            exc.message = exc.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="drystone",
+    cls=_Commands,
     help="Documents in, kept safe, answered with passages you can check. No containers.",
     epilog="Begin with: drystone up, drystone add FOLDER, drystone search 'your question'. Exit codes: 0 done, 1 some of it "
     "failed, 2 not acceptable, 3 not allowed, 4 not found, 5 in conflict, 69 a server is away, 70 a fault of ours.",
@@ -141,20 +160,33 @@ def main() -> None:
     try:
         app(prog_name="drystone")
     except DrystoneError as exc:
-        print(f"error: {exc}", file=sys.stderr)  # noqa: T201
+        _tell(str(exc))
         sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(exc, kind)), 70))
     except UnicodeEncodeError:
-        print("error: an argument holds bytes that are no UTF-8 text", file=sys.stderr)  # noqa: T201
+        _tell("an argument holds bytes that are no UTF-8 text")
         sys.exit(2)
     except BrokenPipeError:
         # Whoever read our output has seen enough. Python would complain when it flushes the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as exc:
-        print(f"error: {exc}", file=sys.stderr)  # noqa: T201
+        _tell(_of_system(exc))
         sys.exit(74)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _tell(error: str) -> None:
+    from drystone.cli import terminal
+
+    print(terminal.wrapped(f"error: {error}", sys.stderr), file=sys.stderr)  # noqa: T201
+
+
+def _of_system(exc: OSError) -> str:
+    """What the system refused, of which file, and what may help."""
+    if not exc.filename or not exc.strerror:
+        return str(exc)
+    return f"{exc.filename}: {exc.strerror}.\nhint: {_HINTS.get(type(exc), 'look at the path, its disk and its permissions')}"
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the programs that made each.")] = False,
 ) -> None:
     """List the snapshots, oldest first: name, when it was made, size, schema. Contents are checked by `restore` only."""
-    from drystone.cli import terminal
+    from drystone.cli import listing, terminal
     from drystone.core.errors import DrystoneError
     from drystone.stack.data import snapshot as stack
 
@@ -95,15 +95,14 @@ def list_(
     made = [each for each in found if not isinstance(each, DrystoneError)]
     if as_json:
         terminal.print_json([_as_json(each) for each in made])
-    for each in [] if as_json else made:
-        if terminal.is_terminal():
-            schema = each.schema or ""
-            typer.echo(f"{each.name:<24}  {each.created_at}  {terminal.size(each.data_bytes):>7}  {schema}".rstrip())
-        else:
+    elif made and terminal.is_terminal():
+        listing.show_snapshots(made)
+    else:
+        for each in made:
             terminal.print_row(each.name, each.created_at, each.data_bytes, each.schema)
     for unreadable in found:
         if isinstance(unreadable, DrystoneError):
-            typer.echo(unreadable.message, err=True)
+            terminal.say(unreadable.message)
     if not found:
         typer.echo("There are no snapshots. Make one: ./drystone snapshot save NAME", err=True)
 

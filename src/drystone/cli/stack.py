@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from drystone.stack.commands import Row
     from drystone.stack.state import RunState
 
 NOT_RUNNING = 3  # as in `systemctl status`
+_TO_THE_RIGHT = (4, 6)  # which cells of a row
 TOLD = 10  # restarts that `status` tells of
 
 
@@ -205,14 +208,8 @@ def _overall(last: RunState | None, healthy: bool) -> str:
 
 
 def _print_status(last: RunState | None, rows: list[Row], healthy: bool, elsewhere: str) -> None:
-    for row in rows:
-        where = f"pid {row.pid}" if row.pid else ""
-        port = f"port {row.port}" if row.port else ""
-        restarts = f"{row.restarts} restart{'s' if row.restarts != 1 else ''}"
-        memory = f"{row.memory_bytes / 1e6:.0f} MB" if row.memory_bytes else ""
-        typer.echo(
-            f"{row.name:<9} {row.state:<11} {where:<11} {port:<11} {_duration(row.uptime_s):>8}  {restarts:<11} {memory:>7}  {row.provider}".rstrip()
-        )
+    for line in _lines([_cells(row) for row in rows]):
+        typer.echo(_fitted(line))
     _print_story(rows)
     overall = _overall(last, healthy)
     reason = f": {last.reason}" if last and last.reason else ""
@@ -223,7 +220,39 @@ def _print_status(last: RunState | None, rows: list[Row], healthy: bool, elsewhe
         hint = "\nhint: run ./drystone up"
     elif overall == "unhealthy":
         hint = "\nhint: ./drystone doctor looks for the cause; see also ./drystone logs web worker"
-    typer.echo(f"{overall}{reason}{f'  {last.url}' if last and healthy else ''}{hint}", err=True)
+    typer.echo(_fitted(f"{overall}{reason}{f'  {last.url}' if last and healthy else ''}{hint}", err=True), err=True)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.state,
+        f"pid {row.pid}" if row.pid else "",
+        f"port {row.port}" if row.port else "",
+        _duration(row.uptime_s),
+        f"{row.restarts} restart{'s' if row.restarts != 1 else ''}",
+        f"{row.memory_bytes / 1e6:.0f} MB" if row.memory_bytes else "",
+        row.provider,
+    )
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Cells below each other, no wider than they are; spans and sizes to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        aligned = (
+            f"{cell:>{width}}" if number in _TO_THE_RIGHT else f"{cell:<{width}}"
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(aligned).rstrip()
+
+
+def _fitted(text: str, *, err: bool = False) -> str:
+    import sys
+
+    from drystone.cli import terminal
+
+    return terminal.wrapped(text, sys.stderr if err else sys.stdout)
 
 
 def _print_story(rows: list[Row]) -> None:
@@ -234,7 +263,7 @@ def _print_story(rows: list[Row]) -> None:
     if len(told) > TOLD:
         typer.echo(f"{len(told) - TOLD} earlier restarts: see drystone logs up")
     for restart, names in told[-TOLD:]:
-        typer.echo(f"{_time(restart.at)}  {', '.join(names)} started again: {restart.reason}")
+        typer.echo(_fitted(f"{_time(restart.at)}  {', '.join(names)} started again: {restart.reason}"))
 
 
 def _as_json(row: Row) -> dict[str, object]:

@@ -6,9 +6,10 @@ rich looks at NO_COLOR itself.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,9 +40,35 @@ def err() -> Console:
 
 def say(sentence: str) -> None:
     """Talk to the person, beside the data."""
-    console = err()
     told = "\n".join(clean(line) for line in sentence.split("\n"))
-    console.print(told, soft_wrap=not console.is_terminal, style="dim")
+    err().print(wrapped(told, sys.stderr), soft_wrap=True, style="dim")
+
+
+def wrapped(text: str, stream: TextIO, *, indent: int = 2) -> str:
+    """Text as wide as the stream's terminal, what runs over set in below its line; as it is where no terminal is there.
+
+    Words stay whole, for paths, hashes and addresses are copied.
+    """
+    if not stream.isatty():
+        return text
+    width = max(_columns(stream), 20)
+    return "\n".join(_folded(line, width, indent) for line in text.split("\n"))
+
+
+def _folded(line: str, width: int, indent: int) -> str:
+    import textwrap
+
+    if len(line) <= width:
+        return line
+    below = " " * (len(line) - len(line.lstrip()) + indent)
+    parts = textwrap.wrap(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts)
+
+
+def _columns(stream: TextIO) -> int:
+    """COLUMNS beats what the terminal says of itself, as with rich."""
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdecimal() and int(given) else os.get_terminal_size(stream.fileno()).columns or 80
 
 
 def print_json(value: Any) -> None:

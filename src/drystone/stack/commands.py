@@ -34,7 +34,7 @@ def run(plan: Plan, *, out: TextIO, talk: TextIO) -> int:
     project = open_project(plan.root)
     lock = RunLock(project.run_dir)
     if not lock.acquire():
-        return wait_for_other(project, talk)
+        return wait_for_other(project, talk, metrics=plan.metrics)
     try:
         _check_not_served(project)
         return Run(plan, project, out, talk).run()
@@ -59,13 +59,22 @@ def _check_not_served(project: Project) -> None:
         )
 
 
-def wait_for_other(project: Project, talk: TextIO) -> int:
-    """Say that the stack is up already, after waiting for it if it is still starting; the exit code."""
+def wait_for_other(project: Project, talk: TextIO, *, metrics: bool = False) -> int:
+    """Say that the stack is up already, after waiting for it if it is still starting; the exit code.
+
+    metrics: Prometheus is wanted beside it. Raises Conflict where the one that runs was started without.
+    """
     lock = RunLock(project.run_dir)
     while (pid := lock.holder()) is not None:
         _check_not_busy(lock, pid)
         now = state.read(project.run_dir)
         if now and now.pid == pid and now.status == "healthy":
+            if metrics and "prometheus" not in now.services:
+                raise Conflict(
+                    "stack.without_metrics",
+                    f"The stack runs already, without Prometheus: pid {pid}, {now.url}.",
+                    hint="./drystone down, then ./drystone up --with metrics",
+                )
             print(f"Already running: pid {pid}, {now.url}", file=talk)
             return 0
         time.sleep(0.1)
@@ -92,9 +101,9 @@ def run_detached(plan: Plan, *, talk: TextIO) -> int:
     write_environment(plan.root, talk)
     project = open_project(plan.root)
     if RunLock(project.run_dir).holder() is not None:
-        return wait_for_other(project, talk)
+        return wait_for_other(project, talk, metrics=plan.metrics)
     process, log, offset = _spawn_detached(plan, project)
-    print(f"Starting in the background; its words are in {log}.", file=talk)
+    print(f"Starting in the background. Its log:\n  {log}", file=talk)
     try:
         while process.poll() is None:
             offset = _copy(log, offset, talk)

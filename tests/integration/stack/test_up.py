@@ -6,6 +6,7 @@ A throw-away project with a tiny web and worker, on real servers and free ports.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import os
@@ -280,6 +281,17 @@ def test_a_second_up_says_so_and_changes_nothing(running: Stack) -> None:
     talk = io.StringIO()
     assert commands.run_detached(running.plan, talk=talk) == 0
     assert "Already running" in talk.getvalue()
+    assert running.state == before
+
+
+def test_a_second_up_that_wants_prometheus_says_what_to_do(running: Stack) -> None:
+    before = running.state
+
+    with pytest.raises(Conflict) as refused:
+        commands.run_detached(dataclasses.replace(running.plan, metrics=True), talk=io.StringIO())
+
+    assert refused.value.code == "stack.without_metrics"
+    assert "./drystone down" in (refused.value.hint or "")
     assert running.state == before
 
 

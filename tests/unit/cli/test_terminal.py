@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
+from tests.unit.cli.conftest import OnTerminal
 
-from drystone.cli import terminal
+from drystone.cli import stack, terminal
 
 
 def test_escapes_controls_and_turned_direction_are_taken_out_of_names() -> None:
@@ -40,3 +42,38 @@ def test_what_is_said_beside_the_data_holds_no_controls(capsys: pytest.CaptureFi
     terminal.say("the collection \x1b]0;owned\x07 is\nthere\x9b")
 
     assert capsys.readouterr().err == "the collection  ]0;owned  is\nthere \n"
+
+
+def test_talk_on_a_terminal_is_wrapped_with_its_rest_set_in(on_terminal: OnTerminal) -> None:
+    said = "hint: " + "word " * 20 + "/a/path/" + "x" * 90
+
+    lines = on_terminal(60, lambda: terminal.say(said))
+
+    assert [len(line) <= 60 for line in lines] == [True, True, False], "a path stays whole"
+    assert [line[:3] for line in lines[1:]] == ["  w", "  /"]
+    assert " ".join(line.strip() for line in lines) == said
+
+
+def test_a_line_that_fits_keeps_its_spaces(on_terminal: OnTerminal) -> None:
+    assert on_terminal(30, lambda: print(terminal.wrapped("  a    b   c", sys.stdout))) == ["  a    b   c"]  # noqa: T201
+
+
+def test_through_a_pipe_nothing_is_wrapped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
+    terminal.say("word " * 30 + "end")
+
+    assert capsys.readouterr().err == "word " * 30 + "end\n"
+
+
+def test_cells_of_status_are_as_wide_as_they_need_to_be() -> None:
+    rows = [
+        ("postgres", "ready", "pid 7", "port 17346", "8 min", "0 restarts", "55 MB", "wheel 18.6"),
+        ("web", "ready", "pid 6296", "", "59 s", "12 restarts", "160 MB", ""),
+    ]
+
+    assert list(stack._lines(rows)) == [
+        "postgres  ready  pid 7     port 17346  8 min  0 restarts    55 MB  wheel 18.6",
+        "web       ready  pid 6296               59 s  12 restarts  160 MB",
+    ]
+    assert list(stack._lines([])) == []
