@@ -14,7 +14,7 @@ import pytest
 from drystone.stack import processes, state
 from tests.e2e.conftest import Stack
 
-WITHIN_S = 5.0
+WITHIN_S = 30.0  # some milliseconds on a quiet machine; what stands back may wait for its processor
 KILLED = ("postgres", "redis", "objects", "guardian", "web", "worker", "pool process", "honcho")
 
 
