@@ -89,9 +89,9 @@ def _form(request: Request) -> Format:
 
 
 def get_choice(
-    entity: Annotated[list[_Name], Query(max_length=MOST_NAMES, description="Keys or ids; may be given again.")] = [],  # noqa: B006
-    metric: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006
-    source: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006
+    entity: Annotated[list[_Name], Query(max_length=MOST_NAMES, description="Keys or ids; may be given again.")] = [],  # noqa: B006  # nobody changes it
+    metric: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006  # nobody changes it
+    source: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006  # nobody changes it
 ) -> Choice:
     """Which series; without a parameter whatever it is."""
     return Choice(entity, metric, source)

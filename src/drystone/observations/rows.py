@@ -60,7 +60,7 @@ class EvidenceIn(TypedDict):
 class ObservationIn(TypedDict):
     """A value at a moment. What is left out is the default; unit: of all values of the series."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[misc]
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[misc]  # the same
 
     entity: _Name
     metric: _Name
@@ -450,7 +450,7 @@ def _row_of(columns: Sequence[str], cells: Sequence[str]) -> ObservationIn:
             ) from exc
     evidence = {name: given.pop(name) for name in _OF_EVIDENCE if name in given}
     if not evidence:
-        return ROW.validator.validate_python(given)  # type: ignore[no-any-return]
+        return ROW.validator.validate_python(given)  # type: ignore[no-any-return]  # pydantic types it as Any
     for name in ("start", "end"):
         if evidence.get(name, "").isdecimal():
             evidence[name] = int(evidence[name])
