@@ -253,6 +253,7 @@ select v.id,
        case when v.state = 'pending' and j.id is null then 'is pending, and no job is to make it ready'
             when v.state = 'pending' then 'is still pending; its job ' || j.id || ' is ' || j.state
             when v.state = 'failed' then 'failed without a reason'
+            when v.state = d.state then 'is ready and the newest, and search sees another'
             else 'is ' || v.state || ', its document ' || d.state end as detail
 from versions v
 join documents d on d.id = v.document_id and d.deleted_at is null
@@ -260,7 +261,8 @@ join collections k on k.id = d.collection_id and k.deleted_at is null
 left join jobs j on j.subject_id = v.id and j.state in ('queued', 'running')
 where v.state = 'pending' and (j.id is null or v.created_at < now() - make_interval(secs => cast(:pending_s as float8)))
    or v.state = 'failed' and (v.error_code is null or v.error_message is null)
-   or v.id = d.latest_version_id and v.state <> d.state
+   or v.id = d.latest_version_id
+      and (v.state <> d.state or v.state = 'ready' and d.current_version_id is distinct from v.id)
 order by v.id
 """
 

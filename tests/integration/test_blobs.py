@@ -16,6 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from tests.integration.uploads import until_waiting
 
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects, StoredObject
@@ -141,7 +142,7 @@ async def test_an_upload_of_the_bytes_that_are_being_removed_waits_and_puts_them
 
     async def upload_meanwhile() -> None:
         uploads.append(asyncio.create_task(blobs.keep(sessions, objects, sha256, BytesIO(body))))
-        await _until_waiting(sessions)
+        await until_waiting(sessions)
 
     objects.before_removing = upload_meanwhile
     removed = await blobs.sweep(sessions, objects, grace_s=3600)
@@ -284,23 +285,11 @@ async def test_an_unused_file_that_an_upload_refers_to_again_is_not_removed_unde
     async with transaction(sessions) as upload:
         assert await refer(upload) == file_id
         sweeping = asyncio.create_task(blobs.sweep(sessions, objects, grace_s=3600))
-        await _until_waiting(sessions)
+        await until_waiting(sessions)
     await sweeping
 
     async with transaction(sessions) as session:
         assert await session.scalar(text("select id from files")) == file_id
-
-
-async def _until_waiting(sessions: Sessions) -> None:
-    """Until somebody waits for a lock of this database."""
-    waits = (
-        "select exists (select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
-    )
-    async with asyncio.timeout(30):
-        while True:
-            async with transaction(sessions) as session:
-                if await session.scalar(text(waits)):
-                    return
 
 
 @pytest.mark.parametrize(("size", "in_memory"), [(1000, True), (17 * 1024 * 1024, False)])

@@ -99,6 +99,10 @@ PLANTED = {
         "update versions set error_code = null where state = 'failed'",
         {("I1", LOST)},
     ),
+    "an old version that is searched though a newer one is ready": (
+        f"update documents set current_version_id = {FIRST} where external_id = 'bird'",
+        {("I1", LOST), ("I2", LOST), ("I3", DUPLICATED)},
+    ),
     "a chunk twice": (NEW_CHUNK.format(version=BIRD, ordinal=1, bird=BIRD), {("I2", DUPLICATED)}),
     "a chunk too few": (
         f"delete from chunks where version_id = {BIRD}",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from sqlalchemy import text
-from tests.integration.uploads import Work, count, put, search, send
+from tests.integration.uploads import Work, count, put, search, send, until_waiting
 
 from drystone.core.db import Sessions, transaction
-from drystone.documents import blobs
+from drystone.documents import blobs, queries
 from drystone.resources import Resources
 
 HERON, KINGFISHER, OSPREY = b"The heron stands.", b"The kingfisher dives.", b"The osprey circles."
@@ -290,3 +291,30 @@ async def test_a_collections_description_can_be_changed(client: httpx.AsyncClien
     assert (changed.status_code, changed.json()["description"]) == (200, "Birds")
     assert (await client.get(f"/api/v1/collections/{collection}")).json() == changed.json()
     assert (await client.patch("/api/v1/collections/none", json={"description": ""})).status_code == 404
+
+
+async def test_who_waited_for_a_document_sees_the_version_that_was_published_meanwhile(
+    client: httpx.AsyncClient, collection: str, work: Work, sessions: Sessions
+) -> None:
+    """A publication of several waits for the first; the second gets a newer version, which is ready before it goes on."""
+    bodies = {"first": OSPREY, "bird": HERON}
+    sent = [await send(client, collection, body, external_id=name) for name, body in bodies.items()]
+    first, bird = [UUID(answer.json()["document"]["id"]) for answer in sent]
+    async with transaction(sessions) as publishing:
+        async with transaction(sessions) as other:
+            await queries.lock_document(other, first)
+            waiting = asyncio.create_task(queries.lock_documents(publishing, [first, bird]))
+            await until_waiting(sessions)
+            await send(client, collection, KINGFISHER, external_id="bird")
+            async with transaction(sessions) as session:  # `first` is nobody's to publish, its row is held
+                await session.execute(
+                    text("""
+                    update jobs set run_after = now() + interval '1 hour'
+                    where subject_id = (select latest_version_id from documents where id = :id)
+                    """),
+                    {"id": first},
+                )
+            await work()
+        locked = await waiting
+
+    assert (locked[first].current_number, locked[bird].current_number) == (None, 2)

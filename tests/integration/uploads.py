@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -49,3 +50,15 @@ async def count(sessions: Sessions, sql: str) -> int:
     """The number that a statement gives."""
     async with transaction(sessions) as session:
         return int(await session.scalar(text(sql)) or 0)
+
+
+async def until_waiting(sessions: Sessions) -> None:
+    """Until somebody waits for a lock of this database."""
+    waits = (
+        "select exists (select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+    )
+    async with asyncio.timeout(30):
+        while True:
+            async with transaction(sessions) as session:
+                if await session.scalar(text(waits)):
+                    return

@@ -194,7 +194,8 @@ class Locked:
 
 async def lock_documents(session: AsyncSession, document_ids: Sequence[UUID]) -> dict[UUID, Locked]:
     """Those of these documents that are not deleted, their rows locked until the transaction ends."""
-    rows = await session.execute(_LOCK_DOCUMENTS, {"ids": list(document_ids)})
+    await session.execute(_LOCK_DOCUMENTS, {"ids": list(document_ids)})
+    rows = await session.execute(_LOCKED_DOCUMENTS, {"ids": list(document_ids)})
     return {
         row.id: Locked(
             row.current_version_id, row.current_number, row.latest_version_id, row.space_id, row.second_space_id
@@ -542,13 +543,18 @@ join files on files.id = versions.file_id
 where versions.state = 'pending' and documents.deleted_at is null and collections.deleted_at is null
 """)
 
-_LOCK_DOCUMENTS = text(f"""
+_LOCK_DOCUMENTS = text("""
+select id from documents where id = any(cast(:ids as uuid[])) and deleted_at is null order by id for update
+""")
+
+# In a statement of its own: one that waits for a row sees it as it is then, but all other tables as they were before it
+# waited. A version that came and was published meanwhile would have no number.
+_LOCKED_DOCUMENTS = text(f"""
 select documents.id, documents.current_version_id, documents.latest_version_id,
        (select number from versions where versions.id = documents.current_version_id) as current_number,
        collections.space_id, {_SECOND} as second_space_id
 from documents join collections on collections.id = documents.collection_id {_CHANGE}
 where documents.id = any(cast(:ids as uuid[])) and documents.deleted_at is null
-order by documents.id for update of documents
 """)
 
 _ADD_CHUNKS = text("""
