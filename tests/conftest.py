@@ -31,7 +31,7 @@ from drystone.core import settings as core_settings
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.settings import Settings
 from drystone.resources import Resources, open_resources
-from drystone.stack import dotenv
+from drystone.stack import dotenv, ports
 from drystone.stack.supervise import Servers
 from drystone.web import create_app
 from drystone.worker.process import Process
@@ -53,9 +53,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"drystone-test-state-{os.getuid()}")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Watch(), "canaries")
+    else:
+        os.environ[ports.RANGE] = _ports_of(config.workerinput["workerid"])
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts what it runs in the background deaf to Ctrl-C, and programs that tests start would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _ports_of(worker: str) -> str:
+    """The half of all ports that this pytest worker's stacks may use: one that starts anew must find its own free."""
+    middle = (ports.LOWEST + ports.HIGHEST) // 2
+    is_even = int(worker.removeprefix("gw")) % 2 == 0
+    return f"{ports.LOWEST}-{middle}" if is_even else f"{middle}-{ports.HIGHEST}"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

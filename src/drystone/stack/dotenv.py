@@ -25,6 +25,7 @@ SECRET_BYTES = 32  # 43 characters of [A-Za-z0-9_-]
 EXAMPLE_PORTS = {
     8310: (0,), 8311: (0,), 13000: (0,), 15432: (0,), 16379: (0,), 18333: (*range(9), 10_008), 19090: (0,),
 }  # fmt: skip
+_USUAL = {port + offset for port, offsets in EXAMPLE_PORTS.items() for offset in offsets}
 # Which port of the example a variable names is part of its value there.
 PORT = re.compile(r"(?<=[:=])\d+\b")
 # A line that is missing can be made when those of the same server are as we write them.
@@ -108,7 +109,7 @@ def choose_ports(
         own = {port + offset for offset in offsets}
         is_free = wanted == "free" and not own & taken and all(ports.is_choosable(each) for each in own)
         keep = wanted == "default" or is_free
-        chosen[port] = port if keep else ports.find(offsets, taken=taken | set(EXAMPLE_PORTS))
+        chosen[port] = port if keep else ports.find(offsets, taken=taken | _USUAL)
         taken.update(chosen[port] + offset for offset in offsets)
     return chosen
 

@@ -11,12 +11,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from drystone.core.errors import Invalid
 from drystone.stack import processes
 
 LAST = 65_535
 LOWEST = 10_000
 # Linux hands out 32768-60999 to outgoing connections, macOS 49152-65535: a server's port must lie below both.
 HIGHEST = 32_700
+# Who runs several stacks that come and go at the same time gives each of their makers a range of its own.
+RANGE = "DRYSTONE_PORTS"
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,30 @@ def listens(path: Path) -> bool:
 
 
 def find(offsets: Collection[int], *, taken: Collection[int] = ()) -> int:
-    """A random port such that it plus each of `offsets` is free and not in `taken`."""
+    """A random port such that it plus each of `offsets` is free, not in `taken` and within `DRYSTONE_PORTS`.
+
+    Raises Invalid when that is no range in which so many could lie.
+    """
+    lowest, highest = _range(max(offsets))
     for _ in range(1000):
-        first = LOWEST + secrets.randbelow(HIGHEST - LOWEST - max(offsets))
+        first = lowest + secrets.randbelow(highest - lowest - max(offsets))
         wanted = [first + offset for offset in offsets]
         if not set(taken).intersection(wanted) and all(is_choosable(port) for port in wanted):
             return first
-    raise OSError(f"no {len(offsets)} free ports between {LOWEST} and {HIGHEST}")
+    raise OSError(f"no {len(offsets)} free ports between {lowest} and {highest}")
+
+
+def _range(width: int) -> tuple[int, int]:
+    """The lowest port that may be chosen, and the one after the highest; wider than `width`."""
+    said = os.environ.get(RANGE) or f"{LOWEST}-{HIGHEST}"
+    low, _, high = said.partition("-")
+    if not (low.isdecimal() and high.isdecimal() and int(low) >= 1024 and int(low) + width < int(high) <= LAST):
+        raise Invalid(
+            "ports.bad_range",
+            f"{RANGE}={said} is no range of ports.",
+            hint=f"{RANGE}=LOWEST-HIGHEST, 1024 to {LAST}; SeaweedFS needs one wider than 10 100",
+        )
+    return int(low), int(high)
 
 
 def holder(port: int) -> Holder | None:
