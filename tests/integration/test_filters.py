@@ -350,6 +350,9 @@ async def test_what_passes_far_from_the_question_is_found_although_the_walk_give
     held = np.concatenate([near, far])
     held /= np.linalg.norm(held, axis=1, keepdims=True)
     home = await _home(sessions, principal, resources, collection)
+    async with transaction(owner) as session:  # so PostgreSQL takes them for empty
+        for table in ("documents", "document_attributes", f"vectors_{home.space_id}"):
+            await session.execute(text(f"analyze {table}"))
     ids = await _add(sessions, home, [{"far": place >= len(near)} for place in range(len(held))])
     async with transaction(sessions) as session:
         rows = await session.execute(text("select document_id, id from chunks"))
@@ -362,11 +365,6 @@ async def test_what_passes_far_from_the_question_is_found_although_the_walk_give
                 for id_, vector in zip(ids, held, strict=True)
             ],
         )
-    async with transaction(
-        owner
-    ) as session:  # PostgreSQL may have counted these just when another test had emptied them
-        for table in ("documents", "document_attributes", f"vectors_{home.space_id}"):
-            await session.execute(text(f"analyze {table}"))
     best = np.argsort(-(held[len(near) :] @ question))[:10] + len(near)
     given = Comparison(type="eq", key="far", value=True)
 

@@ -258,7 +258,7 @@ async def _nearest(
         "vector": HalfVector(vector),
         **more,
     }
-    where = "true"
+    where = "true" if visible is _BY_DOCUMENT else _IN_COLLECTIONS
     if not within.is_all:
         where = visible.format(where=within.condition(parameters, narrowed=visible is _BY_DOCUMENTS))
     row = (await session.execute(statement(vector_table(space_id), where), parameters)).one()
@@ -277,9 +277,16 @@ def _by_hash(rows: Result[Any]) -> dict[bytes, np.ndarray]:
 
 _WIDELY = text("select set_config('hnsw.ef_search', '400', true)")
 _SIZE = text("select reltuples from pg_class where oid = to_regclass(:table)")
+# Made once, whatever PostgreSQL takes it for: where it has counted a collection too early, it would rather ask for each pair of
+# a vector and a document.
 _BY_DOCUMENTS = """document_id in (
-    select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+    with passing as materialized (
+        select id from documents as document where document.collection_id = any(cast(:collection_ids as uuid[])) and {where}
+    )
+    select id from passing
 )"""
+# Where all pass: what documents are in, their vectors are in.
+_IN_COLLECTIONS = "collection_id = any(cast(:collection_ids as uuid[]))"
 # Asked for each row that the walk meets: a set of all documents in scope would take longer to make than the walk takes.
 _BY_DOCUMENT = "(select {where} from documents as document where document.id = document_id)"
 
@@ -293,8 +300,7 @@ _AS_ARRAYS = """select array_agg(chunk_id order by score desc, chunk_id) as ids,
 def _scan(table: str, visible: str) -> TextClause:
     return text(f"""
         with scanned as materialized (
-            select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score from {table}
-            where collection_id = any(cast(:collection_ids as uuid[])) and {visible}
+            select chunk_id, -(embedding <#> cast(:vector as halfvec)) as score from {table} where {visible}
         )
         {_AS_ARRAYS} from (select * from scanned order by score desc, chunk_id limit :depth) as found
     """).bindparams(bindparam("vector", type_=HalfvecParam()))
