@@ -359,6 +359,39 @@ async def test_a_child_has_no_network_and_with_bubblewrap_no_other_processes(par
         assert spaces == dict.fromkeys(spaces, True)
 
 
+_CONFINED = """
+import pathlib, subprocess, sys
+from drystone.adapters.parsing import hardening
+folder = pathlib.Path(sys.argv[1])
+(held := (folder / "secret").open("rb")) and hardening.give_up_rights()
+def may(what):
+    try:
+        what()
+    except PermissionError:
+        return False
+    return True
+import colorsys, lxml.etree  # loaded only now
+print(
+    may(lambda: (folder / "secret").read_bytes()),
+    may(lambda: list(folder.iterdir())),
+    may(lambda: (folder / "made").write_bytes(b"")),
+    may(lambda: subprocess.run(["/bin/sh", "-c", "true"])),
+    held.read().decode(),
+)
+"""
+
+
+async def test_what_reads_documents_reads_no_other_file_and_starts_no_program(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("open before")
+    command = [sys.executable, "-I", "-c", _CONFINED, str(tmp_path)]
+
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+
+    if done.stdout.startswith("True True True True"):
+        pytest.skip("this system has no Landlock, by which an ordinary process could give up files")
+    assert (done.stdout, done.stderr) == ("False False False False open before\n", "")
+
+
 def _namespace(pid: int, name: str) -> str:
     return str(Path(f"/proc/{pid}/ns/{name}").readlink())
 

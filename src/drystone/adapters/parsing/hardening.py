@@ -11,6 +11,7 @@ import ctypes
 import os
 import resource
 import signal
+import struct
 import sys
 
 _LIBC = ctypes.CDLL(None)
@@ -20,9 +21,24 @@ _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWIPC = 0x08000000
 _LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_ADD_RULE = 445
 _LANDLOCK_RESTRICT_SELF = 446
-# Every right of Landlock's first version but execute, read file and read folder (bits 0, 2 and 3).
-_LANDLOCK_ALL_WRITES = 0x1FFF & ~0b1101
+_LANDLOCK_RULE_PATH_BENEATH = 1
+# Every right of Landlock's first version; of files, and of files and folders.
+_LANDLOCK_ALL = 0x1FFF
+_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
+# Where systems keep libraries and what these look up. Python's own places are asked of Python.
+_LIBRARIES = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/share",
+    "/usr/local/share",
+    "/lib",
+    "/lib64",
+    "/nix/store",
+)
+_FILES = ("/dev/null", "/dev/urandom", "/etc/ld.so.cache", "/etc/mime.types", "/etc/localtime")
 
 
 def limit_self(*, memory_bytes: int, cpu_s: int) -> None:
@@ -45,12 +61,14 @@ def die_with_parent() -> None:
 
 
 def give_up_rights() -> None:
-    """Give up new privileges, the network and all writing to file systems, as far as this system allows it."""
+    """Give up, as far as this system allows it: new privileges, the network, all writing to file systems, all programs,
+    and reading any file but Python's and the system's libraries. Descriptors that are open stay so.
+    """
     if sys.platform != "linux":
         return
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _leave_network()
-    _forbid_writing()
+    _leave_files()
 
 
 def _limit(which: int, soft: int, hard: int) -> None:
@@ -75,13 +93,25 @@ def _leave_network() -> None:
             _LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC)
 
 
-def _forbid_writing() -> None:
-    # Landlock (Linux 5.13): rights that a ruleset handles and no rule grants are gone. The numbers of its calls are
-    # the same on every architecture. Reading stays, since codecs and libraries load their parts when first needed.
+def _leave_files() -> None:
+    # Landlock (Linux 5.13): rights that a ruleset handles and no rule grants are gone. The numbers of its calls are the same
+    # on every architecture. Libraries stay readable, since codecs and readers load their parts when first needed.
     with contextlib.suppress(OSError, AttributeError):
-        syscall = _LIBC.syscall
-        handled = ctypes.c_uint64(_LANDLOCK_ALL_WRITES)
-        ruleset = syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(8), 0)
-        if ruleset >= 0:
-            syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0)
-            os.close(ruleset)
+        handled = ctypes.c_uint64(_LANDLOCK_ALL)
+        ruleset = _LIBC.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(8), 0)
+        if ruleset < 0:
+            return
+        for folder in {*sys.path, f"{sys.base_prefix}/lib", f"{sys.prefix}/lib", *_LIBRARIES} - {""}:
+            _grant(ruleset, folder, _READ_FILE | _READ_FOLDER)
+        for file in _FILES:
+            _grant(ruleset, file, _READ_FILE)
+        _LIBC.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+        os.close(ruleset)
+
+
+def _grant(ruleset: int, path: str, rights: int) -> None:
+    with contextlib.suppress(OSError):  # it is not there
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = struct.pack("=Qi", rights, place)
+        _LIBC.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
+        os.close(place)
