@@ -169,6 +169,13 @@ def test_a_blob_changed_in_the_target_is_found_and_told(stack: Stack, tmp_path: 
     assert verified.stderr.endswith("is NOT good: 0 missing, 1 damaged\n")
     assert "objects.corrupt" not in verified.stderr
 
+    removed = stack.run("backup", "verify", str(target), "--remove-damaged", "--json", check=False)
+    made_backup(stack, target)
+
+    assert (removed.returncode, json.loads(removed.stdout)["removed"]) == (1, [blob.name])
+    assert b"herons" in blob.read_bytes(), "the next backup has copied it again"
+    assert stack.run("backup", "verify", str(target)).returncode == 0
+
 
 def test_a_blob_missing_from_the_store_is_named_and_the_backup_is_not_whole(stack: Stack, tmp_path: Path) -> None:
     upload(stack, tmp_path, "lost.md", "# Lost\n\nA courier left eleven sealed letters under the oak.")

@@ -33,7 +33,9 @@ _TEN_YEARS_S = 10 * 365 * 86400.0
 
 @dataclass
 class Report:
-    """What was found. missing: objects that are not there. damaged: those with other bytes. problems: all that is wrong, in words."""
+    """What was found. missing: objects that are not there. damaged: those with other bytes; removed: of these, those that were
+    then. problems: all that is wrong, in words.
+    """
 
     backup_id: str
     objects: int = 0
@@ -44,6 +46,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
 
     @property
     def lost(self) -> list[str]:
@@ -77,6 +80,13 @@ async def read_all(target: Target, manifest: Manifest, spool: Path, say: Say = l
     if (told := report.objects + len(report.lost)) != manifest.objects.count:
         report.problems.append(f"the catalogue has {told} objects, the manifest says {manifest.objects.count}")
     return report
+
+
+async def remove_damaged(target: Target, report: Report) -> None:
+    """Remove the objects whose bytes are not those of their hash: the next backup copies what its target lacks."""
+    for name in report.damaged:
+        await target.objects.delete(bytes.fromhex(name))
+        report.removed.append(name)
 
 
 async def prove(

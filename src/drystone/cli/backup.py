@@ -149,6 +149,10 @@ def verify(
     scratch: Annotated[
         Path | None, typer.Option("--scratch", metavar="DIR", help="Where to restore; default: the system's /tmp.")
     ] = None,
+    remove_damaged: Annotated[
+        bool,
+        typer.Option("--remove-damaged", help="Remove objects with wrong bytes, so that the next backup copies them."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove a backup: read and hash all of it, restore its database elsewhere, and compare.
@@ -161,6 +165,7 @@ def verify(
     import asyncio
     import dataclasses
 
+    from drystone.backup import verifying
     from drystone.cli import terminal
 
     settings = _settings()
@@ -169,6 +174,8 @@ def verify(
     place = _open(settings, target)
     manifest = asyncio.run(place.read(which))
     report = _verify(settings, place, manifest, scratch)
+    if remove_damaged and report.damaged:
+        asyncio.run(verifying.remove_damaged(place, report))
     took = time.monotonic() - began
     if as_json:
         terminal.print_json({**dataclasses.asdict(report), "ok": report.ok, "took_s": round(took, 1)})
@@ -189,10 +196,8 @@ def verify(
 def _mend(report: Report) -> str:
     """What to do about a backup that is not good. A backup made anew copies what its target lacks, and nothing else."""
     again = "run ./drystone backup TARGET again and verify that one; until then keep older backups"
-    if report.damaged:
-        return (
-            f"remove the damaged files (sha256/ab/ab… in TARGET), for what is there is not copied again; then {again}"
-        )
+    if len(report.removed) < len(report.damaged):
+        return f"--remove-damaged removes the damaged objects, for what is there is not copied again; then {again}"
     return again
 
 
