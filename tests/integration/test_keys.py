@@ -138,9 +138,14 @@ async def test_what_makes_no_key_is_refused(client: httpx.AsyncClient, body: dic
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("", "Must not be empty."), ("y" * 201, "Must have 200 characters at most, not 201.")]
+    ("name", "told"),
+    [
+        ("", "Must not be empty."),
+        (" \u2003", "Must not be blank."),
+        ("y" * 201, "Must have 200 characters at most, not 201."),
+    ],
 )
-async def test_a_name_of_another_length_is_told_in_characters(client: httpx.AsyncClient, name: str, told: str) -> None:
+async def test_what_is_wrong_with_a_name_is_told(client: httpx.AsyncClient, name: str, told: str) -> None:
     answer = await client.post(KEYS, json={"name": name, "scopes": ["read"]})
 
     assert answer.status_code == 422

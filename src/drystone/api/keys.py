@@ -27,7 +27,15 @@ from drystone.documents import collections
 router = APIRouter(prefix="/keys", tags=["keys"])
 
 ScopeName = Literal["read", "write", "admin"]
-Name = Annotated[Text, Len(1, 200)]
+
+
+def _not_blank(name: str) -> str:
+    if not name.strip():
+        raise ValueError("Must not be blank.")
+    return name
+
+
+Name = Annotated[Text, Len(1, 200), AfterValidator(_not_blank), Field(json_schema_extra={"pattern": r"\S"})]
 ScopeNames = Annotated[
     list[ScopeName],
     Len(1, 3),
