@@ -106,6 +106,7 @@ RULES: dict[str, Rule] = {
     f"post {A}/search": Rule(READ, body={"query": CANARY, "collection": "{collection}"}),
     f"get {A}/catalogue": of_workspace(200),
     f"get {A}/catalogue/revisions": of_workspace(200),
+    f"get {A}/catalogue/graph": of_workspace(200),
     f"post {A}/catalogue/changes": whole(
         WRITE, 200, {"changes": [{"kind": "entity", "key": "{new}", "content": _ENTITY}]}
     ),

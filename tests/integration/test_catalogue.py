@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -456,3 +457,23 @@ async def test_thousands_are_put_at_once(client: httpx.AsyncClient) -> None:
     assert made.status_code == 200, made.text
     assert {each["what"] for each in again.json()["changes"]} == {"unchanged"}
     assert (await client.get(f"{A}/modules/many")).json()["entities"] == sorted(f"p{n}" for n in range(count))
+
+
+async def test_it_is_drawn_as_a_whole_or_below_a_profile_as_it_is_or_was(client: httpx.AsyncClient) -> None:
+    await fill(client)
+    between = (await client.get(f"{A}/catalogue/revisions")).json()["items"][0]["at"]
+    await change(client, {"kind": "profile", "key": "town", "content": {"label": "Town", "modules": {"core": "*"}}})
+    path = f"{A}/catalogue/graph"
+
+    drawn = await client.get(path, params={"entities": True})
+    modules = await client.get(path, params={"format": "mermaid"})
+    then = await client.get(path, params={"format": "mermaid", "as_of": between})
+    town = await client.get(path, params={"format": "mermaid", "profile": "town", "entities": True})
+    nobody = await client.get(path, params={"profile": "nobody"})
+
+    assert (drawn.status_code, drawn.headers["content-type"]) == (200, "image/svg+xml")
+    assert drawn.text.count("<g>") == 7
+    assert modules.headers["content-type"] == "text/plain; charset=utf-8"
+    assert [modules.text.count("Town"), then.text.count("Town")] == [1, 0]
+    assert sorted(re.findall(r"[(\[]+\"([^\"]+)", town.text)) == ["Core 1.0.0", "Name", "Town"]
+    assert (nobody.status_code, nobody.json()["code"]) == (404, "profile.not_found")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
 
 from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_schemas import (
@@ -16,9 +19,14 @@ from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
 from drystone.api.dependencies import Caller, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
-from drystone.catalogue import applying, service
+from drystone.api.times import moment
+from drystone.catalogue import applying, drawing, graphs, service
+from drystone.core.text import Text
 
 router = APIRouter(prefix="/catalogue", tags=["catalogue"])
+
+_DRAWN = {"svg": "image/svg+xml", "mermaid": "text/plain; charset=utf-8"}
+_AS_TEXT = {"schema": {"type": "string"}}
 
 
 @router.get("", summary="Get the catalogue", responses=NOT_MODIFIED | responses(412))
@@ -40,6 +48,32 @@ async def revisions(
         for row in found[:limit]
     ]
     return CatalogueRevisions(items=items, next_cursor=str(items[-1].revision) if len(found) > limit else None)
+
+
+@router.get(
+    "/graph",
+    summary="Draw the catalogue",
+    response_class=Response,
+    responses=responses(404) | {200: {"content": dict.fromkeys(_DRAWN.values(), _AS_TEXT)}},
+)
+async def graph(
+    caller: Caller,
+    session: Session,
+    form: Annotated[
+        Literal["svg", "mermaid"], Query(alias="format", description="mermaid: a flowchart as text.")
+    ] = "svg",
+    entities: Annotated[bool, Query(description="With entities, and what they refer to.")] = False,
+    profile: Annotated[Text | None, Query(description="This profile, and what it stands on.")] = None,
+    as_of: pages.AsOf = None,
+) -> Response:
+    """Who depends on whom. 422 for an SVG of more than 400 things: choose a profile, or leave entities out."""
+    then = moment("as_of", as_of)
+    found = await service.graph(session, caller, entities=entities, profile=profile, as_of=then)
+    if form == "mermaid":
+        return Response(graphs.mermaid(found), media_type=_DRAWN[form])
+    title = "Catalogue" if profile is None else found.nodes[0].label
+    # In a thread: to order hundreds takes a while, in which the others' requests go on.
+    return Response(await asyncio.to_thread(drawing.svg_of, found, title), media_type=_DRAWN[form])
 
 
 @router.post("/changes", summary="Apply a changeset", responses=responses(404, 409, 412))

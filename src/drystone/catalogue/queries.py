@@ -239,9 +239,15 @@ async def find(
 
 
 async def page(
-    session: AsyncSession, workspace_id: UUID, kind: Kind, choice: Choice, *, after: tuple[str, UUID] | None, limit: int
+    session: AsyncSession,
+    workspace_id: UUID,
+    kind: Kind,
+    choice: Choice,
+    *,
+    after: tuple[str, UUID] | None,
+    limit: int | None,
 ) -> list[View]:
-    """Those of the choice that come after a key and id, in their order."""
+    """Those of the choice that come after a key and id, in their order; None: all."""
     table, given = _TABLES[kind], dict[str, Any](workspace_id=workspace_id, limit=limit)
     conditions = ["subject.workspace_id = :workspace_id"]
     if choice.revision is None:

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
 from drystone.catalogue import queries
-from drystone.catalogue.content import EntityContent, ModuleContent, ProfileContent
+from drystone.catalogue.content import Content, EntityContent, ModuleContent, ProfileContent
+from drystone.catalogue.graphs import Graph
 from drystone.catalogue.models import Kind
 from drystone.catalogue.queries import Choice, Past, Reference, View
 from drystone.core.errors import Invalid, NotFound, pointer_to
@@ -151,6 +152,27 @@ async def references(
     found = await get(session, principal, kind, key)
     outward = await queries.references(session, principal.workspace_id, found.id, outward=True)
     return outward, await queries.references(session, principal.workspace_id, found.id, outward=False)
+
+
+async def graph(
+    session: AsyncSession,
+    principal: Principal,
+    *,
+    entities: bool = False,
+    profile: str | None = None,
+    as_of: datetime | None = None,
+) -> Graph:
+    """Who depends on whom. entities: with those, too. profile: this one and what it stands on. Raises NotFound for an unknown one."""
+    principal.require("read")
+    top = None if profile is None else await get(session, principal, "profile", profile, as_of=as_of)
+    then = None if as_of is None else await queries.revision_at(session, principal.workspace_id, as_of)
+    kinds: tuple[Kind, ...] = ("profile", "module", "entity") if entities else ("profile", "module")
+    found: dict[tuple[Kind, str], Content] = {}
+    for kind in kinds:
+        views = await queries.page(session, principal.workspace_id, kind, Choice(revision=then), after=None, limit=None)
+        found |= {(kind, view.key): view.content for view in views}
+    whole = Graph.of(found)
+    return whole if top is None else whole.below(("profile", top.key))
 
 
 async def entities_of(

@@ -210,18 +210,20 @@ def import_(
 
 @catalogue.command("graph")
 def graph(
+    form: Annotated[str, typer.Option("--format", help="svg, or mermaid, which many editors and forges draw.")] = "svg",
     with_entities: Annotated[bool, typer.Option("--entities", help="With entities, and what they refer to.")] = False,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="KEY", help="This one, and what it stands on.")
+    ] = None,
     as_of: AsOf = None,
 ) -> None:
-    """Print who depends on whom as a Mermaid flowchart, which GitHub and many editors draw."""
+    """Print a drawing of who depends on whom."""
     import sys
 
-    from drystone.cli import graphs
     from drystone.cli.client import open_client
 
     with open_client() as client:
-        found = {many: _all(client, many, as_of) for many in KINDS}
-    sys.stdout.write(graphs.mermaid(found, entities=with_entities))
+        sys.stdout.write(client.catalogue_graph(form=form, entities=with_entities, profile=profile, as_of=as_of))
 
 
 @catalogue.command("status")

@@ -298,6 +298,12 @@ class Client:
             if cursor is None:
                 return
 
+    def catalogue_graph(self, *, form: str, entities: bool, profile: str | None, as_of: str | None) -> str:
+        """Who depends on whom, as svg or mermaid."""
+        query = {"format": form, "entities": "true" if entities else None, "profile": profile, "as_of": as_of}
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._patiently(lambda: self._http.get("/catalogue/graph", params=given)).content.decode()
+
     def profile_schema(self, key: str, *, form: str, as_of: str | None) -> Any:
         """What things of a profile look like: json-schema or openapi."""
         return self._get(f"/profiles/{self.quoted(key)}/schema", format=form, as_of=as_of)

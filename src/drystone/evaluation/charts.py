@@ -1,36 +1,15 @@
-"""Charts as SVG documents, without a library. Pure.
-
-Colours are light ones as attributes, which every viewer knows, and dark ones in a style sheet for those that honour
-`prefers-color-scheme`. The same document stands alone or inside a page.
-"""
+"""Charts as SVG documents. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-# After Okabe and Ito, which people with any colour vision tell apart; (on white, on dark).
-_SERIES = (
-    ("#0072b2", "#56b4e9"),
-    ("#d55e00", "#f08c4a"),
-    ("#009e73", "#35c79c"),
-    ("#cc79a7", "#e3a0c6"),
-    ("#a87b00", "#f0b93a"),
-    ("#6a51a3", "#aa9ce2"),
-    ("#666666", "#b0b0b0"),
-    ("#000000", "#ffffff"),
-)
+from drystone.core.svg import document, escape, fill, rule, short, stroke, text
+
 _GAIN, _LOSS = 2, 1
-_PAPER, _INK, _MUTED, _GRID = (
-    ("#ffffff", "#15181e"),
-    ("#1b1f24", "#e8eaed"),
-    ("#5b636d", "#9aa3ad"),
-    ("#e2e5e9", "#2d323a"),
-)
 _WIDTH = 900
-_LONGEST_NAME = 24
 
 
 @dataclass(frozen=True)
@@ -83,25 +62,25 @@ def line_chart(
     def y_at(y: float) -> float:
         return round(top + high - y / most_y * high, 1)
 
-    parts = [_text(left - 45, top - 14, y_label, kind="muted")]
+    parts = [text(left - 45, top - 14, y_label, kind="muted")]
     for fifth in range(6):
         y = most_y * fifth / 5
         parts += [
-            _rule(left, y_at(y), left + wide, y_at(y)),
-            _text(left - 8, y_at(y) + 4, _number(y, most_y), anchor="end"),
+            rule(left, y_at(y), left + wide, y_at(y)),
+            text(left - 8, y_at(y) + 4, _number(y, most_y), anchor="end"),
         ]
     for x in x_ticks or [most_x * fifth / 5 for fifth in range(6)]:
-        parts.append(_text(x_at(x), top + high + 20, f"{x:.3g}", anchor="middle"))
-    parts.append(_text(left + wide / 2, top + high + 42, x_label, anchor="middle", kind="muted"))
+        parts.append(text(x_at(x), top + high + 20, f"{x:.3g}", anchor="middle"))
+    parts.append(text(left + wide / 2, top + high + 42, x_label, anchor="middle", kind="muted"))
     for number, line in enumerate(lines):
         points = " ".join(f"{x_at(x)},{y_at(y)}" for x, y in line.points)
         parts += [
-            f'<polyline points="{points}" fill="none" {_stroke(number)} stroke-width="2" stroke-linejoin="round"/>',
+            f'<polyline points="{points}" fill="none" {stroke(number)} stroke-width="2" stroke-linejoin="round"/>',
             f'<line x1="{left + wide + 14}" x2="{left + wide + 32}" y1="{top + 10 + 20 * number}" '
-            f'y2="{top + 10 + 20 * number}" {_stroke(number)} stroke-width="3"/>',
-            _text(left + wide + 38, top + 14 + 20 * number, _short(line.name)),
+            f'y2="{top + 10 + 20 * number}" {stroke(number)} stroke-width="3"/>',
+            text(left + wide + 38, top + 14 + 20 * number, short(line.name)),
         ]
-    return _document(title, top + high + 56, parts)
+    return document(title, _WIDTH, top + high + 56, parts)
 
 
 def interval_chart(title: str, groups: Sequence[tuple[str, Sequence[Interval]]]) -> str:
@@ -118,23 +97,23 @@ def interval_chart(title: str, groups: Sequence[tuple[str, Sequence[Interval]]])
         return round(left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * wide, 1)
 
     for name, intervals in groups:
-        parts.append(_text(16, y + 16, name, weight="bold"))
+        parts.append(text(16, y + 16, name, weight="bold"))
         for number, each in enumerate(intervals):
             middle = y + 12 + row * (number + (0 if len(intervals) == 1 else 1))
             parts += [
-                *([] if len(intervals) == 1 else [_text(28, middle + 4, _short(each.name))]),
-                f'<line x1="{x_at(each.low)}" x2="{x_at(each.high)}" y1="{middle}" y2="{middle}" {_stroke(number)} '
+                *([] if len(intervals) == 1 else [text(28, middle + 4, short(each.name))]),
+                f'<line x1="{x_at(each.low)}" x2="{x_at(each.high)}" y1="{middle}" y2="{middle}" {stroke(number)} '
                 'stroke-width="3" stroke-linecap="round"/>',
-                f'<circle cx="{x_at(each.value)}" cy="{middle}" r="5" {_fill(number)}/>',
-                _text(left + wide + 20, middle + 4, f"{each.value:.3f}", weight="bold"),
-                _text(left + wide + 64, middle + 4, f"[{each.low:.3f}, {each.high:.3f}]", kind="muted"),
+                f'<circle cx="{x_at(each.value)}" cy="{middle}" r="5" {fill(number)}/>',
+                text(left + wide + 20, middle + 4, f"{each.value:.3f}", weight="bold"),
+                text(left + wide + 64, middle + 4, f"[{each.low:.3f}, {each.high:.3f}]", kind="muted"),
             ]
         y += row * (1 if len(intervals) == 1 else len(intervals) + 1) + 12
     rules = []
     for tick in ticks:
         x = x_at(tick)
-        rules += [_rule(x, top - 4, x, y), _text(x, y + 18, f"{tick:.2f}", anchor="middle", kind="muted")]
-    return _document(title, y + 32, rules + parts)
+        rules += [rule(x, top - 4, x, y), text(x, y + 18, f"{tick:.2f}", anchor="middle", kind="muted")]
+    return document(title, _WIDTH, y + 32, rules + parts)
 
 
 def difference_chart(title: str, x_label: str, y_label: str, bars: Sequence[Bar]) -> str:
@@ -142,23 +121,23 @@ def difference_chart(title: str, x_label: str, y_label: str, bars: Sequence[Bar]
     left, top, wide, high = 60, 56, _WIDTH - 60 - 30, 300
     most = math.ceil(max((abs(bar.value) for bar in bars), default=0.0) * 10) / 10 or 1.0
     zero, step = top + high / 2, wide / max(1, len(bars))
-    parts = [_text(left - 45, top - 14, y_label, kind="muted")]
+    parts = [text(left - 45, top - 14, y_label, kind="muted")]
     for half in (1.0, 0.5, 0.0, -0.5, -1.0):
         y = round(zero - half * high / 2, 1)
         parts += [
-            _rule(left, y, left + wide, y),
-            _text(left - 8, y + 4, f"{half * most:+.2f}" if half else "0", anchor="end"),
+            rule(left, y, left + wide, y),
+            text(left - 8, y + 4, f"{half * most:+.2f}" if half else "0", anchor="end"),
         ]
     for number, bar in enumerate(sorted(bars, key=lambda bar: -bar.value)):
         tall = round(abs(bar.value) / most * high / 2, 1)
         if bar.value:
             parts.append(
                 f'<rect x="{left + number * step:.2f}" y="{zero - tall if bar.value > 0 else zero:.1f}" '
-                f'width="{max(0.5, step * 0.9):.2f}" height="{tall}" {_fill(_GAIN if bar.value > 0 else _LOSS)}>'
+                f'width="{max(0.5, step * 0.9):.2f}" height="{tall}" {fill(_GAIN if bar.value > 0 else _LOSS)}>'
                 f"<title>{escape(bar.name)}: {bar.value:+.3f}</title></rect>"
             )
-    parts.append(_text(left + wide / 2, top + high + 24, x_label, anchor="middle", kind="muted"))
-    return _document(title, top + high + 40, parts)
+    parts.append(text(left + wide / 2, top + high + 24, x_label, anchor="middle", kind="muted"))
+    return document(title, _WIDTH, top + high + 40, parts)
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
@@ -171,52 +150,5 @@ def _ticks(values: Sequence[float]) -> list[float]:
     return [step * hundredths / 100 for step in range(first, last + 1)]
 
 
-def _document(title: str, height: float, parts: Sequence[str]) -> str:
-    head = (
-        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="13">'
-    )
-    paper = f'<rect class="paper" width="{_WIDTH}" height="{height:.0f}" fill="{_PAPER[0]}"/>'
-    return "\n".join([head, _style(), paper, _text(16, 24, title, weight="bold", size=15), *parts, "</svg>"]) + "\n"
-
-
-def _style() -> str:
-    rules = [
-        f".paper{{fill:{_PAPER[1]}}}",
-        f".ink{{fill:{_INK[1]}}}",
-        f".muted{{fill:{_MUTED[1]}}}",
-        f".grid{{stroke:{_GRID[1]}}}",
-    ]
-    for number, (_, dark) in enumerate(_SERIES):
-        rules += [f".s{number}{{stroke:{dark}}}", f".f{number}{{fill:{dark}}}"]
-    return f"<style>@media (prefers-color-scheme: dark){{{''.join(f'.chart {rule}' for rule in rules)}}}</style>"
-
-
-def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", kind: str = "ink", weight: str = "normal", size: int = 13
-) -> str:
-    colour = _MUTED[0] if kind == "muted" else _INK[0]
-    given = f'text-anchor="{anchor}" font-weight="{weight}" font-size="{size}"'
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" fill="{colour}" {given}>{escape(text)}</text>'
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line class="grid" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}" stroke="{_GRID[0]}"/>'
-
-
-def _stroke(number: int) -> str:
-    number %= len(_SERIES)
-    return f'class="s{number}" stroke="{_SERIES[number][0]}"'
-
-
-def _fill(number: int) -> str:
-    number %= len(_SERIES)
-    return f'class="f{number}" fill="{_SERIES[number][0]}"'
-
-
 def _number(value: float, most: float) -> str:
     return f"{value:.0f}" if most >= 10 else f"{value:.1f}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
