@@ -42,7 +42,7 @@ class Stack:
         done = subprocess.run(
             [sys.executable, "-m", "drystone.cli.main", *arguments],
             cwd=self.folder,
-            env=_shell(self.folder) | ({} if key is None else {"DRYSTONE_API_KEY": key}),
+            env=shell_of(self.folder) | ({} if key is None else {"DRYSTONE_API_KEY": key}),
             capture_output=True,
             text=True,
             timeout=240,
@@ -105,7 +105,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.run("down", check=False)
 
 
-def _shell(folder: Path) -> dict[str, str]:
+def shell_of(folder: Path) -> dict[str, str]:
     """The shell without what this test run itself was given: only the folder's .env counts."""
     mine = {name: value for name, value in os.environ.items() if name not in core_settings.variables()}
     return mine | {"DRYSTONE_ROOT": str(folder)}

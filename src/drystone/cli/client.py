@@ -203,6 +203,10 @@ class Client:
         """body: as the API takes it (query, collection, mode, limit, filter)."""
         return cast(Answer, self._json(self._patiently(lambda: self._http.post("/search", json=dict(body)))))
 
+    def delete_collection(self, name: str) -> None:
+        """With all documents in it."""
+        self._patiently(lambda: self._http.delete(f"/collections/{quote(name, safe='')}"))
+
     def embedding(self, collection: str) -> Any:
         """The models of a collection."""
         return self._get(f"/collections/{quote(collection, safe='')}/embedding")
@@ -273,6 +277,13 @@ class Client:
             self._patiently(
                 lambda: self._http.post("/observations", content=body, params=query, headers=headers, timeout=timeout)
             )
+        )
+
+    def delete_observations(self, which: Mapping[str, str]) -> Any:
+        """which: entity, from, until and, if wanted, metric and source."""
+        headers = {"Idempotency-Key": uuid4().hex}
+        return self._json(
+            self._patiently(lambda: self._http.post("/observations/delete", json=dict(which), headers=headers))
         )
 
     def observations(self, path: str, query: Mapping[str, list[str]]) -> Any:

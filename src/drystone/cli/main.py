@@ -21,6 +21,7 @@ from drystone.cli import (
     data,
     database,
     deletions,
+    demo,
     doctor,
     embedding,
     environment,
@@ -78,6 +79,7 @@ for _name, _function in (("up", stack.up), ("down", stack.down), ("status", stac
     app.command(_name, rich_help_panel=_STACK)(_function)
 app.command("prepare", rich_help_panel=_CARE)(stack.prepare)
 app.command("verify", rich_help_panel=_STACK)(verify.verify)
+app.command("demo", rich_help_panel=_STACK)(demo.demo)
 app.command("doctor", rich_help_panel=_STACK)(doctor.doctor)
 app.command("add", rich_help_panel=_DATA)(data.add)
 app.command("sync", rich_help_panel=_DATA)(upkeep.sync)
