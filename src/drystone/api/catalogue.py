@@ -13,7 +13,7 @@ from drystone.api.catalogue_schemas import (
     ChangesetDone,
 )
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, Session
+from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.catalogue import applying, service
@@ -44,7 +44,13 @@ async def revisions(
 
 @router.post("/changes", summary="Apply a changeset", responses=responses(404, 409, 412))
 async def change(
-    body: Changeset, caller: Caller, condition: ConditionOf, once: Once, session: Session, response: Response
+    body: Changeset,
+    caller: Caller,
+    condition: ConditionOf,
+    once: Once,
+    session: Session,
+    resources: ResourcesOf,
+    response: Response,
 ) -> ChangesetDone:
     """Put, delete and restore many at once: all of it is done, or nothing. With dry_run it is only checked.
 
@@ -52,6 +58,7 @@ async def change(
     """
     applied = await applying.apply(
         session,
+        resources.nudger,
         caller,
         body.wanted(),
         message=body.message,

@@ -10,7 +10,7 @@ from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_pages import AsOf, KeyOrId, Limit
 from drystone.api.catalogue_schemas import CatalogueHistory, Entities, Entity, EntityBody, References
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, Session
+from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.api.times import moment
@@ -63,6 +63,7 @@ async def put(
     condition: ConditionOf,
     once: Once,
     session: Session,
+    resources: ResourcesOf,
     response: Response,
     bump_modules: pages.Bump = False,
     message: pages.Why = "",
@@ -70,6 +71,7 @@ async def put(
     """Make an entity, or have it say this from now on: a version that is for good. The same again changes nothing."""
     view, is_new = await applying.put(
         session,
+        resources.nudger,
         caller,
         await service.key_of(session, caller, "entity", entity),
         body.content(),
@@ -83,18 +85,31 @@ async def put(
 
 @router.delete("/{entity}", status_code=204, summary="Delete an entity", responses=responses(404, 409, 412))
 async def delete(
-    entity: KeyOrId, caller: Caller, condition: ConditionOf, session: Session, message: pages.Why = ""
+    entity: KeyOrId,
+    caller: Caller,
+    condition: ConditionOf,
+    session: Session,
+    resources: ResourcesOf,
+    message: pages.Why = "",
 ) -> None:
     """Delete one that nobody refers to. Its versions are kept, and it can be restored."""
-    await applying.delete(session, caller, "entity", entity, message=message, check=pages.holding(condition))
+    await applying.delete(
+        session, resources.nudger, caller, "entity", entity, message=message, check=pages.holding(condition)
+    )
 
 
 @router.post("/{entity}/restore", summary="Restore an entity", responses=responses(404, 409))
 async def restore(
-    entity: KeyOrId, caller: Caller, once: Once, session: Session, response: Response, message: pages.Why = ""
+    entity: KeyOrId,
+    caller: Caller,
+    once: Once,
+    session: Session,
+    resources: ResourcesOf,
+    response: Response,
+    message: pages.Why = "",
 ) -> Entity:
     """Bring back the one of this key that was deleted last, or the one of this id. 409 where the key is another's by now."""
-    view = await applying.restore(session, caller, "entity", entity, message=message)
+    view = await applying.restore(session, resources.nudger, caller, "entity", entity, message=message)
     pages.tell(response, view, "entities", is_new=False)
     return await once.remember(session, response, Entity.of(view))
 
