@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 from sqlalchemy import text
 from tests.conftest import ROOT
 from tests.integration.catalogues import A, change
-from tests.integration.uploads import Work, count, put, send
+from tests.integration.uploads import Work, count, put, send, until_waiting
 
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
+from drystone.jobs import queries as job_queries
 from drystone.mentions import queries
 from drystone.mentions.finding import Finder
 
@@ -145,3 +145,125 @@ async def test_mentions_go_with_their_passages(
     await work()
 
     assert await kept(sessions) == []
+
+
+async def test_passages_are_walked_over_once_and_in_order(
+    client: httpx.AsyncClient, work: Work, collection: str, sessions: Sessions
+) -> None:
+    for number in range(3):
+        body = "\n\n".join(f"# Part {n}\n\n" + f"word{n} of paper {number} " * 80 for n in range(number * 2 + 1))
+        await send(client, collection, body.encode(), name="a.md")
+    await send(client, collection, b"")
+    await work()
+
+    async with transaction(sessions) as session:
+        workspace_id = await session.scalar(text("select workspace_id from documents limit 1"))
+        order = "select id from chunks order by document_id, ordinal"
+        wanted = list((await session.scalars(text(order))).all())
+        for documents, limit in ((1, 1), (2, 2), (10, 3), (10, 100)):
+            after, found = queries.BEGINNING, []
+            while True:
+                position, rows = await queries.next_passages(
+                    session, workspace_id, after, documents=documents, limit=limit
+                )
+                if position is None:
+                    break
+                found += [row.id for row in rows]
+                after = position
+            assert found == wanted
+    assert len(wanted) >= 9
+
+
+async def test_names_and_documents_that_change_at_the_same_time_end_with_the_newest_of_both(
+    client: httpx.AsyncClient, work: Work, collection: str, sessions: Sessions
+) -> None:
+    """Uploads, new versions, changes of names and workers, all at once; then every passage is compared."""
+    drawn = random.Random(7)
+    said = ["NO2", "ozone", "soot", "lead", "fog"]
+
+    async def upload() -> None:
+        for number in range(12):
+            body = f"Paper {number} of {drawn.random()}: {', '.join(drawn.choices(said, k=3))}."
+            await send(client, collection, body.encode(), external_id=f"d{drawn.randrange(8)}-{number % 3}")
+
+    async def rename() -> None:
+        for number in range(10):
+            words = drawn.sample(said, k=2)
+            await name(
+                client, f"e{number % 4}", {"type": "property", "label": f"Entity {number}", "aliases": {"en": words}}
+            )
+            if number % 3 == 2:
+                await client.delete(f"{A}/entities/e{number % 4}")
+
+    await asyncio.gather(upload(), upload(), rename(), rename(), *(work() for _ in range(3)))
+    await work()
+
+    assert await kept(sessions) == await anew(sessions)
+    assert await kept(sessions) != []
+    assert await count(sessions, "select count(*) from jobs where state <> 'done'") == 0
+    assert await count(sessions, "select count(*) from mention_rounds where ended_at is null") == 0
+    of_newest = "select count(*) from mention_rounds join catalogues using (workspace_id) where mention_rounds.names_id = catalogues.names_id"
+    assert await count(sessions, of_newest) == 1
+
+
+async def test_who_publishes_with_older_names_is_waited_for(
+    client: httpx.AsyncClient, work: Work, collection: str, sessions: Sessions
+) -> None:
+    """A publication that has read the names and is not committed yet keeps a round from beginning."""
+    await send(client, collection, b"Of NO2.")
+    await work()
+    async with transaction(sessions) as publisher:
+        workspace_id = await publisher.scalar(text("select workspace_id from documents limit 1"))
+        assert await queries.share(publisher, [workspace_id]) == {}
+        await name(client, "no2", NO2)
+
+        working = asyncio.create_task(work())
+        await until_waiting(sessions)
+
+        assert await kept(sessions) == []
+    await working
+    assert len(await kept(sessions)) == 1
+
+
+async def test_a_worker_killed_half_way_is_followed_by_one_that_goes_on(
+    client: httpx.AsyncClient,
+    work: Work,
+    collection: str,
+    sessions: Sessions,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    for number in range(230):
+        await send(client, collection, f"Paper {number} on NO2.".encode())
+    await work()
+    await name(client, "no2", NO2)
+    crash_points.order(tmp_path, "mid_refresh", "kill")
+    given = environment | {"DRYSTONE_CRASH_POINTS": str(tmp_path), "JOB_LEASE_S": "2", "JOB_HEARTBEAT_S": "1"}
+
+    victim = await asyncio.create_subprocess_exec(sys.executable, "-c", _WORKER, json.dumps(given), str(ROOT))
+    assert await asyncio.wait_for(victim.wait(), 180) == -signal.SIGKILL
+
+    assert len(await kept(sessions)) == 200
+    assert await count(sessions, "select passages from mention_rounds where ended_at is null") == 200
+    while not await count(sessions, "select count(*) from jobs where state = 'queued'"):
+        await asyncio.sleep(0.2)
+        async with transaction(sessions) as session:
+            await job_queries.return_expired(session)
+    await work()
+    assert await kept(sessions) == await anew(sessions)
+    assert len(await kept(sessions)) == 230
+    assert await count(sessions, "select passages from mention_rounds where ended_at is not null") == 230
+
+
+_WORKER = """
+import json, sys
+from pathlib import Path
+from drystone.core import crash_points, settings
+from drystone.worker.process import Process
+given = settings.absolute(settings.parse(json.loads(sys.argv[1])), Path(sys.argv[2]))
+crash_points.arm(given.general.crash_points)
+process = Process(given)
+process.start()
+while True:
+    process.drain(None)
+"""

@@ -31,7 +31,7 @@ from drystone.mentions.models import Round
 from drystone.mentions.queries import BEGINNING, Found, Place, Position
 
 # Documents looked at together, and passages whose mentions are committed together.
-_DOCUMENTS, _PASSAGES = 500, 1_000
+_DOCUMENTS, _PASSAGES = 200, 1_000
 
 
 @dataclass(frozen=True)
