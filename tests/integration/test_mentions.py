@@ -217,7 +217,7 @@ async def test_who_publishes_with_older_names_is_waited_for(
         assert await queries.share(publisher, [workspace_id]) == {}
         await name(client, "no2", NO2)
 
-        working = asyncio.create_task(work())
+        working = asyncio.ensure_future(work())
         await until_waiting(sessions)
 
         assert await kept(sessions) == []

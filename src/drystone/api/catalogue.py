@@ -15,8 +15,10 @@ from drystone.api.catalogue_schemas import (
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
+from drystone.api.mention_schemas import MentionsStatus
 from drystone.api.problems import responses
 from drystone.catalogue import applying, service
+from drystone.mentions import queries as mentions
 
 router = APIRouter(prefix="/catalogue", tags=["catalogue"])
 
@@ -68,3 +70,10 @@ async def change(
     )
     response.headers["ETag"] = service.tag_of(applied.revision)
     return await once.remember(session, response, ChangesetDone.of(applied, dry_run=body.dry_run))
+
+
+@router.get("/mentions", summary="Get how far mentions are", responses=responses())
+async def mentioned(caller: Caller, session: Session) -> MentionsStatus:
+    """Whether documents were looked through for the names that entities have now: after a change a worker does."""
+    caller.require_whole("read")
+    return MentionsStatus.of(await mentions.latest_round(session, caller.workspace_id))

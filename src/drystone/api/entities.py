@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
@@ -12,12 +13,16 @@ from drystone.api.catalogue_schemas import CatalogueHistory, Entities, Entity, E
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
 from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
+from drystone.api.mention_schemas import MentioningPassages
 from drystone.api.problems import responses
 from drystone.api.times import moment
 from drystone.catalogue import applying, service
 from drystone.catalogue.models import EntityType
 from drystone.catalogue.queries import Choice
+from drystone.core.numbers import MAX_BIGINT
 from drystone.core.text import Text
+from drystone.documents import collections
+from drystone.mentions import queries as mentions
 
 router = APIRouter(prefix="/entities", tags=["entities"])
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": Entity, "description": "Made"}}
@@ -142,3 +147,30 @@ async def history(
 async def references(entity: KeyOrId, caller: Caller, session: Session) -> References:
     """Who refers to it, and whom it refers to."""
     return References.of(await service.references(session, caller, "entity", entity))
+
+
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+@router.get("/{entity}/passages", summary="List passages that mention an entity", responses=responses(404))
+async def passages(
+    entity: KeyOrId,
+    caller: Caller,
+    session: Session,
+    collection: Annotated[Text | None, Query(description="Only of this one, by name or id.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    cursor: Annotated[
+        str | None, Query(pattern=rf"^{_UUID}~\d{{1,18}}$", description="next_cursor of the page before.")
+    ] = None,
+) -> MentioningPassages:
+    """Where its label or an alias stands, in all collections that the key may read: of the newest document first."""
+    found = await service.get(session, caller, "entity", entity)
+    within = caller.collection_ids
+    if collection is not None:
+        within = frozenset({(await collections.get(session, caller, collection)).id})
+    after = None
+    if cursor is not None:
+        document_id, _, chunk_id = cursor.partition("~")
+        after = UUID(document_id), min(int(chunk_id), MAX_BIGINT)
+    rows = await mentions.page_passages(session, found.id, collection_ids=within, after=after, limit=limit + 1)
+    return MentioningPassages.of(list(rows), limit)

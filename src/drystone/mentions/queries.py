@@ -192,3 +192,116 @@ select exists (
     select from jobs where subject_id = :workspace_id and kind = :kind and state = 'running' and id <> :job_id
 )
 """)
+
+
+# --- asking ---
+
+
+@dataclass(frozen=True)
+class Named:
+    """An entity that is mentioned. mentions, passages: how often, and in how many passages."""
+
+    id: UUID
+    key: str
+    type: str
+    label: str
+    mentions: int
+    passages: int
+
+
+async def page_passages(
+    session: AsyncSession,
+    entity_id: UUID,
+    *,
+    collection_ids: Collection[UUID] | None,
+    after: tuple[UUID, int] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Passages that mention an entity, of the newest document first, in these collections or all within reach."""
+    given: dict[str, Any] = {"entity_id": entity_id, "limit": limit}
+    conditions = ["mention.entity_id = :entity_id", "document.deleted_at is null"]
+    if collection_ids is not None:
+        conditions.append("mention.collection_id = any(cast(:collection_ids as uuid[]))")
+        given["collection_ids"] = list(collection_ids)
+    if after is not None:
+        conditions.append(
+            "mention.document_id <= :document_id and (mention.document_id < :document_id or mention.chunk_id > :chunk_id)"
+        )
+        given |= {"document_id": after[0], "chunk_id": after[1]}
+    return (await session.execute(text(_PAGE.format(where=" and ".join(conditions))), given)).all()
+
+
+async def of_document(session: AsyncSession, document_id: UUID, *, limit: int) -> tuple[list[Named], int]:
+    """Entities that a document mentions, most often first; and how many there are."""
+    rows = (await session.execute(_OF_DOCUMENT, {"document_id": document_id, "limit": limit})).all()
+    return [Named(*row[:-1]) for row in rows], (rows[0].total if rows else 0)
+
+
+async def of_passages(session: AsyncSession, chunk_ids: Collection[int]) -> Sequence[Row[Any]]:
+    """What these passages mention: chunk_id, id, key, type, label, starts, ends."""
+    return (await session.execute(_OF_PASSAGES, {"chunk_ids": list(chunk_ids)})).all()
+
+
+async def count_in(session: AsyncSession, chunk_ids: Collection[int], *, limit: int) -> list[Row[Any]]:
+    """Entities that these passages mention, those of most passages first: id, key, type, label, passages, documents."""
+    return list((await session.execute(_COUNT_IN, {"chunk_ids": list(chunk_ids), "limit": limit})).all())
+
+
+async def latest_round(session: AsyncSession, workspace_id: UUID) -> Row[Any]:
+    """How far a workspace's mentions are: state (none, waiting, under_way, current), passages, began_at, ended_at."""
+    return (await session.execute(_ROUND, {"workspace_id": workspace_id})).one()
+
+
+_ENTITY = """
+join entities as entity on entity.id = mention.entity_id and entity.deleted_at is null
+join entity_versions as version on version.id = entity.current_id
+"""
+_PAGE = """
+select mention.chunk_id, mention.document_id, mention.starts, mention.ends, chunk.text, chunk.start_offset,
+       chunk.end_offset, chunk.page, chunk.title_path, document.external_id, version.id as version_id,
+       version.number as version_number, version.name,
+       coalesce(document.title, version.title, version.name) as title, collection.name as collection
+from mentions as mention
+join chunks as chunk on chunk.id = mention.chunk_id
+join documents as document on document.id = mention.document_id
+join versions as version on version.id = chunk.version_id
+join collections as collection on collection.id = mention.collection_id
+where {where}
+order by mention.document_id desc, mention.chunk_id
+limit :limit
+"""
+_OF_DOCUMENT = text(f"""
+select entity.id, entity.key, entity.type, version.label, sum(cardinality(mention.starts)) as mentions,
+       count(*) as passages, count(*) over () as total
+from chunks as chunk join mentions as mention on mention.chunk_id = chunk.id {_ENTITY}
+where chunk.document_id = :document_id
+group by entity.id, version.label
+order by mentions desc, entity.key
+limit :limit
+""")
+_OF_PASSAGES = text(f"""
+select mention.chunk_id, entity.id, entity.key, entity.type, version.label, mention.starts, mention.ends
+from mentions as mention {_ENTITY}
+where mention.chunk_id = any(cast(:chunk_ids as bigint[]))
+order by entity.key, mention.chunk_id
+""")
+_COUNT_IN = text(f"""
+select entity.id, entity.key, entity.type, version.label, count(*) as passages,
+       count(distinct mention.document_id) as documents
+from mentions as mention {_ENTITY}
+where mention.chunk_id = any(cast(:chunk_ids as bigint[]))
+group by entity.id, version.label
+order by passages desc, documents desc, entity.key
+limit :limit
+""")
+_ROUND = text("""
+select case
+           when catalogue.names_id is null then 'none'
+           when latest.names_id is distinct from catalogue.names_id then 'waiting'
+           when latest.ended_at is null then 'under_way'
+           else 'current' end as state,
+       latest.passages, latest.began_at, latest.ended_at
+from (select) as one
+left join catalogues as catalogue on catalogue.workspace_id = :workspace_id and names_id is not null
+left join mention_rounds as latest on latest.workspace_id = catalogue.workspace_id and latest.names_id is not null
+""")
