@@ -196,7 +196,7 @@ async def test_documents_are_listed_and_deleted_by_what_they_mention(
     chosen = {"collection": collection, "filter": filter_}
     deleted = (await client.post(f"{A}/documents/delete", json=chosen)).json()
 
-    assert deleted["documents"] == 1
+    assert deleted["count"] == 1
     assert (await client.get(f"{A}/documents/{ids['gas']}")).status_code == 404
     assert [item["document"]["external_id"] for item in (await get(client, "entities/ozone/passages"))["items"]] == [
         "layer"

@@ -75,7 +75,9 @@ async def _facet(search: Search, ranked: Ranked) -> list[FacetValue]:
         return []
     found = ranked.candidates[ranked.order].tolist()  # after a reranker some may be gone
     with search.clock.stage("facets"):
-        return [FacetValue(**row._mapping) for row in await mentions.count_in(search.session, found, limit=MAX_FACET_VALUES)]
+        return [
+            FacetValue(**row._mapping) for row in await mentions.count_in(search.session, found, limit=MAX_FACET_VALUES)
+        ]
 
 
 async def _entities(search: Search, chosen: Sequence[Chosen], rows: Mapping[int, Row[Any]]) -> list[list[HitEntity]]:
