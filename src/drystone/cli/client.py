@@ -302,7 +302,7 @@ class Client:
         """Whether documents were looked through for the names of now."""
         return self._get("/catalogue/mentions")
 
-    def document_entities(self, document_id: UUID, *, limit: int) -> Any:
+    def document_entities(self, document_id: str, *, limit: int) -> Any:
         """Entities that a document mentions, most often first."""
         return self._get(f"/documents/{document_id}/entities", limit=str(limit))
 
