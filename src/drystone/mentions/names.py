@@ -18,7 +18,12 @@ LEAST_CHARACTERS = 2
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 _HIDDEN = frozenset(_INVISIBLE)
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
-_ASCII = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
+# Texts of Latin, Greek and Cyrillic letters without separate marks, and signs: Python's own expressions know enough of
+# these, and are twice as fast.
+_IS_PLAIN = re.compile(
+    "[\0-\u00ac\u00ae-\u02ff\u0370-\u0482\u048a-\u052f\u1e00-\u1fff\u2010-\u205e\u20a0-\u20c0\u2100-\u2bff]*"
+)
+_PLAIN = re.compile(r"[^\W_]+|[^\s\w]|_")
 
 # Marks that are an accent, not a letter: of Latin, Greek and Cyrillic; Hebrew and Arabic points. Those within a sign, as in ≠, stay.
 _ACCENTS = re.compile(
@@ -35,8 +40,8 @@ _ALIKE = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys(_APOSTROPHES,
 
 def cut(text: str) -> list[str]:
     """The tokens of a text as they stand there, in order."""
-    if text.isascii():
-        return _ASCII.findall(text)
+    if _IS_PLAIN.fullmatch(text):
+        return _PLAIN.findall(text)
     found: list[str] = _tokens().findall(text)
     return found
 
@@ -79,6 +84,6 @@ def _tokens() -> Any:
     return regex.compile(
         rf"[{_INVISIBLE}]*[[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]][[\p{{L}}\p{{N}}\p{{M}}{_INVISIBLE}]--[{_UNSPACED}]]*"
         rf"|[{_INVISIBLE}]*[{_UNSPACED}][\p{{M}}\uff9e\uff9f{_INVISIBLE}]*"
-        rf"|[^\s][{_INVISIBLE}]*",
+        rf"|[^\s\x1c-\x1f][{_INVISIBLE}]*",  # these are white space to Python, too
         regex.V1,
     )

@@ -117,6 +117,20 @@ def test_a_text_that_is_a_name_is_found_whole(text: str) -> None:
         assert names.folded(f"( {text} )"[found.start : found.end]) == names.folded(text)
 
 
+@given(text=st.text(st.characters(codec="utf-8", max_codepoint=0x2BFF), max_size=30))
+def test_plain_texts_are_cut_as_others_are(text: str) -> None:
+    if names._IS_PLAIN.fullmatch(text):
+        assert names.cut(text) == names._tokens().findall(text)
+
+
+def test_every_plain_character_is_cut_as_it_is_elsewhere() -> None:
+    every = [chr(code) for code in range(0x2C00) if names._IS_PLAIN.fullmatch(chr(code))]
+
+    assert len(every) > 4000
+    for each in every:
+        assert names.cut(f"a{each}b") == names._tokens().findall(f"a{each}b"), hex(ord(each))
+
+
 @given(text=texts)
 def test_tokens_are_all_of_a_text_but_its_white_space(text: str) -> None:
     assert "".join("".join(names.cut(text)).split()) == "".join(text.split())
