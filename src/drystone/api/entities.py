@@ -19,12 +19,12 @@ from drystone.api.times import moment
 from drystone.catalogue import applying, service
 from drystone.catalogue.models import EntityType
 from drystone.catalogue.queries import Choice
-from drystone.core.numbers import MAX_BIGINT
 from drystone.core.text import Text
 from drystone.documents import collections
 from drystone.mentions import queries as mentions
 
 router = APIRouter(prefix="/entities", tags=["entities"])
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": Entity, "description": "Made"}}
 
 
@@ -149,9 +149,6 @@ async def references(entity: KeyOrId, caller: Caller, session: Session) -> Refer
     return References.of(await service.references(session, caller, "entity", entity))
 
 
-_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-
-
 @router.get("/{entity}/passages", summary="List passages that mention an entity", responses=responses(404))
 async def passages(
     entity: KeyOrId,
@@ -171,6 +168,6 @@ async def passages(
     after = None
     if cursor is not None:
         document_id, _, chunk_id = cursor.partition("~")
-        after = UUID(document_id), min(int(chunk_id), MAX_BIGINT)
+        after = UUID(document_id), int(chunk_id)
     rows = await mentions.page_passages(session, found.id, collection_ids=within, after=after, limit=limit + 1)
     return MentioningPassages.of(list(rows), limit)
