@@ -110,6 +110,9 @@ RULES: dict[str, Rule] = {
     f"post {A}/catalogue/changes": whole(
         WRITE, 200, {"changes": [{"kind": "entity", "key": "{new}", "content": _ENTITY}]}
     ),
+    f"get {A}/catalogue/mentions": whole(READ, 200),
+    f"get {A}/entities/{{entity}}/passages": of_workspace(),
+    f"get {A}/documents/{{document_id}}/entities": Rule(READ),
     f"get {A}/entities": of_workspace(200),
     f"get {A}/entities/{{entity}}": of_workspace(),
     f"put {A}/entities/{{entity}}": whole(WRITE, body=_ENTITY),

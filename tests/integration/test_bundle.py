@@ -134,6 +134,22 @@ async def test_what_goes_out_comes_in_as_it_was(
     assert mode == (0o600 if name.endswith(".zip") else 0o700)
 
 
+async def test_what_comes_in_mentions_what_has_a_name_here(
+    client: httpx.AsyncClient, collection: str, work: Work, sessions: Sessions, place: Place, tmp_path: Path
+) -> None:
+    await filled(client, collection, work)
+    await written(place, tmp_path / "bundle")
+    await begin_anew(place)
+    label = {"type": "property", "label": "Gannet", "aliases": {"en": ["gannets", "couriers", "courier"]}}
+    await client.put("/api/v1/entities/gannet", json=label | {"schema_definition": {"type": "string"}})
+    await work()
+
+    await read(place, tmp_path / "bundle")
+
+    said = "select substr(chunks.text, starts[1] - start_offset + 1, ends[1] - starts[1]) from mentions join chunks on id = chunk_id order by 1"
+    assert await rows(sessions, said) == [("courier",), ("gannets",)]
+
+
 async def test_beside_the_original_documents_get_other_ids(
     client: httpx.AsyncClient,
     collection: str,

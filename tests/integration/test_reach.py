@@ -126,7 +126,7 @@ async def _use(client: httpx.AsyncClient, work: Any, owner: Sessions, workspace_
         await ask(
             "post",
             "/documents",
-            files={"file": ("a.txt", b"The same words in every workspace, under the same names.")},
+            files={"file": ("a.txt", b"The same words in every workspace, under the same name.")},
             data={
                 "collection": name,
                 "external_id": external_id,

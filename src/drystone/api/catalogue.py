@@ -16,12 +16,14 @@ from drystone.api.catalogue_schemas import (
     ChangesetDone,
 )
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, Session
+from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
+from drystone.api.mention_schemas import MentionsStatus
 from drystone.api.problems import responses
 from drystone.api.times import moment
 from drystone.catalogue import applying, drawing, graphs, service
 from drystone.core.text import Text
+from drystone.mentions import queries as mentions
 
 router = APIRouter(prefix="/catalogue", tags=["catalogue"])
 
@@ -78,7 +80,13 @@ async def graph(
 
 @router.post("/changes", summary="Apply a changeset", responses=responses(404, 409, 412))
 async def change(
-    body: Changeset, caller: Caller, condition: ConditionOf, once: Once, session: Session, response: Response
+    body: Changeset,
+    caller: Caller,
+    condition: ConditionOf,
+    once: Once,
+    session: Session,
+    resources: ResourcesOf,
+    response: Response,
 ) -> ChangesetDone:
     """Put, delete and restore many at once: all of it is done, or nothing. With dry_run it is only checked.
 
@@ -86,6 +94,7 @@ async def change(
     """
     applied = await applying.apply(
         session,
+        resources.nudger,
         caller,
         body.wanted(),
         message=body.message,
@@ -95,3 +104,10 @@ async def change(
     )
     response.headers["ETag"] = service.tag_of(applied.revision)
     return await once.remember(session, response, ChangesetDone.of(applied, dry_run=body.dry_run))
+
+
+@router.get("/mentions", summary="Get how far mentions are", responses=responses())
+async def mentioned(caller: Caller, session: Session) -> MentionsStatus:
+    """Whether documents were looked through for the names that entities have now: after a change a worker does."""
+    caller.require_whole("read")
+    return MentionsStatus.of(await mentions.latest_round(session, caller.workspace_id))

@@ -21,6 +21,7 @@ from drystone.api import idempotency, upload, waiting
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
 from drystone.api.dependencies import Caller, FeedOf, ResourcesOf, Session
 from drystone.api.idempotency import Key, Once
+from drystone.api.mention_schemas import MentionedEntities
 from drystone.api.problems import responses
 from drystone.api.schemas import (
     DeletedDocuments,
@@ -47,6 +48,7 @@ from drystone.documents.models import State as DocumentState
 from drystone.documents.receiving import BeforeCommit, Received
 from drystone.documents.service import DocumentView
 from drystone.jobs.feed import Feed
+from drystone.mentions import queries as mentions
 from drystone.resources import Resources
 
 router = APIRouter(prefix="/documents", tags=["documents"])
@@ -366,6 +368,15 @@ async def delete(
 ) -> None:
     """Delete a document with all its versions: out of search at once."""
     await deleting.delete_document(session, resources.nudger, caller, document_id, condition)
+
+
+@router.get("/{document_id}/entities", summary="List entities that a document mentions", responses=responses(404))
+async def entities(
+    document_id: UUID, caller: Caller, session: Session, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> MentionedEntities:
+    """Entities of the catalogue whose label or alias stands in the version that serves, most often first."""
+    view = await service.get_document(session, caller, document_id)
+    return MentionedEntities.of(*await mentions.of_document(session, view.document.id, limit=limit))
 
 
 @router.get("/{document_id}/versions", summary="List versions", responses=responses(404))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
@@ -10,16 +11,20 @@ from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_pages import AsOf, KeyOrId, Limit
 from drystone.api.catalogue_schemas import CatalogueHistory, Entities, Entity, EntityBody, References
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, Session
+from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
+from drystone.api.mention_schemas import MentioningPassages
 from drystone.api.problems import responses
 from drystone.api.times import moment
 from drystone.catalogue import applying, service
 from drystone.catalogue.models import EntityType
 from drystone.catalogue.queries import Choice
 from drystone.core.text import Text
+from drystone.documents import collections
+from drystone.mentions import queries as mentions
 
 router = APIRouter(prefix="/entities", tags=["entities"])
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": Entity, "description": "Made"}}
 
 
@@ -63,6 +68,7 @@ async def put(
     condition: ConditionOf,
     once: Once,
     session: Session,
+    resources: ResourcesOf,
     response: Response,
     bump_modules: pages.Bump = False,
     message: pages.Why = "",
@@ -70,6 +76,7 @@ async def put(
     """Make an entity, or have it say this from now on: a version that is for good. The same again changes nothing."""
     view, is_new = await applying.put(
         session,
+        resources.nudger,
         caller,
         await service.key_of(session, caller, "entity", entity),
         body.content(),
@@ -83,18 +90,31 @@ async def put(
 
 @router.delete("/{entity}", status_code=204, summary="Delete an entity", responses=responses(404, 409, 412))
 async def delete(
-    entity: KeyOrId, caller: Caller, condition: ConditionOf, session: Session, message: pages.Why = ""
+    entity: KeyOrId,
+    caller: Caller,
+    condition: ConditionOf,
+    session: Session,
+    resources: ResourcesOf,
+    message: pages.Why = "",
 ) -> None:
     """Delete one that nobody refers to. Its versions are kept, and it can be restored."""
-    await applying.delete(session, caller, "entity", entity, message=message, check=pages.holding(condition))
+    await applying.delete(
+        session, resources.nudger, caller, "entity", entity, message=message, check=pages.holding(condition)
+    )
 
 
 @router.post("/{entity}/restore", summary="Restore an entity", responses=responses(404, 409))
 async def restore(
-    entity: KeyOrId, caller: Caller, once: Once, session: Session, response: Response, message: pages.Why = ""
+    entity: KeyOrId,
+    caller: Caller,
+    once: Once,
+    session: Session,
+    resources: ResourcesOf,
+    response: Response,
+    message: pages.Why = "",
 ) -> Entity:
     """Bring back the one of this key that was deleted last, or the one of this id. 409 where the key is another's by now."""
-    view = await applying.restore(session, caller, "entity", entity, message=message)
+    view = await applying.restore(session, resources.nudger, caller, "entity", entity, message=message)
     pages.tell(response, view, "entities", is_new=False)
     return await once.remember(session, response, Entity.of(view))
 
@@ -127,3 +147,27 @@ async def history(
 async def references(entity: KeyOrId, caller: Caller, session: Session) -> References:
     """Who refers to it, and whom it refers to."""
     return References.of(await service.references(session, caller, "entity", entity))
+
+
+@router.get("/{entity}/passages", summary="List passages that mention an entity", responses=responses(404))
+async def passages(
+    entity: KeyOrId,
+    caller: Caller,
+    session: Session,
+    collection: Annotated[Text | None, Query(description="Only of this one, by name or id.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    cursor: Annotated[
+        str | None, Query(pattern=rf"^{_UUID}~\d{{1,18}}$", description="next_cursor of the page before.")
+    ] = None,
+) -> MentioningPassages:
+    """Where its label or an alias stands, in all collections that the key may read: of the newest document first."""
+    found = await service.get(session, caller, "entity", entity)
+    within = caller.collection_ids
+    if collection is not None:
+        within = frozenset({(await collections.get(session, caller, collection)).id})
+    after = None
+    if cursor is not None:
+        document_id, _, chunk_id = cursor.partition("~")
+        after = UUID(document_id), int(chunk_id)
+    rows = await mentions.page_passages(session, found.id, collection_ids=within, after=after, limit=limit + 1)
+    return MentioningPassages.of(list(rows), limit)

@@ -10,7 +10,7 @@ from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_pages import AsOf, KeyOrId, Limit
 from drystone.api.catalogue_schemas import CatalogueHistory, Module, ModuleBody, Modules, References
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, Session
+from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.api.times import moment
@@ -59,12 +59,14 @@ async def put(
     condition: ConditionOf,
     once: Once,
     session: Session,
+    resources: ResourcesOf,
     response: Response,
     message: pages.Why = "",
 ) -> Module:
     """Make a module, or release its next version. What it holds and depends on must hold all that its entities refer to."""
     view, is_new = await applying.put(
         session,
+        resources.nudger,
         caller,
         await service.key_of(session, caller, "module", module),
         body.content(),
@@ -77,18 +79,31 @@ async def put(
 
 @router.delete("/{module}", status_code=204, summary="Delete a module", responses=responses(404, 409, 412))
 async def delete(
-    module: KeyOrId, caller: Caller, condition: ConditionOf, session: Session, message: pages.Why = ""
+    module: KeyOrId,
+    caller: Caller,
+    condition: ConditionOf,
+    session: Session,
+    resources: ResourcesOf,
+    message: pages.Why = "",
 ) -> None:
     """Delete one that nobody refers to. Its versions are kept, and it can be restored."""
-    await applying.delete(session, caller, "module", module, message=message, check=pages.holding(condition))
+    await applying.delete(
+        session, resources.nudger, caller, "module", module, message=message, check=pages.holding(condition)
+    )
 
 
 @router.post("/{module}/restore", summary="Restore a module", responses=responses(404, 409))
 async def restore(
-    module: KeyOrId, caller: Caller, once: Once, session: Session, response: Response, message: pages.Why = ""
+    module: KeyOrId,
+    caller: Caller,
+    once: Once,
+    session: Session,
+    resources: ResourcesOf,
+    response: Response,
+    message: pages.Why = "",
 ) -> Module:
     """Bring back the one of this key that was deleted last, or the one of this id. 409 where the key is another's by now."""
-    view = await applying.restore(session, caller, "module", module, message=message)
+    view = await applying.restore(session, resources.nudger, caller, "module", module, message=message)
     pages.tell(response, view, "modules", is_new=False)
     return await once.remember(session, response, Module.of(view))
 

@@ -10,7 +10,7 @@ from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_pages import AsOf, KeyOrId, Limit
 from drystone.api.catalogue_schemas import CatalogueHistory, Profile, ProfileBody, Profiles, References
 from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, Session
+from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.idempotency import Once
 from drystone.api.problems import responses
 from drystone.api.times import moment
@@ -59,12 +59,14 @@ async def put(
     condition: ConditionOf,
     once: Once,
     session: Session,
+    resources: ResourcesOf,
     response: Response,
     message: pages.Why = "",
 ) -> Profile:
     """Make a profile, or have it choose these modules from now on."""
     view, is_new = await applying.put(
         session,
+        resources.nudger,
         caller,
         await service.key_of(session, caller, "profile", profile),
         body.content(),
@@ -77,18 +79,31 @@ async def put(
 
 @router.delete("/{profile}", status_code=204, summary="Delete a profile", responses=responses(404, 409, 412))
 async def delete(
-    profile: KeyOrId, caller: Caller, condition: ConditionOf, session: Session, message: pages.Why = ""
+    profile: KeyOrId,
+    caller: Caller,
+    condition: ConditionOf,
+    session: Session,
+    resources: ResourcesOf,
+    message: pages.Why = "",
 ) -> None:
     """Delete one that nobody refers to. Its versions are kept, and it can be restored."""
-    await applying.delete(session, caller, "profile", profile, message=message, check=pages.holding(condition))
+    await applying.delete(
+        session, resources.nudger, caller, "profile", profile, message=message, check=pages.holding(condition)
+    )
 
 
 @router.post("/{profile}/restore", summary="Restore a profile", responses=responses(404, 409))
 async def restore(
-    profile: KeyOrId, caller: Caller, once: Once, session: Session, response: Response, message: pages.Why = ""
+    profile: KeyOrId,
+    caller: Caller,
+    once: Once,
+    session: Session,
+    resources: ResourcesOf,
+    response: Response,
+    message: pages.Why = "",
 ) -> Profile:
     """Bring back the one of this key that was deleted last, or the one of this id. 409 where the key is another's by now."""
-    view = await applying.restore(session, caller, "profile", profile, message=message)
+    view = await applying.restore(session, resources.nudger, caller, "profile", profile, message=message)
     pages.tell(response, view, "profiles", is_new=False)
     return await once.remember(session, response, Profile.of(view))
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat
 
+from drystone.catalogue.models import EntityType
 from drystone.core.errors import Invalid
 from drystone.core.numbers import WHOLE
 from drystone.core.text import Text
@@ -15,11 +16,13 @@ from drystone.documents.filters import Filter
 from drystone.search import schemas
 from drystone.search.choosing import LEAST_CHARACTERS, MOST_JOINED
 from drystone.search.schemas import (
+    MAX_FACET_VALUES,
     MAX_LIMIT,
     MAX_NEIGHBOURS,
     MAX_QUERIES,
     MAX_QUERY_CHARACTERS,
     Collapse,
+    Facet,
     Mode,
     Question,
 )
@@ -97,7 +100,14 @@ class SearchRequest(BaseModel):
         description="Maximal marginal relevance: 0: the best hits; towards 1: hits that are unlike those before them.",
         json_schema_extra={"minimum": 0, "maximum": 1},
     )
-
+    entities: StrictBool = Field(
+        False, description="Tell which entities of the catalogue each hit mentions, and where."
+    )
+    facets: list[Facet] = Field(
+        [],
+        description=f"entity: count the entities of all passages that the search found, before limit, merging and collapsing: some hundred. The {MAX_FACET_VALUES} of most passages are told.",
+        max_length=1,
+    )
     model: _Model | None = Field(
         None,
         description="With the vectors of this model, where a collection has two (GET …/embedding); name/dimension where both have one name; null: those that searches ask.",
@@ -130,6 +140,8 @@ class SearchRequest(BaseModel):
             merge=self.merge,
             collapse=self.collapse,
             diversity=self.diversity,
+            entities=self.entities,
+            facets=self.facets,
         )
 
 
@@ -205,6 +217,33 @@ class Duplicate(BaseModel):
     is_copy: bool = Field(description="It has the same words; false: nearly the same.")
 
 
+class HitEntity(BaseModel):
+    """An entity of the catalogue that a hit mentions."""
+
+    id: UUID
+    key: str
+    type: EntityType
+    label: str
+    mentions: list[Span] = Field(description="Where its label or an alias stands.")
+
+
+class FacetValue(BaseModel):
+    """An entity, and how many of the passages found mention it."""
+
+    id: UUID
+    key: str
+    type: EntityType
+    label: str
+    passages: int
+    documents: int = Field(description="How many documents those passages are of.")
+
+
+class Facets(BaseModel):
+    """What the passages found have in common."""
+
+    entity: list[FacetValue] = Field(description="Those of most passages first.")
+
+
 class Hit(BaseModel):
     """A passage, or several side by side. The document's text, cut from start to end (code points), is the quote.
 
@@ -228,6 +267,7 @@ class Hit(BaseModel):
     neighbours: list[Neighbour] | None = Field(description="null unless asked for.")
     merged: list[Merged] | None = Field(description="The passages it was joined from, in order; null for a single one.")
     duplicates: list[Duplicate] = Field(description="Passages left out because this hit says the same. Mostly empty.")
+    entities: list[HitEntity] | None = Field(description="What it mentions, by key; null unless asked for.")
     words: list[Contribution] | None = Field(description="Each word's part of the BM25 score; null unless explained.")
 
     @classmethod
@@ -250,8 +290,14 @@ class Hit(BaseModel):
             duplicates=[
                 Duplicate(**vars(each) | {"document": HitDocument(**vars(each.document))}) for each in hit.duplicates
             ],
+            entities=[_entity(each) for each in hit.entities] if asked.entities else None,
             words=[Contribution(**vars(each)) for each in hit.contributions] if asked.explain else None,
         )
+
+
+def _entity(found: schemas.HitEntity) -> HitEntity:
+    spans = [Span(start=start, end=end) for start, end in found.mentions]
+    return HitEntity.model_validate(vars(found) | {"mentions": spans})
 
 
 class ExplainedWord(BaseModel):
@@ -298,6 +344,7 @@ class SearchResponse(BaseModel):
     warnings: list[Notice] = Field(
         description="What went wrong and was done without: the reranker, vectors of a model that does not have all yet. Mostly empty."
     )
+    facets: Facets | None = Field(description="null unless asked for.")
     took_ms: float
     explanation: Explanation | None = Field(description="null unless asked for.")
 
@@ -310,6 +357,9 @@ class SearchResponse(BaseModel):
             truncated=answer.truncated,
             reranked=answer.reranked,
             warnings=[Notice(code=each.code, detail=each.message, hint=each.hint) for each in answer.warnings],
+            facets=Facets(entity=[FacetValue.model_validate(vars(each)) for each in answer.entities])
+            if asked.facets
+            else None,
             took_ms=answer.took_ms,
             explanation=None
             if told is None

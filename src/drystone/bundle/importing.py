@@ -41,6 +41,9 @@ from drystone.index.spaces import Space
 from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
+from drystone.mentions import finders
+from drystone.mentions import queries as mentions
+from drystone.mentions.finders import Finders
 
 ACTOR = "bundle"
 # Documents of one transaction, and the passages after which no further one is taken into it.
@@ -62,6 +65,7 @@ class Place:
     embedders: Embedders
     nudger: Nudger
     spool_folder: Path
+    finders: Finders = field(default_factory=Finders)
 
 
 @dataclass
@@ -257,7 +261,7 @@ async def _import(
         ids = [each for _, item in new for each in (item.document.id, *(v.id for v in item.document.versions))]
         taken = await bundles.taken(session, ids)
         added = [await _add(session, place, home, item, taken, archives, done) for home, item in new]
-        await _publish(session, [each for each in added if each is not None and each.item.chunks])
+        await _publish(session, place, [each for each in added if each is not None and each.item.chunks])
     done.blobs += len(wanted)
 
 
@@ -428,8 +432,8 @@ async def _add_version(
     return state
 
 
-async def _publish(session: AsyncSession, ready: Sequence[_Ready]) -> None:
-    """Passages, vectors and words, as publishing writes them: a statement for each kind, whatever the number of documents."""
+async def _publish(session: AsyncSession, place: Place, ready: Sequence[_Ready]) -> None:
+    """Passages, vectors, words and mentions, as publishing writes them: a statement for each kind, whatever the number of documents."""
     passages = [(each, n) for each in ready for n in range(len(each.item.chunks))]
     if not passages:
         return
@@ -446,6 +450,23 @@ async def _publish(session: AsyncSession, ready: Sequence[_Ready]) -> None:
         by_space.setdefault(home.space_id, []).append(chunk)
     for space_id, chunks in sorted(by_space.items()):
         await index.add(session, space_id, chunks)
+    await _mention(session, place, passages, chunk_ids)
+
+
+async def _mention(
+    session: AsyncSession, place: Place, passages: Sequence[tuple[_Ready, int]], chunk_ids: Sequence[int]
+) -> None:
+    """Mentions of the names there are here; they are looked for within the transaction, so that they are of the newest."""
+    workspace_id = passages[0][0].home.principal.workspace_id
+    await mentions.share(session, [workspace_id])
+    names = await place.finders.load(place.sessions, workspace_id)
+    chunks = [each.item.chunks[n] for each, n in passages]
+    found = await finders.find(names.finder, [(chunk.start, chunk.text) for chunk in chunks])
+    places = [
+        mentions.Place(chunk_id, each.home.collection.id, each.ids[each.item.document.id])
+        for (each, _), chunk_id in zip(passages, chunk_ids, strict=True)
+    ]
+    await mentions.add(session, list(zip(places, found, strict=True)))
 
 
 def _words(ready: _Ready, number: int) -> analysis.Analysed:

@@ -57,6 +57,8 @@ LEFT = {
     "series": "observations go by CSV or NDJSON, and `pg_dump`",
     "observations": "as series",
     "observation_hours": "made of observations",
+    "mentions": "made anew on import, of the passages and of the names there",
+    "mention_rounds": "work of this installation",
     "vector_feeds": "of a graph outside",
     "vector_changes": "of a graph outside",
 }

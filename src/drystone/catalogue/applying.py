@@ -27,6 +27,8 @@ from drystone.core import crash_points
 from drystone.core.errors import Conflict, DrystoneError, Invalid, NotFound, pointer_to
 from drystone.core.ids import new_id
 from drystone.jobs import events
+from drystone.jobs import service as jobs
+from drystone.jobs.broker import Nudger
 from drystone.jobs.events import Happening
 
 MOST_CHANGES = 5000
@@ -100,6 +102,7 @@ class Applied:
 
 async def apply(
     session: AsyncSession,
+    nudger: Nudger,
     principal: Principal,
     wanted: Sequence[Wanted],
     *,
@@ -133,7 +136,22 @@ async def apply(
         session, principal, plan, revision + 1, await queries.time_of_change(session, principal.workspace_id)
     )
     await writing.write(message)
+    if any(step.changes_names for step in plan.steps):
+        await _names_changed(session, nudger, principal.workspace_id)
     return Applied(revision + 1, tuple(plan.made()))
+
+
+async def _names_changed(session: AsyncSession, nudger: Nudger, workspace_id: UUID) -> None:
+    """A job for each change: whether one that is there already has seen it nobody knows. It ends at once if it has."""
+    await queries.note_names(session, workspace_id, new_id())
+    await jobs.enqueue(
+        session,
+        nudger,
+        kind=models.NAMES_CHANGED,
+        subject_id=workspace_id,
+        workspace_id=workspace_id,
+        cost=models.REFRESH_COST,
+    )
 
 
 @dataclass(frozen=True)
@@ -147,6 +165,16 @@ class _Step:
     number: int
     has_version: bool
     is_new: bool
+
+    @property
+    def changes_names(self) -> bool:
+        """Whether passages may mention other entities from now on."""
+        now, before = self.outcome.content, self.before and self.before.content
+        if not isinstance(now, EntityContent):
+            return False
+        if self.outcome.action != "put" or not isinstance(before, EntityContent):
+            return True
+        return (now.label, now.aliases) != (before.label, before.aliases)
 
 
 class _Plan:
@@ -414,6 +442,7 @@ def _refuse(problems: Sequence[Problem], pointer: Pointer) -> None:
 
 async def put(
     session: AsyncSession,
+    nudger: Nudger,
     principal: Principal,
     key: str,
     content: Content,
@@ -427,6 +456,7 @@ async def put(
     change = Change(kind, key, "put", content)
     applied = await apply(
         session,
+        nudger,
         principal,
         [Wanted(change)],
         message=message,
@@ -439,6 +469,7 @@ async def put(
 
 async def delete(
     session: AsyncSession,
+    nudger: Nudger,
     principal: Principal,
     kind: Kind,
     key: str,
@@ -451,6 +482,7 @@ async def delete(
     change = Change(kind, found.key, "delete")
     await apply(
         session,
+        nudger,
         principal,
         [Wanted(change)],
         message=message,
@@ -459,9 +491,11 @@ async def delete(
     )
 
 
-async def restore(session: AsyncSession, principal: Principal, kind: Kind, key: str, *, message: str = "") -> View:
+async def restore(
+    session: AsyncSession, nudger: Nudger, principal: Principal, kind: Kind, key: str, *, message: str = ""
+) -> View:
     """Bring back the one of this key that was deleted last. Raises Conflict where the key is another's by now."""
     found = await service.get_any(session, principal, kind, key)
     wanted = Wanted(Change(kind, found.key, "restore"), id=found.id)
-    await apply(session, principal, [wanted], message=message, pointer=in_content)
+    await apply(session, nudger, principal, [wanted], message=message, pointer=in_content)
     return await service.get(session, principal, kind, found.key)

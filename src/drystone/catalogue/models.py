@@ -22,6 +22,11 @@ ENTITY_TYPES: tuple[EntityType, ...] = get_args(EntityType)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
+# The job that follows when entities are called something else: their mentions are looked for anew.
+NAMES_CHANGED = "mentions.refresh"
+# What it says it costs: it goes where large documents go, and keeps no small ones waiting.
+REFRESH_COST = 1 << 30
+
 _ENTITY_TYPE = Enum(*ENTITY_TYPES, name="entity_type")
 _KIND = Enum(*KINDS, name="catalogue_kind")
 _ACTION = Enum(*ACTIONS, name="catalogue_action")
@@ -49,6 +54,8 @@ class Catalogue(Base):
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
     # Of the newest change; 0 before the first.
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    # Another one after each change of what entities are called; None: none ever was. Never used again, whatever is restored.
+    names_id: Mapped[UUID | None]
 
 
 class Revision(Base):

@@ -340,6 +340,11 @@ async def drop_edges(session: AsyncSession, workspace_id: UUID, source_ids: Sequ
     await session.execute(_DROP_EDGES, {"workspace_id": workspace_id, "ids": list(source_ids)})
 
 
+async def note_names(session: AsyncSession, workspace_id: UUID, names_id: UUID) -> None:
+    """Entities are called something else from now on."""
+    await session.execute(_NOTE_NAMES, {"workspace_id": workspace_id, "names_id": names_id})
+
+
 async def note_revision(session: AsyncSession, workspace_id: UUID, revision: int) -> None:
     await session.execute(_NOTE_REVISION, {"workspace_id": workspace_id, "revision": revision})
 
@@ -347,6 +352,7 @@ async def note_revision(session: AsyncSession, workspace_id: UUID, revision: int
 _MAKE = text("insert into catalogues (workspace_id) values (:workspace_id) on conflict do nothing")
 _HOLD = text("select revision from catalogues where workspace_id = :workspace_id for update")
 _NOTE_REVISION = text("update catalogues set revision = :revision where workspace_id = :workspace_id")
+_NOTE_NAMES = text("update catalogues set names_id = :names_id where workspace_id = :workspace_id")
 
 _TIME = text("""
 select greatest(clock_timestamp(), max(at) + interval '1 microsecond') from catalogue_revisions

@@ -282,6 +282,7 @@ class Hit(TypedDict):
     ranks: dict[str, int | None]
     merged: list[Merged] | None
     duplicates: list[Duplicate]
+    entities: list[dict[str, Any]] | None
     words: list[dict[str, Any]] | None
 
 

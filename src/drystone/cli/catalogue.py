@@ -86,6 +86,27 @@ def list_entities(
     _list("entities", query, limit, as_json=as_json)
 
 
+@entities.command("passages")
+def list_passages(
+    key: Key,
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="Only of this one.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many passages at most; 0: all.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Where an entity's label or an alias stands, of the newest document first: a line for each mention."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        path = f"entities/{client.quoted(key)}/passages"
+        rows = chain.from_iterable(client.catalogue_pages(path, {"collection": collection}))
+        found = list(islice(rows, limit) if limit else rows)
+    if as_json:
+        terminal.print_json({"items": found})
+    else:
+        listing.show_mentions(found)
+
+
 def _commands(group: typer.Typer, many: str) -> None:
     """The commands that all three have."""
     kind = KINDS[many]
@@ -228,12 +249,12 @@ def graph(
 
 @catalogue.command("status")
 def status(as_json: AsJson = False) -> None:
-    """Its revision, and how much there is."""
+    """Its revision, how much there is, and whether documents were looked through for the names of now."""
     from drystone.cli import listing, terminal
     from drystone.cli.client import open_client
 
     with open_client() as client:
-        found = client.catalogue()
+        found = client.catalogue() | {"mentions": client.mentions_status()}
     if as_json:
         terminal.print_json(found)
     else:

@@ -315,6 +315,14 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         return self._patiently(lambda: self._http.get("/catalogue/graph", params=given)).content.decode()
 
+    def mentions_status(self) -> Any:
+        """Whether documents were looked through for the names of now."""
+        return self._get("/catalogue/mentions")
+
+    def document_entities(self, document_id: str, *, limit: int) -> Any:
+        """Entities that a document mentions, most often first."""
+        return self._get(f"/documents/{document_id}/entities", limit=str(limit))
+
     def profile_schema(self, key: str, *, form: str, as_of: str | None) -> Any:
         """What things of a profile look like: json-schema or openapi."""
         return self._get(f"/profiles/{self.quoted(key)}/schema", format=form, as_of=as_of)

@@ -132,6 +132,13 @@ def search(
     filter_: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help="A filter over the documents' attributes and fields.")
     ] = None,
+    entity: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--entity", "-e", metavar="KEY", help="Only documents that mention this entity; several: all of them."
+        ),
+    ] = None,
+    entities: Annotated[bool, typer.Option("--entities", help="Tell which entities each passage mentions.")] = False,
     per_document: Annotated[
         int | None, typer.Option("--per-document", min=1, max=100, help="At most so many passages of one document.")
     ] = None,
@@ -164,6 +171,7 @@ def search(
     drystone search why do thin shells buckle
     drystone search buckling -c papers -n 10 --mode lexical
     drystone search shells --filter '{"type":"gte","key":"year","value":1960}'
+    drystone search "limits in cities" --entity no2 --entities
     drystone search shells -c papers -c notes --per-document 1 --explain
     drystone search shells --collapse near --diversity 0.3
     drystone search shells --json | jq '.hits[].quote'
@@ -182,8 +190,13 @@ def search(
         body["explain"] = True
     if rerank is not None:
         body["rerank"] = rerank
+    if entities:
+        body["entities"] = True
+    filters = [{"type": "eq", "key": "$entity", "value": key} for key in entity or []]
     if filter_ is not None:
-        body["filter"] = _json_object(filter_)
+        filters.append(_json_object(filter_))
+    if filters:
+        body["filter"] = filters[0] if len(filters) == 1 else {"type": "and", "filters": filters}
     with open_client() as client:
         answer = client.search(body)
         pending = 0 if answer["hits"] or as_json else sum(map(client.pending_count, collections))
@@ -244,6 +257,24 @@ def show_document(document_id: Annotated[str, typer.Argument(metavar="ID")], as_
         terminal.print_json(document)
     else:
         listing.show_one(document)
+
+
+@documents.command("entities")
+def list_entities(
+    document_id: Annotated[str, typer.Argument(metavar="ID")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the entities of the catalogue that a document mentions, most often first."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    with open_client() as client:
+        found = client.document_entities(parse_id(document_id), limit=limit)
+    if as_json:
+        terminal.print_json(found)
+    else:
+        listing.show_mentioned(found["items"])
 
 
 @documents.command("versions")

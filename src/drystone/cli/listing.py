@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -50,6 +50,8 @@ _SCOPES = ("read", "write", "admin")
 # By which of the details a person knows what was changed: that of which there is one first.
 _NAMES_OF_SUBJECTS = {"key": ("prefix",), "document": ("title", "external_id")}
 _GAP = "  "
+# Characters that are shown on either side of a mention.
+_AROUND = 40
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
 Row = TypeVar("Row")
@@ -289,6 +291,39 @@ def show_revisions(found: Sequence[Revision]) -> None:
         Column("who", lambda r: r["by"]),
         Column("changes", lambda r: str(r["changes"]), right=True),
         Column("message", lambda r: r["message"], is_cut=True),
+    )
+    show_rows(found, columns)
+
+
+def show_mentions(found: Sequence[Mapping[str, Any]]) -> None:
+    """Mentions of an entity in a table, with what stands around each."""
+    columns: Sequence[Column[Mapping[str, Any]]] = (
+        Column("document", lambda r: r["title"], is_cut=True, plain=lambda r: r["id"]),
+        Column("collection", lambda r: r["collection"]),
+        Column("start", lambda r: str(r["start"]), right=True),
+        Column("end", lambda r: str(r["end"]), right=True),
+        Column("words", lambda r: r["words"], is_cut=True),
+    )
+    show_rows([row for passage in found for row in _mentions(passage)], columns)
+
+
+def _mentions(passage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    document, quote, offset = passage["document"], passage["quote"], passage["start"]
+    title = document["title"] or document["name"] or document["id"]
+    for each in passage["mentions"]:
+        first, last = each["start"] - offset, each["end"] - offset
+        around = quote[max(0, first - _AROUND) : last + _AROUND]
+        yield {**document, "title": title, **each, "words": " ".join(around.split())}
+
+
+def show_mentioned(found: Sequence[Mapping[str, Any]]) -> None:
+    """Entities that a document mentions, in a table."""
+    columns: Sequence[Column[Mapping[str, Any]]] = (
+        Column("entity", lambda r: r["key"]),
+        Column("type", lambda r: r["type"]),
+        Column("label", lambda r: r["label"], is_cut=True),
+        Column("mentions", lambda r: str(r["mentions"]), right=True),
+        Column("passages", lambda r: str(r["passages"]), right=True),
     )
     show_rows(found, columns)
 

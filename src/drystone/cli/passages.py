@@ -36,6 +36,8 @@ def _show_hit(console: Console, hit: Hit, words: list[str], *, full: bool) -> No
 
     width = min(console.width, _LONGEST_LINE) if terminal.is_terminal() else console.width
     parts = [_heading(hit), *([place] if (place := _place(hit)) else []), _quote(hit["quote"], words, full=full)]
+    if hit["entities"]:
+        parts.append(_entities(hit["entities"]))
     if hit["words"] is not None:
         parts.append(_reasons(hit, hit["words"]))
     parts.append(_source(hit))
@@ -92,6 +94,14 @@ def _source(hit: Hit) -> Text:
 
     joined = f", {len(hit['merged'])} passages" if hit["merged"] else ""
     return Text(f"{hit['start']}–{hit['end']} of {hit['document']['id']}{joined}", "dim")
+
+
+def _entities(found: list[dict[str, Any]]) -> Text:
+    """What it mentions, and how often."""
+    from rich.text import Text
+
+    told = [f"{each['key']} {len(each['mentions'])}×" for each in found]
+    return Text(f"mentions {', '.join(map(terminal.clean, told))}", "magenta")
 
 
 def _duplicates(found: list[Duplicate]) -> Text:

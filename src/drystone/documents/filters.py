@@ -65,11 +65,16 @@ def _as_time(value: Scalar) -> str:
 
 @dataclass(frozen=True)
 class OwnField:
-    """A field that every document has. sql: over a row `document`. read: what it is compared with, or ValueError."""
+    """A field that every document has. sql: over a row `document`. read: what it is compared with, or ValueError.
+
+    is_many: it has several values, of which one that is equal is enough; sql selects documents, `{which}` of them, that
+    have one of `{keys}`.
+    """
 
     sql: str
     type: Literal["text", "timestamptz"] = "text"
     read: Callable[[Scalar], str] = _as_text
+    is_many: bool = False
 
 
 def _of_version(column: str) -> str:
@@ -80,9 +85,20 @@ def _of_version(column: str) -> str:
     )
 
 
+# Documents whose passages name an entity of one of these keys. In `narrowing` the first condition is another one.
+_MENTIONED = (
+    "select mention.document_id from mentions as mention join entities as entity on entity.id = mention.entity_id"
+    " where {which} and entity.deleted_at is null and entity.key = any(cast({keys} as text[]))"
+)
+_IN_COLLECTIONS = (
+    "mention.collection_id = any(cast(:collection_ids as uuid[])) and entity.workspace_id in"
+    " (select workspace_id from collections where id = any(cast(:collection_ids as uuid[])))"
+)
+
 FIELDS = {
     "$collection": OwnField("(select name from collections where id = document.collection_id)"),
     "$created_at": OwnField("document.created_at", "timestamptz", _as_time),
+    "$entity": OwnField(_MENTIONED, is_many=True),
     "$external_id": OwnField("document.external_id"),
     "$language": OwnField(_of_version("version.detected_language"), read=_as_language),
     "$media_type": OwnField(_of_version("file.media_type")),
@@ -111,6 +127,8 @@ class Comparison(BaseModel):
             return self
         if isinstance(self.value, list) and self.type not in ("in", "nin"):
             raise ValueError(f"{self.key} is compared with one value; only in and nin take a list")
+        if field.is_many and self.type in _COMPARISONS:
+            raise ValueError(f"{self.key} is compared by eq, ne, in and nin")
         for value in self.values:
             try:
                 field.read(value)
@@ -204,6 +222,10 @@ def _of_attribute(given: Comparison, parameters: dict[str, Any]) -> str:
 
 def _of_field(given: Comparison, field: OwnField, parameters: dict[str, Any]) -> str:
     values = [field.read(value) for value in given.values]
+    if field.is_many:
+        which = "mention.document_id = document.id and entity.workspace_id = document.workspace_id"
+        found = f"exists ({field.sql.format(which=which, keys=_bind(parameters, values))})"
+        return found if given.type in ("eq", "in") else f"(not {found})"
     if given.type in ("in", "nin"):
         found = f"({field.sql} = any(cast(cast({_bind(parameters, values)} as text[]) as {field.type}[])))"
         return found if given.type == "in" else f"({found} is not true)"
@@ -252,8 +274,10 @@ def _most_telling(parts: list[Comparison | Compound]) -> list[Comparison | Compo
 def _is_indexed(given: Comparison | Compound) -> bool:
     if isinstance(given, Compound):
         return (any if given.type == "and" else all)(map(_is_indexed, given.filters))
-    if given.field is not None or given.type in ("ne", "nin"):
+    if given.type in ("ne", "nin"):
         return False
+    if given.field is not None:
+        return given.field.is_many
     return given.type == "in" or not isinstance(given.value, list)
 
 
@@ -261,6 +285,9 @@ def _ids(given: Comparison | Compound, parameters: dict[str, Any]) -> str | None
     """SQL of ids of documents, all among them that pass; None where no index knows."""
     if not _is_indexed(given):
         return None
+    if isinstance(given, Comparison) and given.field is not None:
+        keys = _bind(parameters, [given.field.read(value) for value in given.values])
+        return given.field.sql.format(which=_IN_COLLECTIONS, keys=keys)
     if isinstance(given, Comparison):
         return _looked_up(given, parameters)
     parts = _most_telling(_flat(given)) if given.type == "and" else given.filters

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
 from drystone.jobs.queries import Claim, set_all_done
+from drystone.mentions.finders import Finders
 
 # A document may take this long, and this much longer for each of its chunks; a stuck one is given up and retried.
 DEADLINE_S, DEADLINE_PER_CHUNK_S = 150.0, 1.0
@@ -59,7 +60,7 @@ class Tools:
 
     embedders: of each space its own. parser: reads one document at a time. nudger: tells workers of the jobs that unpacking an archive makes.
     turns: whose turn it is to run the model, which takes the whole core.
-    spool_folder: where large files lie while they are read.
+    spool_folder: where large files lie while they are read. finders: of the names that documents are looked through for.
     takes_large: whether large documents are embedded here, or asked to be taken where no small ones wait for them.
     """
 
@@ -71,6 +72,7 @@ class Tools:
     turns: Turns
     spool_folder: Path
     takes_large: bool = True
+    finders: Finders = field(default_factory=Finders)
 
 
 async def run(tools: Tools, claims: Sequence[Claim]) -> dict[UUID, Exception]:
@@ -182,7 +184,7 @@ async def _embed_and_publish(tools: Tools, items: list[Item]) -> dict[UUID, Exce
         return {job_id: failure for failures in apart for job_id, failure in failures.items()}
     crash_points.reach("before_publish")
     with measures.ingestion_stage("publish"):
-        failures = await publish(tools.sessions, tools.nudger, items, vectors)
+        failures = await publish(tools.sessions, tools.nudger, tools.finders, items, vectors)
     crash_points.reach("after_publish")
     return failures
 

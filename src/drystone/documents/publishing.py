@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,8 +24,15 @@ from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
 from drystone.jobs.queries import Claim, lock_all_held
+from drystone.mentions import finders as mentions
+from drystone.mentions import queries as mention_queries
+from drystone.mentions.finders import Finders, Names
+from drystone.mentions.queries import Found, Place
 
 log = get_logger("documents.publishing")
+
+# How often names are looked for anew because somebody changed them meanwhile.
+_NAMES_TRIES = 5
 
 # By space: float32 (passages, dim), rows of length 1.
 Vectors = Mapping[int, np.ndarray]
@@ -58,8 +65,16 @@ class Item:
     prepared: Prepared
 
 
+class _NamesChanged(Exception):
+    """The catalogue's names are others than those that were looked for. Nothing was written."""
+
+    def __init__(self, workspace_ids: Collection[UUID]) -> None:
+        super().__init__(*workspace_ids)
+        self.workspace_ids = workspace_ids
+
+
 async def publish(
-    sessions: Sessions, nudger: Nudger, items: Sequence[Item], made: Sequence[Vectors]
+    sessions: Sessions, nudger: Nudger, finders: Finders, items: Sequence[Item], made: Sequence[Vectors]
 ) -> dict[UUID, Exception]:
     """Replace the chunks of each, make it ready and end its job; by job what stood in the way, of those that failed.
 
@@ -70,14 +85,14 @@ async def publish(
     failures: dict[UUID, Exception] = {}
     for round_ in _rounds(list(zip(items, made, strict=True))):
         try:
-            failures |= await _publish_together(sessions, nudger, round_)
+            failures |= await _publish_with_names(sessions, nudger, finders, round_)
         except Exception as exc:  # noqa: BLE001  told to whoever ends the jobs
             if len(round_) == 1:
                 failures[round_[0][0].claim.job_id] = exc
                 continue
             log.warning("documents.published_one_by_one", documents=len(round_), error=repr(exc)[:300])
             for item, of_item in round_:
-                failures |= await publish(sessions, nudger, [item], [of_item])
+                failures |= await publish(sessions, nudger, finders, [item], [of_item])
     return failures
 
 
@@ -91,13 +106,41 @@ def _rounds(pairs: list[tuple[Item, Vectors]]) -> Iterator[list[tuple[Item, Vect
         left = [pair for pair in left if pair[0].claim.job_id not in taken]
 
 
-async def _publish_together(
-    sessions: Sessions, nudger: Nudger, pairs: Sequence[tuple[Item, Vectors]]
+async def _publish_with_names(
+    sessions: Sessions, nudger: Nudger, finders: Finders, pairs: Sequence[tuple[Item, Vectors]]
 ) -> dict[UUID, Exception]:
+    """Look for the names known to this process; where there are others by now, for those."""
+    for _ in range(_NAMES_TRIES):
+        known = {item.pending.workspace_id: finders.known(item.pending.workspace_id) for item, _ in pairs}
+        found = {
+            item.pending.version_id: await mentions.find(
+                known[item.pending.workspace_id].finder,
+                [(passage.start, passage.text) for passage in item.prepared.passages],
+            )
+            for item, _ in pairs
+        }
+        try:
+            return await _publish_together(sessions, nudger, pairs, known, found)
+        except _NamesChanged as changed:
+            for workspace_id in changed.workspace_ids:
+                await finders.load(sessions, workspace_id)
+    raise Unavailable("catalogue.changes", "Names in the catalogue change again and again.", hint="it is tried again")
+
+
+async def _publish_together(
+    sessions: Sessions,
+    nudger: Nudger,
+    pairs: Sequence[tuple[Item, Vectors]],
+    known: Mapping[UUID, Names],
+    found: Mapping[UUID, Sequence[Sequence[Found]]],
+) -> dict[UUID, Exception]:
+    """known: the names of each workspace that `found`, by version and passage, was looked for with."""
     failures: dict[UUID, Exception] = {}
     async with transaction(sessions) as session:
         held = await lock_all_held(session, [item.claim for item, _ in pairs])
         await reembedding.share(session, {item.pending.collection_id for item, _ in pairs})
+        if outdated := mentions.outdated(known, await mention_queries.share(session, list(known))):
+            raise _NamesChanged(outdated)
         documents = await queries.lock_documents(session, [item.pending.document_id for item, _ in pairs])
         gone: list[Item] = []
         ready: list[tuple[Item, Vectors]] = []
@@ -115,7 +158,7 @@ async def _publish_together(
                 ready.append((item, made))
         if ready:
             await _make_room(session, nudger, ready, documents)
-            await _write(session, ready, documents)
+            await _write(session, ready, documents, found)
             await _catch_up_later(session, nudger, ready, documents)
         await jobs.finish_all(session, [item.claim for item in (*gone, *(item for item, _ in ready))])
     for item, _ in ready:
@@ -141,8 +184,14 @@ async def _make_room(
             await archives.delete_members(session, nudger, archives.owner(document), document)  # it may have been one
 
 
-async def _write(session: AsyncSession, ready: Sequence[tuple[Item, Vectors]], documents: dict[UUID, Locked]) -> None:
-    """Chunks, words, vectors, versions, documents, events: a statement for each kind, whatever the number of versions."""
+async def _write(
+    session: AsyncSession,
+    ready: Sequence[tuple[Item, Vectors]],
+    documents: dict[UUID, Locked],
+    found: Mapping[UUID, Sequence[Sequence[Found]]],
+) -> None:
+    """Chunks, words, vectors, mentions, versions, documents, events: a statement for each kind, whatever the number of
+    versions."""
     ids = await queries.add_chunks(session, [chunk for item, _ in ready for chunk in _chunks(item)])
     crash_points.reach("mid_publish")
     each = ((item, n, made) for item, made in ready for n in range(len(item.prepared.passages)))
@@ -167,6 +216,16 @@ async def _write(session: AsyncSession, ready: Sequence[tuple[Item, Vectors]], d
             for chunk_id, _, item, _, _ in of_second
         ]
         await index.add_vectors(session, second_id, places, [made[second_id][n] for *_, n, made in of_second])
+    await mention_queries.add(
+        session,
+        [
+            (
+                Place(chunk_id, item.pending.collection_id, item.pending.document_id),
+                found[item.pending.version_id][n],
+            )
+            for chunk_id, _, item, n, _ in passages
+        ],
+    )
     for item, made in ready:
         if len(item.prepared.passages) > embedding.LARGE:
             for space_id in made:

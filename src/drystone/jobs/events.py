@@ -45,6 +45,7 @@ KINDS = (
     "entity.published",
     "entity.restored",
     "job.retrying",
+    "mentions.refreshed",
     "module.deleted",
     "module.published",
     "module.restored",

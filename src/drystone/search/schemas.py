@@ -11,11 +11,14 @@ from drystone.documents.filters import Filter
 
 Mode = Literal["hybrid", "dense", "lexical"]
 Collapse = Literal["none", "copies", "near"]
+Facet = Literal["entity"]
 MAX_LIMIT = 100
 MAX_QUERY_CHARACTERS = 4_000
 MAX_QUERIES = 8
 MAX_COLLECTIONS = 32
 MAX_NEIGHBOURS = 5
+# Values of a facet that are told, those of most passages.
+MAX_FACET_VALUES = 50
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Question:
     searches ask.
     merge: passages that stand side by side become one hit. collapse: which passages stand behind a better one that says
     the same; None: see `collapsed`. diversity: 0 to 1, how much hits are to be unlike each other.
+    entities: tell which entities of the catalogue each hit mentions. facets: count those of all passages found.
     """
 
     queries: Sequence[str]
@@ -46,6 +50,8 @@ class Question:
     merge: bool = False
     collapse: Collapse | None = None
     diversity: float = 0.0
+    entities: bool = False
+    facets: Sequence[Facet] = ()
 
     @property
     def leaves_out(self) -> bool:
@@ -112,6 +118,29 @@ class Duplicate:
 
 
 @dataclass(frozen=True)
+class HitEntity:
+    """An entity that a hit mentions. mentions: where its names stand, as start and end in the document's text."""
+
+    id: UUID
+    key: str
+    type: str
+    label: str
+    mentions: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class FacetValue:
+    """An entity, and how many of the passages found, and of their documents, mention it."""
+
+    id: UUID
+    key: str
+    type: str
+    label: str
+    passages: int
+    documents: int
+
+
+@dataclass(frozen=True)
 class Hit:
     """A passage, or several side by side. `text_of_document[start:end] == quote`, in code points.
 
@@ -147,6 +176,7 @@ class Hit:
     contributions: list[Contribution] = field(default_factory=list)
     merged: list[Merged] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
+    entities: list[HitEntity] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -197,7 +227,8 @@ class Answer:
     """Hits, best first.
 
     exact: every vector was compared; otherwise the graph was walked. truncated: fewer hits than asked for, although
-    more passages may match. reranked: the reranker was asked and answered.
+    more passages may match. reranked: the reranker was asked and answered. entities: a facet, over all passages that
+    either side found and the filter leaves.
     """
 
     hits: list[Hit]
@@ -207,3 +238,4 @@ class Answer:
     explanation: Explanation | None = None
     reranked: bool = False
     warnings: list[Notice] = field(default_factory=list)
+    entities: list[FacetValue] = field(default_factory=list)

@@ -11,19 +11,23 @@ from sqlalchemy import Row
 
 from drystone.index import analysis
 from drystone.index.lexical import MANY_WORDS, Scored
+from drystone.mentions import queries as mentions
 from drystone.search import choosing, queries
 from drystone.search.choosing import Choice, Chosen, Passage
 from drystone.search.context import Search
 from drystone.search.fusion import Side
 from drystone.search.ranking import Ranked, Wording
 from drystone.search.schemas import (
+    MAX_FACET_VALUES,
     Answer,
     Contribution,
     Duplicate,
     ExplainedWord,
     Explanation,
+    FacetValue,
     Hit,
     HitDocument,
+    HitEntity,
     Merged,
     Neighbour,
     Notice,
@@ -61,7 +65,31 @@ async def show(search: Search, ranked: Ranked, choice: Choice, rows: Mapping[int
         explanation=_explanation(search, ranked, choice) if search.question.explain else None,
         reranked=ranked.rerank is not None,
         warnings=[*await _warnings(search, ranked), *ranked.warnings],
+        entities=await _facet(search, ranked),
     )
+
+
+async def _facet(search: Search, ranked: Ranked) -> list[FacetValue]:
+    """Entities of the passages found, by how many mention them; nothing unless asked for."""
+    if "entity" not in search.question.facets:
+        return []
+    found = ranked.candidates[ranked.order].tolist()  # after a reranker some may be gone
+    with search.clock.stage("facets"):
+        return [
+            FacetValue(**row._mapping) for row in await mentions.count_in(search.session, found, limit=MAX_FACET_VALUES)
+        ]
+
+
+async def _entities(search: Search, chosen: Sequence[Chosen], rows: Mapping[int, Row[Any]]) -> list[list[HitEntity]]:
+    """For each hit the entities that its passages mention, by key; nothing unless asked for."""
+    if not search.question.entities:
+        return [[] for _ in chosen]
+    hit_of = {rows[each.place].chunk_id: hit for hit, one in enumerate(chosen) for each in one.passages}
+    found: list[dict[str, HitEntity]] = [{} for _ in chosen]
+    for row in await mentions.of_passages(search.session, hit_of.keys()):
+        its = found[hit_of[row.chunk_id]].setdefault(row.key, HitEntity(row.id, row.key, row.type, row.label, []))
+        its.mentions.extend(zip(row.starts, row.ends, strict=True))
+    return [list(each.values()) for each in found]
 
 
 async def _warnings(search: Search, ranked: Ranked) -> list[Notice]:
@@ -125,8 +153,9 @@ async def _hits(search: Search, ranked: Ranked, chosen: Sequence[Chosen], rows: 
     near = await _neighbours(search, [_ends(each, rows) for each in chosen])
     ids = [int(ranked.candidates[each.best.place]) for each in chosen]
     added = await _contributions(asked, ids) if question.explain else [[] for _ in chosen]
+    named = await _entities(search, chosen, rows)
     hits: list[Hit] = []
-    for each, around, contributions in zip(chosen, near, added, strict=True):
+    for each, around, contributions, entities in zip(chosen, near, added, named, strict=True):
         place, start, quote = each.best.place, each.passages[0].start, each.text
         hits.append(
             _hit(
@@ -141,6 +170,7 @@ async def _hits(search: Search, ranked: Ranked, chosen: Sequence[Chosen], rows: 
                 ],
                 neighbours=around,
                 contributions=contributions,
+                entities=entities,
             )
         )
     return hits
@@ -208,6 +238,7 @@ def _hit(
     highlights: list[tuple[int, int]],
     neighbours: list[Neighbour],
     contributions: list[Contribution],
+    entities: list[HitEntity],
 ) -> Hit:
     place = chosen.best.place
     first, last, row = (rows[each.place] for each in (chosen.passages[0], chosen.passages[-1], chosen.best))
@@ -243,6 +274,7 @@ def _hit(
             _duplicate(rows[each.passage.place], ranked.score(each.passage.place), is_copy=each.is_copy)
             for each in chosen.duplicates
         ],
+        entities=entities,
     )
 
 

@@ -23,6 +23,7 @@ def _shown(capsys: pytest.CaptureFixture[str], **hit: Any) -> list[str]:
         "title_path": ["Walls"],
         "merged": None,
         "duplicates": [],
+        "entities": None,
         "words": None,
     } | hit
     told = whole.pop("told", None)
