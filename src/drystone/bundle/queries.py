@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.catalogue.models import Kind
+
 _AT_ONCE = 200
+# Series of one statement, which PostgreSQL sorts, and rows that are held at a time.
+_SERIES_AT_ONCE, _ROWS_AT_ONCE = 100, 5000
 
 
 async def look_at_one_moment(session: AsyncSession) -> None:
@@ -56,6 +60,44 @@ async def blobs(session: AsyncSession, collection_ids: Sequence[UUID]) -> AsyncI
     result = await session.stream(_BLOBS, {"ids": list(collection_ids)})
     async for row in result:
         yield row.sha256, row.size_bytes
+
+
+async def catalogue(
+    session: AsyncSession, workspace_id: UUID, kind: Kind
+) -> AsyncIterator[tuple[Row[Any], Sequence[Row[Any]]]]:
+    """All of a kind, deleted ones too, by key and id, each with its versions by number."""
+    key, last = "", UUID(int=0)
+    while True:
+        given = {"workspace_id": workspace_id, "key": key, "last": last, "limit": _AT_ONCE}
+        page = (await session.execute(_CATALOGUE[kind], given)).all()
+        if not page:
+            return
+        key, last = page[-1].key, page[-1].id
+        versions: dict[UUID, list[Row[Any]]] = {row.id: [] for row in page}
+        for version in await session.execute(_CATALOGUE_VERSIONS[kind], {"ids": list(versions)}):
+            versions[version.subject_id].append(version)
+        for row in page:
+            yield row, versions[row.id]
+
+
+async def series(session: AsyncSession, workspace_id: UUID) -> Sequence[Row[Any]]:
+    """The series of entities that are not deleted, by entity, metric and source, with how many rows each has."""
+    return (await session.execute(_SERIES, {"workspace_id": workspace_id})).all()
+
+
+async def observations(session: AsyncSession, series_ids: Sequence[int]) -> AsyncIterator[Sequence[Row[Any]]]:
+    """The raw rows of these series in this order, each by time, some at a time."""
+    for start in range(0, len(series_ids), _SERIES_AT_ONCE):
+        given = {"ids": list(series_ids[start : start + _SERIES_AT_ONCE])}
+        result = await session.stream(_OBSERVATIONS, given, execution_options={"yield_per": _ROWS_AT_ONCE})
+        async for page in result.partitions():
+            yield page
+
+
+async def versions_here(session: AsyncSession, document_ids: Sequence[UUID]) -> dict[tuple[UUID, int], UUID]:
+    """The versions of these documents, by document and number."""
+    rows = await session.execute(_VERSIONS_HERE, {"ids": list(document_ids)})
+    return {(row.document_id, row.number): row.id for row in rows}
 
 
 async def workspace(session: AsyncSession, name: str) -> UUID | None:
@@ -132,6 +174,55 @@ from (
 ) as referred (sha256, size_bytes)
 group by sha256 order by sha256
 """)
+
+
+def _subjects(table: str, columns: str = "") -> TextClause:
+    return text(f"""
+select id, key, created_at, deleted_at{columns} from {table}
+where workspace_id = :workspace_id and current_id is not null and (key, id) > (cast(:key as text) collate "C", cast(:last as uuid))
+order by key, id limit :limit
+""")
+
+
+def _versions_of(kind: Kind, columns: str) -> TextClause:
+    return text(f"""
+select {kind}_id as subject_id, label, description, published_at, {columns} from {kind}_versions as version
+where {kind}_id = any(:ids) order by {kind}_id, number
+""")
+
+
+_PINS = """(
+    select coalesce(jsonb_object_agg(member.entity_id, pinned.number), '{}')
+    from module_members as member join entity_versions as pinned on pinned.id = member.entity_version_id
+    where member.module_version_id = version.id
+) as entities"""
+_CATALOGUE: dict[Kind, TextClause] = {
+    "entity": _subjects("entities", ", type"),
+    "module": _subjects("modules"),
+    "profile": _subjects("profiles"),
+}
+_CATALOGUE_VERSIONS: dict[Kind, TextClause] = {
+    "entity": _versions_of("entity", "aliases, parents, schema_definition"),
+    "module": _versions_of("module", f"version, dependencies, {_PINS}"),
+    "profile": _versions_of("profile", "modules"),
+}
+
+_SERIES = text("""
+select s.id, s.entity_id, e.key as entity, s.metric, s.source, s.unit,
+       (select count(*) from observations o where o.series_id = s.id) as observations
+from series s join entities e on e.id = s.entity_id and e.deleted_at is null and e.current_id is not null
+where s.workspace_id = :workspace_id
+order by e.key, s.metric, s.source
+""")
+
+_OBSERVATIONS = text("""
+select series_id, observed_at, value, cast(attributes as text) as attributes, evidence_version_id, evidence_start, evidence_end,
+       evidence_sha256
+from observations where series_id = any(cast(:ids as bigint[]))
+order by array_position(cast(:ids as bigint[]), series_id), observed_at
+""")
+
+_VERSIONS_HERE = text("select document_id, number, id from versions where document_id = any(:ids)")
 
 _TAKEN = text("""
 select id from documents where id = any(:ids)

@@ -262,7 +262,7 @@ class _Writing:
         return {"id": step.id, "current_id": step.version_id, "at": self._at, "deleted_at": deleted_at}
 
     def _edges(self, step: _Step) -> Iterator[dict[str, Any]]:
-        for role, kind, key in _references(step.outcome.content):
+        for role, kind, key in references(step.outcome.content):
             yield {
                 "source_id": step.id,
                 "source_kind": step.outcome.kind,
@@ -304,7 +304,7 @@ class _Writing:
         return Happening(self._principal.workspace_id, kind, outcome.kind, step.id, data=told)
 
 
-def _references(content: Content) -> Iterator[tuple[str, Kind, str]]:
+def references(content: Content) -> Iterator[tuple[str, Kind, str]]:
     """Role, kind and key of all that a content refers to."""
     if isinstance(content, EntityContent):
         yield from (("parent", "entity", key) for key in content.parents)
