@@ -153,7 +153,7 @@ async def import_(
         arrival = None if brought is None else await bringing.bring(session, principal, brought, message=_MESSAGE)
         homes = await _homes(session, place, principal, chosen, into)
         home_series = await of_observations.homes(session, principal, series, arrival.ids if arrival else None)
-    if arrival is not None:
+    if arrival is not None and brought:
         done.defined, done.already_defined = arrival.added, arrival.already
         say(f"catalogue: {arrival.added} brought, {arrival.already} were here")
     sizes = {bytes.fromhex(blob.sha256): blob.size_bytes for blob in checking.blobs(bundle)}
