@@ -39,16 +39,16 @@ _TOLD = 100
 
 async def export(session: AsyncSession, bundle: Writing, workspace_id: UUID) -> dict[str, int]:
     """Write the series of entities that are not deleted, and their rows; how many, by the manifest's names."""
-    series = await bundles.series(session, workspace_id)
+    found = await bundles.series(session, workspace_id)
     with bundle.member(SERIES) as file:
-        for row in series:
+        for row in found:
             names = SeriesLine.model_fields
             write(file, SeriesLine(**{name: getattr(row, name) for name in names}))
     with bundle.member(ROWS) as file:
-        numbers = {row.id: number for number, row in enumerate(series, start=1)}
-        async for page in bundles.observations(session, list(numbers)):
+        numbers = {row.id: number for number, row in enumerate(found, start=1)}
+        async for page in bundles.observations(session, {row.id: row.observations for row in found}):
             file.write("".join(_text(numbers[row.series_id], row) for row in page).encode())
-    return {"series": len(series), "observations": sum(row.observations for row in series)}
+    return {"series": len(found), "observations": sum(row.observations for row in found)}
 
 
 def _text(number: int, row: Row[Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.catalogue.models import Kind
 
 _AT_ONCE = 200
-# Series of one statement, which PostgreSQL sorts, and rows that are held at a time.
-_SERIES_AT_ONCE, _ROWS_AT_ONCE = 100, 5000
+# Observations that are held at a time.
+_ROWS_AT_ONCE = 5000
 
 
 async def look_at_one_moment(session: AsyncSession) -> None:
@@ -85,13 +86,23 @@ async def series(session: AsyncSession, workspace_id: UUID) -> Sequence[Row[Any]
     return (await session.execute(_SERIES, {"workspace_id": workspace_id})).all()
 
 
-async def observations(session: AsyncSession, series_ids: Sequence[int]) -> AsyncIterator[Sequence[Row[Any]]]:
-    """The raw rows of these series in this order, each by time, some at a time."""
-    for start in range(0, len(series_ids), _SERIES_AT_ONCE):
-        given = {"ids": list(series_ids[start : start + _SERIES_AT_ONCE])}
-        result = await session.stream(_OBSERVATIONS, given, execution_options={"yield_per": _ROWS_AT_ONCE})
-        async for page in result.partitions():
+async def observations(session: AsyncSession, counts: Mapping[int, int]) -> AsyncIterator[Sequence[Row[Any]]]:
+    """The raw rows of these series in this order, each by time, some at a time. counts: how many each has."""
+    small: list[int] = []
+    held = 0
+    for series_id, count in counts.items():
+        if held + count > _ROWS_AT_ONCE:
+            yield (await session.execute(_OBSERVATIONS, {"ids": small})).all()
+            small, held = [], 0
+        if count <= _ROWS_AT_ONCE:
+            small.append(series_id)
+            held += count
+            continue
+        after = datetime(1, 1, 1, tzinfo=UTC)
+        while page := (await session.execute(_LATER, {"id": series_id, "after": after, "limit": _ROWS_AT_ONCE})).all():
+            after = page[-1].observed_at
             yield page
+    yield (await session.execute(_OBSERVATIONS, {"ids": small})).all()
 
 
 async def versions_here(session: AsyncSession, document_ids: Sequence[UUID]) -> dict[tuple[UUID, int], UUID]:
@@ -215,11 +226,19 @@ where s.workspace_id = :workspace_id
 order by e.key, s.metric, s.source
 """)
 
-_OBSERVATIONS = text("""
-select series_id, observed_at, value, cast(attributes as text) as attributes, evidence_version_id, evidence_start, evidence_end,
-       evidence_sha256
-from observations where series_id = any(cast(:ids as bigint[]))
-order by array_position(cast(:ids as bigint[]), series_id), observed_at
+_OF_OBSERVATION = """series_id, observed_at, value, cast(attributes as text) as attributes, evidence_version_id, evidence_start,
+       evidence_end, evidence_sha256"""
+# By the primary key, whatever PostgreSQL thinks of the array's length.
+_OBSERVATIONS = text(f"""
+select o.* from unnest(cast(:ids as bigint[])) with ordinality as g (id, place)
+cross join lateral (
+    select {_OF_OBSERVATION} from observations where series_id = g.id order by observed_at limit {_ROWS_AT_ONCE}
+) as o
+order by g.place, o.observed_at
+""")
+_LATER = text(f"""
+select {_OF_OBSERVATION} from observations where series_id = :id and observed_at > :after
+order by observed_at limit :limit
 """)
 
 _VERSIONS_HERE = text("select document_id, number, id from versions where document_id = any(:ids)")

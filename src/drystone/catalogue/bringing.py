@@ -270,7 +270,7 @@ class _Arriving:
 
     def _subject(self, each: Brought) -> dict[str, Any]:
         row = {"id": self._ids[each.id], "key": each.key, "revision": 0, "created_by": self._principal.actor}
-        row |= {"created_at": each.created_at, "updated_at": self._at}
+        row |= {"created_at": each.created_at, "updated_at": self._at, "deleted_at": each.deleted_at}
         return {**row, "type": each.content.type} if isinstance(each.content, EntityContent) else row
 
     def _rows(self, each: Brought) -> Iterator[dict[str, Any]]:
