@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ from drystone.bundle.schema import CATALOGUE, OBSERVATIONS
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, DrystoneError, Invalid
 
+ROOT = Path(__file__).parent.parent.parent
 AGAIN = {"max_examples": 60, "deadline": None, "derandomize": True, "database": None}
 HOURS = """
 with raw as (
@@ -70,7 +75,7 @@ async def filled(client: httpx.AsyncClient, collection: str, work: Work, place: 
     assert (await change(client, *put, bump_modules=True, message="noise")).status_code == 200
     assert (await client.put(f"{A}/profiles/city", json=CITY | {"modules": {"air": "*"}})).status_code == 200
     assert (await client.delete(f"{A}/profiles/city")).status_code == 204
-    gone = [
+    gone: list[dict[str, Any]] = [
         {"kind": "entity", "key": "no2", "action": "delete"},
         {"kind": "entity", "key": "station", "content": STATION | {"schema_definition": {"required": ["name"]}}},
         {
@@ -225,9 +230,7 @@ async def test_what_is_older_than_what_is_kept_is_left_out_and_counted(
     await observe(client, row("01T10:00:00", 1), row("05T10:00:00", 2))
     await written(place, tmp_path / "b.zip")
     await begin_anew(place)
-    since = Place(
-        *(getattr(place, name) for name in list(Place.__dataclass_fields__)[:5]), datetime(2026, 1, 3, tzinfo=UTC)
-    )
+    since = replace(place, oldest=datetime(2026, 1, 3, tzinfo=UTC))
 
     done = await read(since, tmp_path / "b.zip")
 
@@ -247,6 +250,41 @@ async def test_who_names_collections_gets_them_alone_unless_more_is_asked_for(
 
     assert (alone.entities, alone.series, both.entities, both.series) == (0, 0, 4, 0)
     assert (done.documents, done.defined, done.series) == (1, 0, 0)
+
+
+async def test_the_commands_say_what_they_did(
+    client: httpx.AsyncClient,
+    collection: str,
+    work: Work,
+    place: Place,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    async def run(*given: str) -> str:
+        command = [sys.executable, "-m", "drystone.cli.main", "bundle", *given]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout or done.stderr
+
+    await filled(client, collection, work, place)
+    path = str(tmp_path / "b.zip")
+
+    assert "4 entities, 2 modules, 1 profiles, 59 observations" in await run("export", path)
+    assert "is whole: 1 collections, 1 documents, 1 passages, 4 entities" in await run("check", path)
+    await begin_anew(place)
+    said = await run("import", path)
+    assert "7 of the catalogue imported; 0 were here already" in said
+    assert "59 observations imported; 0 were here already" in said
+    again = json.loads(await run("import", path, "--catalogue", "skip", "--json"))
+    assert (again["already"], again["already_defined"], again["already_observed"]) == (1, 0, 59)
 
 
 async def test_a_bundle_of_format_1_is_read(

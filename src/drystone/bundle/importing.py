@@ -1,6 +1,7 @@
 """Reading a bundle into this installation. Doing it twice changes nothing.
 
-The catalogue comes first, all of it or nothing; then document by document, each visible when it is whole; then observations. A document that is here already, by its identity in the collection, is left alone. Ids are kept where they are free.
+The catalogue comes first, all of it or nothing; then document by document, each visible when it is whole; then observations.
+A document that is here already, by its identity in the collection, is left alone. Ids are kept where they are free.
 """
 
 from __future__ import annotations
@@ -164,9 +165,8 @@ async def import_(
         crash_points.reach("mid_import")
         say(f"{done.documents + done.already} of {sum(each.documents for each in chosen)} documents")
     if series:
-        say(f"importing {bundle.manifest.observations} observations")
         taken = await of_observations.import_(
-            place.sessions, principal, bundle, home_series, known.versions, place.oldest
+            place.sessions, principal, bundle, home_series, known.versions, place.oldest, say=say
         )
         done.series, done.observations = len(series), taken.added
         done.already_observed, done.too_old = taken.already, taken.too_old
@@ -372,9 +372,8 @@ async def _add(
 ) -> _Ready | None:
     """Add its rows; what is then to be published, if it is ready as it is."""
     document, principal = item.document, home.principal
-    if (
-        document.parent_id is not None and document.parent_id not in known.archives
-    ):  # another one has its archive's identity
+    if document.parent_id is not None and document.parent_id not in known.archives:
+        # Another one has its archive's identity.
         done.already += 1
         return None
     theirs = [document.id, *(version.id for version in document.versions)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -197,8 +197,10 @@ async def import_(
     names: Sequence[Name],
     versions: Mapping[UUID, UUID],
     oldest: datetime,
+    *,
+    say: Callable[[str], None],
 ) -> Taken:
-    """Add the rows that are not here yet. versions: of documents, theirs -> ours, where these differ.
+    """Add the rows that are not here yet. versions: of documents, theirs -> ours, where these differ. say: how far it is.
 
     Raises Conflict where somebody deleted an entity or changed a unit meanwhile; what was added stays, and is there again.
     """
@@ -219,6 +221,7 @@ async def import_(
             ) from exc
         done.added += added.inserted
         done.already += added.unchanged + added.kept
+        say(f"{done.added + done.already} of {bundle.manifest.observations} observations")
     return done
 
 

@@ -178,7 +178,7 @@ async def _import(
     url = settings.database.migration_url.get_secret_value()
     engine = make_engine(url, pool_size=5, application_name="drystone-bundle")
     first = months.first_kept(settings.observations.keep_months, datetime.now(UTC))
-    oldest = datetime.combine(first, time(), UTC) if first else EARLIEST
+    oldest = max(datetime.combine(first, time(), UTC), EARLIEST) if first else EARLIEST
     try:
         async with open_resources(settings, name="bundle", searches=False) as resources:
             spool = settings.general.data_dir / "spool"
