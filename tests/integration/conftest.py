@@ -1,13 +1,17 @@
-"""The stores that the object store's contract must hold on, beside the folder."""
+"""The stores that the object store's contract must hold on, beside the folder; and where bundles go."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from drystone.bundle.importing import Place
+from drystone.core.db import Sessions
 from drystone.core.settings import S3Settings, Settings, parse
+from drystone.resources import Resources
 from drystone.stack.dotenv import make_environment
 from drystone.stack.services import OBJECTS
 from drystone.stack.supervise import Servers
@@ -34,3 +38,8 @@ def s3(request: pytest.FixtureRequest) -> S3Settings:
         return found
     settings: Settings = request.getfixturevalue("settings")
     return settings.s3
+
+
+@pytest.fixture
+def place(resources: Resources, sessions: Sessions, owner: Sessions, tmp_path: Path) -> Place:
+    return Place(owner, resources.objects, resources.embedders, resources.nudger, tmp_path / "spool")

@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
+import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from sqlalchemy import text
+from tests.integration.bundles import (
+    Change,
+    begin_anew,
+    changed,
+    check_invariants,
+    read,
+    replaced,
+    rewrite,
+    rows,
+    written,
+)
 from tests.integration.uploads import Work, search, send
 
-from drystone import invariants
 from drystone.bundle import checking, container
-from drystone.bundle.exporting import export
-from drystone.bundle.importing import Imported, Place, import_
-from drystone.bundle.schema import BundleManifest
-from drystone.core.db import Sessions, transaction
+from drystone.bundle.importing import Place
+from drystone.core.db import Sessions
 from drystone.core.errors import Conflict, DrystoneError, Invalid, NotFound
 from drystone.resources import Resources
-
-Change = Callable[[dict[str, bytes]], None]
-
-
-@pytest.fixture
-def place(resources: Resources, sessions: Sessions, owner: Sessions, tmp_path: Path) -> Place:
-    return Place(owner, resources.objects, resources.embedders, resources.nudger, tmp_path / "spool")
-
-
-async def written(place: Place, path: Path, *names: str) -> BundleManifest:
-    return await export(place.sessions, place.objects, path, names)
-
-
-async def read(place: Place, path: Path, **given: Any) -> Imported:
-    with container.opened(path) as bundle:
-        return await import_(place, bundle, **given)
-
-
-async def begin_anew(place: Place) -> None:
-    """Another installation, as far as the database goes."""
-    async with transaction(place.sessions) as session:
-        await session.execute(
-            text("truncate collections, documents, versions, chunks, files, jobs, events, audit, deletions cascade")
-        )
-        await session.execute(
-            text("truncate document_attributes, lexical_additions, lexical_segments, lexical_removals cascade")
-        )
-
-
-async def check_invariants(resources: Resources, sessions: Sessions) -> None:
-    limits = invariants.Limits(lease_s=30, orphan_s=10**8, rehash=True)
-    verdict = await invariants.check(sessions, resources.objects, limits, without=("I5",))
-    assert verdict.holds, verdict.violations
-
-
-async def rows(sessions: Sessions, statement: str) -> list[tuple[Any, ...]]:
-    async with transaction(sessions) as session:
-        return [tuple(row) for row in await session.execute(text(statement))]
-
 
 CHUNKS = """
 select c.document_id, c.version_id, c.ordinal, c.start_offset, c.end_offset, c.page, c.title_path, c.content_hash, c.length,
@@ -272,34 +237,6 @@ def rename_model(folder: Path, model: str) -> None:
     )
 
 
-def replaced(members: dict[str, bytes], name: str, old: bytes, new: bytes) -> dict[str, bytes]:
-    assert old in members[name]
-    return {name: members[name].replace(old, new)}
-
-
-def rewrite(folder: Path, change: Change, *, honest: bool = True) -> None:
-    """Change members of a bundle in a folder. honest: its manifest says what is there now."""
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    members = {name: (folder / name).read_bytes() for name in names}
-    change(members)
-    if honest:
-        manifest = json.loads(members["manifest.json"])
-        for member in manifest["members"]:
-            body = members[member["name"]]
-            member |= {"size_bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-        members["manifest.json"] = json.dumps(manifest).encode()
-    for name in names:
-        if name not in members:
-            (folder / name).unlink()
-    for name, body in members.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(body)
-
-
-def changed(name: str, old: bytes, new: bytes) -> Change:
-    return lambda members: members.update(replaced(members, name, old, new))
-
-
 def a_blob(members: dict[str, bytes]) -> str:
     return min(name for name in members if name.startswith("blobs/"))
 
@@ -334,9 +271,9 @@ HOSTILE: dict[str, tuple[Change, bool, str]] = {
         "manifest",
     ),
     "another format version": (
-        changed("manifest.json", b'"format_version": 1', b'"format_version": 2'),
+        changed("manifest.json", b'"format_version": 2', b'"format_version": 3'),
         False,
-        "format version 2",
+        "format version 3",
     ),
     "an unknown field": (changed("documents.ndjson", b'{"id"', b'{"evil": 1, "id"'), True, "evil"),
     "a character that cannot be kept": (
@@ -354,6 +291,65 @@ HOSTILE: dict[str, tuple[Change, bool, str]] = {
         changed("documents.ndjson", b'"attributes":{}', b'"attributes":{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"),
         True,
         "",
+    ),
+    "a type that nobody reads": (
+        changed("documents.ndjson", b"text/plain", b"text/\\r\\nx"),
+        True,
+        "nothing here reads",
+    ),
+    "another type": (changed("documents.ndjson", b"text/plain", b"video/mp4"), True, "nothing here reads"),
+    "a length that its blob has not": (
+        changed("documents.ndjson", b'"size_bytes":25', b'"size_bytes":26'),
+        True,
+        "has 25 bytes, not 26",
+    ),
+    "a length that its text has not": (
+        changed("documents.ndjson", b'"text_length":25', b'"text_length":24'),
+        True,
+        "has 25 characters, not 24",
+    ),
+    "a passage that is somewhere else": (
+        changed("chunks/0001.ndjson", b'"start":0,"end":25', b'"start":1,"end":26'),
+        True,
+        "not where it says",
+    ),
+    "a page that is not there": (changed("chunks/0001.ndjson", b'"page":null', b'"page":7'), True, "on a page"),
+    "a time of nobody": (changed("documents.ndjson", b'"created_at":"20', b'"created_at":"00'), True, "1970 and 2200"),
+    "a number for a time": (
+        lambda members: members.update(
+            {"documents.ndjson": re.sub(rb'"ready_at":"[^"]+"', b'"ready_at":1700000000', members["documents.ndjson"])}
+        ),
+        True,
+        "ready_at",
+    ),
+    "a language without rules": (
+        changed("documents.ndjson", b'"language":"english"', b'"language":"klingon"'),
+        True,
+        "without rules",
+    ),
+    "a number after which there is none": (
+        changed("documents.ndjson", b'"number":1', b'"number":2147483647'),
+        True,
+        "number",
+    ),
+    "a name that no upload has": (
+        changed("documents.ndjson", b'"name":"a.txt"', b'"name":"a\\n.txt"'),
+        True,
+        "a file's name",
+    ),
+    "a path in no archive": (
+        changed("documents.ndjson", b'"member_path":null', b'"member_path":"a"'),
+        True,
+        "without an archive",
+    ),
+    "attributes that are too many": (
+        changed(
+            "documents.ndjson",
+            b'"attributes":{}',
+            b'"attributes":{' + b",".join(b'"%d":1' % n for n in range(1001)) + b"}",
+        ),
+        True,
+        "at most 1000 attributes",
     ),
     "a bomb of a manifest": (lambda members: members.update({"manifest.json": b" " * (17 << 20)}), False, "too large"),
 }

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Path, Query, Response
 from pydantic import BaseModel
 
-from drystone.api.catalogue_schemas import Message
+from drystone.catalogue.bounds import Message
 from drystone.catalogue.queries import View
 from drystone.core.conditions import Condition
 from drystone.core.numbers import MAX_BIGINT, MAX_INTEGER

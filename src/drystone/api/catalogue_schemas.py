@@ -8,29 +8,31 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from annotated_types import Ge, Le, Len
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from drystone.catalogue import definitions
 from drystone.catalogue.applying import MOST_CHANGES, Applied, Done, Wanted
+from drystone.catalogue.bounds import (
+    Aliases,
+    Definition,
+    Description,
+    Key,
+    Label,
+    Members,
+    Message,
+    Parents,
+    Ranges,
+    Version,
+)
 from drystone.catalogue.content import Content, EntityContent, ModuleContent, ProfileContent
 from drystone.catalogue.models import Action, EntityType, Kind
 from drystone.catalogue.queries import Past, View
 from drystone.catalogue.queries import Reference as Referring
 from drystone.catalogue.rules import Change
-from drystone.catalogue.semver import MOST as MOST_RANGE
 from drystone.catalogue.service import Overview
 from drystone.core.numbers import MAX_INTEGER, WHOLE
-from drystone.core.text import Text
 
 StepName = Literal["none", "patch", "minor", "major"]
 What = Literal["created", "changed", "unchanged", "deleted", "restored"]
-
-Key = Annotated[Text, Len(1, 100)]
-Label = Annotated[Text, Len(1, 200)]
-Description = Annotated[Text, Len(0, 10_000)]
-Message = Annotated[Text, Len(0, 1000)]
-Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,5}$")]
-Range = Annotated[Text, Len(1, MOST_RANGE)]
 
 _SCHEMA = {"type": "number", "unit": "µg/m³", "minimum": 0}
 _NO2: dict[str, Any] = {
@@ -44,18 +46,6 @@ _AIR: dict[str, Any] = {"label": "Air quality", "entities": ["no2", "station"], 
 _CITY: dict[str, Any] = {"label": "Monitoring of a city", "modules": {"air": "^1.2"}}
 
 
-def _shallow(value: Any) -> Any:
-    if definitions.is_too_deep(value):
-        raise ValueError(f"is nested deeper than {definitions.DEEPEST} levels")
-    return value
-
-
-def _one_each(values: list[str]) -> list[str]:
-    if len(set(values)) < len(values):
-        raise ValueError("names one twice")
-    return values
-
-
 class EntityBody(BaseModel):
     """What is said of an entity."""
 
@@ -64,13 +54,11 @@ class EntityBody(BaseModel):
     type: EntityType = Field(description="For good: an entity never becomes one of another type.")
     label: Label
     description: Description = ""
-    aliases: Annotated[dict[Language, Annotated[list[Annotated[Text, Len(1, 200)]], Len(0, 100)]], Len(0, 100)] = Field(
-        {}, description="Other names, by language (BCP 47)."
-    )
-    parents: Annotated[list[Key], Len(0, 50)] = Field(
+    aliases: Aliases = Field({}, description="Other names, by language (BCP 47).")
+    parents: Parents = Field(
         [], description="Keys of entities of the same type, whose definitions hold for this one, too."
     )
-    schema_definition: Annotated[dict[str, Any], BeforeValidator(_shallow)] = Field(
+    schema_definition: Definition = Field(
         {},
         description="JSON Schema 2020-12, with `unit` besides. Of a property: its value. Of a category or subobject: an "
         "object whose names are keys of properties and subobjects.",
@@ -90,15 +78,13 @@ class ModuleBody(BaseModel):
 
     label: Label
     description: Description = ""
-    version: Annotated[Text, Len(1, 32)] | None = Field(
+    version: Version | None = Field(
         None,
         description="Semantic version. Left out: the least that the changes demand; 1.0.0 of a new one.",
         examples=["1.2.0"],
     )
-    entities: Annotated[list[Key], Len(0, 5000), AfterValidator(_one_each)] = Field(
-        [], description="Keys. Each is pinned as it is now."
-    )
-    dependencies: Annotated[dict[Key, Range], Len(0, 200)] = Field(
+    entities: Members = Field([], description="Keys. Each is pinned as it is now.")
+    dependencies: Ranges = Field(
         {}, description="Keys of modules, and which versions of them will do.", examples=[{"core": "^1.0"}]
     )
 
@@ -113,7 +99,7 @@ class ProfileBody(BaseModel):
 
     label: Label
     description: Description = ""
-    modules: Annotated[dict[Key, Range], Len(0, 200)] = Field(
+    modules: Ranges = Field(
         {}, description="Keys of modules, and which versions of them will do.", examples=[{"air": "^1.2"}]
     )
 

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Protocol, Self, TypeVar
 
-from drystone.bundle.schema import BlobLine, BundleManifest, Member
+from pydantic import BaseModel, ValidationError
+
+from drystone.bundle.schema import CATALOGUE, OBSERVATIONS, BlobLine, BundleManifest, Member
 from drystone.core.errors import Conflict, Invalid, NotFound
 
 MANIFEST = "manifest.json"
@@ -25,6 +27,15 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 # DEFLATE reaches a thousandfold; lines of text and numbers stay far below this.
 _MOST_RATIO = 200
 _PART_BYTES = 1024 * 1024
+_FORMATS = (1, 2)
+
+_Line = TypeVar("_Line", bound=BaseModel)
+
+
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
 
 
 class Writing:
@@ -138,6 +149,14 @@ class Reading:
         """Of everything that lies in it."""
         return self._store.names()
 
+    @property
+    def has_catalogue(self) -> bool:
+        return any(name in self._members for name in CATALOGUE)
+
+    @property
+    def has_observations(self) -> bool:
+        return any(name in self._members for name in OBSERVATIONS)
+
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """A member that the manifest names. Raises Invalid for another."""
@@ -178,7 +197,37 @@ def opened(path: Path) -> Iterator[Reading]:
             raise damaged(f"it cannot be read: {exc}") from exc
 
 
-def check_bytes(file: IO[bytes], name: str, size_bytes: int, sha256: str) -> None:
+def write(file: Hashing, line: BaseModel) -> None:
+    """Add a line. Raises Conflict for one that nobody would read."""
+    raw = line.model_dump_json().encode()
+    if len(raw) >= MAX_LINE_BYTES:
+        raise Conflict(
+            "bundle.line_too_long",
+            f"A {type(line).__name__} takes {len(raw)} bytes; a line of a bundle has fewer than {MAX_LINE_BYTES}.",
+            hint="it has too many versions for a bundle; ./drystone backup keeps everything",
+        )
+    file.write(raw + b"\n")
+
+
+def lines(bundle: Reading, name: str, kind: type[_Line]) -> Iterator[_Line]:
+    """The lines of a member as what they are. Raises Invalid for the first that is something else."""
+    for number, raw in enumerate(bundle.lines(name), start=1):
+        try:
+            yield kind.model_validate_json(raw)
+        except (ValidationError, ValueError, RecursionError) as exc:
+            raise bad_line(name, number, exc) from exc
+
+
+def bad_line(name: str, number: int, exc: Exception) -> Invalid:
+    """What is wrong with a line first."""
+    said = "cannot be read"
+    if isinstance(exc, ValidationError):
+        first = exc.errors(include_input=False, include_url=False)[0]
+        said = f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+    return damaged(f"line {number} of {name}: {said}")
+
+
+def check_bytes(file: Readable, name: str, size_bytes: int, sha256: str) -> None:
     """Read a file to its end. Raises Invalid when its size or hash is another."""
     digest, size = hashlib.sha256(), 0
     while part := file.read(_PART_BYTES):
@@ -211,10 +260,10 @@ def _manifest(store: Store) -> BundleManifest:
     try:
         body = json.loads(raw)
         found = (body.get("format"), body.get("format_version"))
-        if found[0] == "drystone-bundle" and found[1] != 1:
+        if found[0] == "drystone-bundle" and found[1] not in _FORMATS:
             raise Conflict(
                 "bundle.format",
-                f"The bundle has format version {found[1]}; this version of drystone reads version 1.",
+                f"The bundle has format version {found[1]}; this version of drystone reads versions 1 and 2.",
                 hint="import it with the version of drystone that made it, or a newer one",
             )
         return BundleManifest.model_validate_json(raw)

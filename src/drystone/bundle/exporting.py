@@ -10,15 +10,16 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from pydantic import BaseModel
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone import __version__, schema
 from drystone.access.service import DEFAULT_WORKSPACE
 from drystone.adapters.objects import Objects
+from drystone.bundle import catalogue as of_catalogue
+from drystone.bundle import observations as of_observations
 from drystone.bundle import queries
-from drystone.bundle.container import Writing
+from drystone.bundle.container import Writing, write
 from drystone.bundle.schema import (
     FORMAT,
     OF_FAILED,
@@ -47,34 +48,44 @@ async def export(
     names: Sequence[str] = (),
     *,
     workspace: str = DEFAULT_WORKSPACE,
+    catalogue: bool | None = None,
+    observations: bool | None = None,
     say: Say = lambda _: None,
 ) -> BundleManifest:
     """Write these collections, or all of the workspace, to a .zip file or a folder, which is there when it is whole.
 
+    catalogue, observations: whether the workspace's go along; None: unless collections are named.
     Raises NotFound for a collection that is not there, Conflict where the path is taken or a document was purged meanwhile.
     """
     with Writing(path) as bundle:
         async with transaction(sessions) as session:
             await queries.look_at_one_moment(session)
-            rows = await _chosen(session, workspace, names)
+            workspace_id = await _workspace(session, workspace)
+            rows = await _chosen(session, workspace_id, names)
             with bundle.member("collections.ndjson") as file:
                 for row in rows:
-                    _write(file, _collection(row))
+                    write(file, _collection(row))
             with bundle.member("documents.ndjson") as file:
                 for row in rows:
                     say(f"collection {row.name}: {row.documents} documents, {row.chunks} passages")
                     async for document, versions in queries.documents(session, row.id):
-                        _write(file, _document(row.id, document, versions))
+                        write(file, _document(row.id, document, versions))
             for number, row in enumerate(rows, start=1):
                 await _write_chunks(session, bundle, number, row)
             blobs, blob_bytes = await _list_blobs(session, objects, bundle, [row.id for row in rows])
             say(f"copying {blobs} blobs")
             async for blob in _blobs(session, objects, [row.id for row in rows]):
                 await _copy_blob(objects, bundle, blob)
+            counts: dict[str, int] = {}
+            if not names if catalogue is None else catalogue:
+                counts |= await of_catalogue.export(session, bundle, workspace_id)
+            if not names if observations is None else observations:
+                say("writing observations")
+                counts |= await of_observations.export(session, bundle, workspace_id)
             revision = await schema.current(session)
         manifest = BundleManifest(
             format=FORMAT,
-            format_version=1,
+            format_version=2,
             created_at=datetime.now(UTC),
             software=__version__,
             schema_revision=revision or "",
@@ -84,15 +95,20 @@ async def export(
             blobs=blobs,
             blob_bytes=blob_bytes,
             members=bundle.members,
+            **counts,
         )
         bundle.manifest(manifest)
     return manifest
 
 
-async def _chosen(session: AsyncSession, workspace: str, names: Sequence[str]) -> Sequence[Row[Any]]:
-    workspace_id = await queries.workspace(session, workspace)
+async def _workspace(session: AsyncSession, name: str) -> UUID:
+    workspace_id = await queries.workspace(session, name)
     if workspace_id is None:
-        raise NotFound("workspace.not_found", f"There is no workspace {workspace!r}.")
+        raise NotFound("workspace.not_found", f"There is no workspace {name!r}.")
+    return workspace_id
+
+
+async def _chosen(session: AsyncSession, workspace_id: UUID, names: Sequence[str]) -> Sequence[Row[Any]]:
     rows = await queries.collections(session, workspace_id)
     there = {row.name for row in rows}
     if lacking := [name for name in names if name not in there]:
@@ -108,7 +124,7 @@ async def _write_chunks(session: AsyncSession, bundle: Writing, number: int, row
     with bundle.member(chunks_name(number, "ndjson")) as file:
         async for page in queries.chunks(session, row.id):
             for chunk in page:
-                _write(file, _chunk(chunk))
+                write(file, _chunk(chunk))
     with bundle.member(chunks_name(number, "npy")) as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": (row.chunks, row.dimension)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -130,7 +146,7 @@ async def _list_blobs(session: AsyncSession, objects: Objects, bundle: Writing, 
     count = size_bytes = 0
     with bundle.member("blobs.ndjson") as file:
         async for blob in _blobs(session, objects, ids):
-            _write(file, blob)
+            write(file, blob)
             count, size_bytes = count + 1, size_bytes + blob.size_bytes
     return count, size_bytes
 
@@ -206,10 +222,6 @@ def _chunk(row: Row[Any]) -> ChunkLine:
         content_hash=row.content_hash.hex(),
         space_before=row.space_before,
     )
-
-
-def _write(file: Any, line: BaseModel) -> None:
-    file.write(line.model_dump_json().encode() + b"\n")
 
 
 _OF_VERSION = ("id", "number", "name", "state", "created_at", *OF_READY, *OF_FAILED)

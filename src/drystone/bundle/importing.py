@@ -1,5 +1,6 @@
-"""Reading a bundle into this installation: document by document, each visible when it is whole. Doing it twice changes nothing.
+"""Reading a bundle into this installation. Doing it twice changes nothing.
 
+The catalogue comes first, all of it or nothing; then document by document, each visible when it is whole; then observations.
 A document that is here already, by its identity in the collection, is left alone. Ids are kept where they are free.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,19 +20,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access import service as access
 from drystone.access.service import DEFAULT_WORKSPACE, Principal
 from drystone.adapters.objects import Objects
-from drystone.adapters.parsing import ARCHIVE
+from drystone.bundle import catalogue as of_catalogue
 from drystone.bundle import checking
+from drystone.bundle import observations as of_observations
 from drystone.bundle import queries as bundles
 from drystone.bundle.checking import Item
-from drystone.bundle.container import Reading, check_bytes, damaged
+from drystone.bundle.container import Reading, check_bytes
 from drystone.bundle.schema import OF_FAILED, OF_READY, BlobLine, CollectionLine, VersionPart, blob_name
+from drystone.catalogue import bringing
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.ids import new_id
 from drystone.core.logging import get_logger
 from drystone.core.spool import nameless_file, telling_full_disk, write_all
-from drystone.documents import blobs, collections, describing, queries, reembedding
+from drystone.documents import blobs, collections, queries, reembedding
 from drystone.documents.chunking import Chunk as Passage
 from drystone.documents.models import FAILED, INGEST, PENDING, READY, Collection
 from drystone.documents.queries import NewChunk, Pending
@@ -44,8 +48,10 @@ from drystone.jobs.broker import Nudger
 from drystone.mentions import finders
 from drystone.mentions import queries as mentions
 from drystone.mentions.finders import Finders
+from drystone.observations.rows import EARLIEST
 
 ACTOR = "bundle"
+_MESSAGE = "imported from a bundle"
 # Documents of one transaction, and the passages after which no further one is taken into it.
 _DOCUMENTS, _CHUNKS = 50, 1000
 _PART_BYTES = 1024 * 1024
@@ -58,19 +64,23 @@ log = get_logger("bundle.importing")
 
 @dataclass(frozen=True)
 class Place:
-    """What an import works with. sessions: of the role that owns the schema."""
+    """What an import works with. sessions: of the role that owns the schema. oldest: before that no observations are kept."""
 
     sessions: Sessions
     objects: Objects
     embedders: Embedders
     nudger: Nudger
     spool_folder: Path
+    oldest: datetime = EARLIEST
     finders: Finders = field(default_factory=Finders)
 
 
 @dataclass
 class Imported:
-    """What was done. already: documents that were here. waiting: those that a worker is to embed or read first."""
+    """What was done. already…: what was here. waiting: documents that a worker is to embed or read first.
+
+    defined, already_defined: of entities, modules and profiles. too_old: observations that are not kept here.
+    """
 
     documents: int = 0
     already: int = 0
@@ -79,6 +89,20 @@ class Imported:
     blobs: int = 0
     collections: list[str] = field(default_factory=list)
     renamed_ids: int = 0
+    defined: int = 0
+    already_defined: int = 0
+    series: int = 0
+    observations: int = 0
+    already_observed: int = 0
+    too_old: int = 0
+
+
+@dataclass
+class _Known:
+    """theirs -> ours: documents that are archives, and versions whose id is another here."""
+
+    archives: dict[UUID, UUID] = field(default_factory=dict)
+    versions: dict[UUID, UUID] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,30 +131,53 @@ async def import_(
     workspace: str = DEFAULT_WORKSPACE,
     names: Sequence[str] = (),
     into: str | None = None,
+    catalogue: bool | None = None,
+    observations: bool | None = None,
     say: Say = lambda _: None,
 ) -> Imported:
     """Import these collections of a bundle, or all of them. into: the collection that the only one of them goes into.
 
+    catalogue, observations: whether these are imported, too; None: unless collections are named.
     Everything is checked first: of a bundle that is wrong anywhere nothing is imported. Cut short, it may be done again.
-    Raises Invalid for a damaged bundle, Conflict where another collection has the name.
+    Raises Invalid for a damaged bundle, Conflict where another collection has the name, or the catalogue says something else.
     """
     say("checking the bundle")
     await asyncio.to_thread(checking.check, bundle)
     chosen = _chosen(bundle, names, into)
-    _check_contents(bundle, chosen)
+    takes_catalogue = bundle.has_catalogue and (not names if catalogue is None else catalogue)
+    takes_observations = bundle.has_observations and (not names if observations is None else observations)
     async with transaction(place.sessions) as session:
         workspace_id = await bundles.workspace(session, workspace)
     if workspace_id is None:
         raise NotFound("workspace.not_found", f"There is no workspace {workspace!r}.")
     principal = Principal(workspace_id, ACTOR, frozenset({"admin"}))
-    homes = await _homes(place, principal, chosen, into)
+    done = Imported()
+    brought = of_catalogue.read(bundle) if takes_catalogue else None
+    series = of_observations.series(bundle) if takes_observations else []
+    async with transaction(place.sessions) as session:  # a conflict of one leaves nothing of the others behind
+        arrival = (
+            None
+            if brought is None
+            else await bringing.bring(session, place.nudger, principal, brought, message=_MESSAGE)
+        )
+        homes = await _homes(session, place, principal, chosen, into)
+        home_series = await of_observations.homes(session, principal, series, arrival.ids if arrival else None)
+    if arrival is not None and brought:
+        done.defined, done.already_defined = arrival.added, arrival.already
+        say(f"catalogue: {arrival.added} brought, {arrival.already} were here")
     sizes = {bytes.fromhex(blob.sha256): blob.size_bytes for blob in checking.blobs(bundle)}
-    done = Imported(collections=[home.collection.name for home in homes.values()])
-    archives: dict[UUID, UUID] = {}
+    done.collections = [home.collection.name for home in homes.values()]
+    known = _Known()
     for batch in _batches(bundle, homes):
-        await _import(place, bundle, sizes, batch, archives, done)
+        await _import(place, bundle, sizes, batch, known, done)
         crash_points.reach("mid_import")
         say(f"{done.documents + done.already} of {sum(each.documents for each in chosen)} documents")
+    if series:
+        taken = await of_observations.import_(
+            place.sessions, principal, bundle, home_series, known.versions, place.oldest, say=say
+        )
+        done.series, done.observations = len(series), taken.added
+        done.already_observed, done.too_old = taken.already, taken.too_old
     log.info("bundle.imported", documents=done.documents, already=done.already, waiting=done.waiting)
     return done
 
@@ -153,30 +200,17 @@ def _chosen(bundle: Reading, names: Sequence[str], into: str | None) -> list[Col
     return chosen
 
 
-def _check_contents(bundle: Reading, chosen: Sequence[CollectionLine]) -> None:
-    """Raise Invalid for what could not be kept here, although it is well-formed."""
-    for collection in chosen:
-        if collection.language not in (collections.AUTO, *analysis.LANGUAGES):
-            raise damaged(f"there are no rules for the words of {collection.language!r}")
-    for _, item in checking.items(bundle):
-        describing.check_attributes(item.document.attributes)
-        for version in item.document.versions:
-            if version.is_current and item.chunks and version.language not in analysis.LANGUAGES:
-                raise damaged(f"document {item.document.id} is in a language without rules: {version.language!r}")
-
-
 # --- where to ---
 
 
 async def _homes(
-    place: Place, principal: Principal, chosen: Sequence[CollectionLine], into: str | None
+    session: AsyncSession, place: Place, principal: Principal, chosen: Sequence[CollectionLine], into: str | None
 ) -> dict[UUID, _Home]:
-    """A home for each, all found or made in one transaction: a conflict of one leaves none behind."""
-    async with transaction(place.sessions) as session:
-        return {
-            each.id: await _home(session, place, principal, each, into or each.name, is_chosen=into is not None)
-            for each in chosen
-        }
+    """A home for each, found or made."""
+    return {
+        each.id: await _home(session, place, principal, each, into or each.name, is_chosen=into is not None)
+        for each in chosen
+    }
 
 
 async def _home(
@@ -242,11 +276,11 @@ async def _import(
     bundle: Reading,
     sizes: dict[bytes, int],
     batch: Sequence[tuple[_Home, Item]],
-    archives: dict[UUID, UUID],
+    known: _Known,
     done: Imported,
 ) -> None:
     """Blobs first, then all rows of these documents in one transaction."""
-    new = await _without_known(place, batch, archives)
+    new = await _without_known(place, batch, known)
     done.already += len(batch) - len(new)
     wanted = {sha256 for _, item in new for sha256 in _blobs(item)}
     turns = asyncio.Semaphore(_PUTS)
@@ -260,7 +294,7 @@ async def _import(
             await blobs.confirm(session, sha256)
         ids = [each for _, item in new for each in (item.document.id, *(v.id for v in item.document.versions))]
         taken = await bundles.taken(session, ids)
-        added = [await _add(session, place, home, item, taken, archives, done) for home, item in new]
+        added = [await _add(session, place, home, item, taken, known, done) for home, item in new]
         await _publish(session, place, [each for each in added if each is not None and each.item.chunks])
     done.blobs += len(wanted)
 
@@ -279,18 +313,22 @@ async def _check_homes(session: AsyncSession, homes: Sequence[_Home]) -> None:
             )
 
 
-async def _without_known(
-    place: Place, batch: Sequence[tuple[_Home, Item]], archives: dict[UUID, UUID]
-) -> list[tuple[_Home, Item]]:
-    """Those that are not here yet; of archives that are, under which id."""
-    new = []
+async def _without_known(place: Place, batch: Sequence[tuple[_Home, Item]], known: _Known) -> list[tuple[_Home, Item]]:
+    """Those that are not here yet; of the others is noted under which ids they are."""
+    new, here = [], {}
     async with transaction(place.sessions) as session:
         for home, item in batch:
-            found = await _find(session, home, item, archives)
+            found = await _find(session, home, item, known.archives)
             if found is None:
                 new.append((home, item))
-            elif _is_archive(item):
-                archives[item.document.id] = found
+                continue
+            here[found] = item
+            if item.is_archive:
+                known.archives[item.document.id] = found
+        versions = await bundles.versions_here(session, list(here))
+    for document_id, item in here.items():
+        ours = {version.id: versions.get((document_id, version.number)) for version in item.document.versions}
+        known.versions |= {theirs: its_id for theirs, its_id in ours.items() if its_id not in (None, theirs)}
     return new
 
 
@@ -337,12 +375,13 @@ async def _add(
     home: _Home,
     item: Item,
     taken: set[UUID],
-    archives: dict[UUID, UUID],
+    known: _Known,
     done: Imported,
 ) -> _Ready | None:
     """Add its rows; what is then to be published, if it is ready as it is."""
     document, principal = item.document, home.principal
-    if document.parent_id is not None and document.parent_id not in archives:  # another one has its archive's identity
+    if document.parent_id is not None and document.parent_id not in known.archives:
+        # Another one has its archive's identity.
         done.already += 1
         return None
     theirs = [document.id, *(version.id for version in document.versions)]
@@ -355,7 +394,7 @@ async def _add(
             "workspace_id": principal.workspace_id,
             "collection_id": home.collection.id,
             "external_id": document.external_id,
-            "parent_id": document.parent_id and archives[document.parent_id],
+            "parent_id": document.parent_id and known.archives[document.parent_id],
             "member_path": document.member_path,
             "sha256": bytes.fromhex(document.sha256),
             "name": document.name,
@@ -368,8 +407,9 @@ async def _add(
     if not is_added:  # somebody sent it at this moment
         done.already += 1
         return None
-    if _is_archive(item):
-        archives[document.id] = ids[document.id]
+    if item.is_archive:
+        known.archives[document.id] = ids[document.id]
+    known.versions |= {each.id: ids[each.id] for each in document.versions if ids[each.id] != each.id}
     states = [await _add_version(session, place, home, item, version, ids) for version in document.versions]
     current = next((version for version in document.versions if version.is_current), None)
     is_ready = current is not None and _is_kept(home, item)
@@ -544,7 +584,3 @@ def _blobs(item: Item) -> Iterator[bytes]:
         yield bytes.fromhex(version.file.sha256)
         if version.text_sha256:
             yield bytes.fromhex(version.text_sha256)
-
-
-def _is_archive(item: Item) -> bool:
-    return any(version.file.media_type == ARCHIVE for version in item.document.versions)

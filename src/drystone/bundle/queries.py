@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.catalogue.models import Kind
+
 _AT_ONCE = 200
+# Observations that are held at a time.
+_ROWS_AT_ONCE = 5000
 
 
 async def look_at_one_moment(session: AsyncSession) -> None:
@@ -56,6 +61,54 @@ async def blobs(session: AsyncSession, collection_ids: Sequence[UUID]) -> AsyncI
     result = await session.stream(_BLOBS, {"ids": list(collection_ids)})
     async for row in result:
         yield row.sha256, row.size_bytes
+
+
+async def catalogue(
+    session: AsyncSession, workspace_id: UUID, kind: Kind
+) -> AsyncIterator[tuple[Row[Any], Sequence[Row[Any]]]]:
+    """All of a kind, deleted ones too, by key and id, each with its versions by number."""
+    key, last = "", UUID(int=0)
+    while True:
+        given = {"workspace_id": workspace_id, "key": key, "last": last, "limit": _AT_ONCE}
+        page = (await session.execute(_CATALOGUE[kind], given)).all()
+        if not page:
+            return
+        key, last = page[-1].key, page[-1].id
+        versions: dict[UUID, list[Row[Any]]] = {row.id: [] for row in page}
+        for version in await session.execute(_CATALOGUE_VERSIONS[kind], {"ids": list(versions)}):
+            versions[version.subject_id].append(version)
+        for row in page:
+            yield row, versions[row.id]
+
+
+async def series(session: AsyncSession, workspace_id: UUID) -> Sequence[Row[Any]]:
+    """The series of entities that are not deleted, by entity, metric and source, with how many rows each has."""
+    return (await session.execute(_SERIES, {"workspace_id": workspace_id})).all()
+
+
+async def observations(session: AsyncSession, counts: Mapping[int, int]) -> AsyncIterator[Sequence[Row[Any]]]:
+    """The raw rows of these series in this order, each by time, some at a time. counts: how many each has."""
+    small: list[int] = []
+    held = 0
+    for series_id, count in counts.items():
+        if held + count > _ROWS_AT_ONCE:
+            yield (await session.execute(_OBSERVATIONS, {"ids": small})).all()
+            small, held = [], 0
+        if count <= _ROWS_AT_ONCE:
+            small.append(series_id)
+            held += count
+            continue
+        after = datetime(1, 1, 1, tzinfo=UTC)
+        while page := (await session.execute(_LATER, {"id": series_id, "after": after, "limit": _ROWS_AT_ONCE})).all():
+            after = page[-1].observed_at
+            yield page
+    yield (await session.execute(_OBSERVATIONS, {"ids": small})).all()
+
+
+async def versions_here(session: AsyncSession, document_ids: Sequence[UUID]) -> dict[tuple[UUID, int], UUID]:
+    """The versions of these documents, by document and number."""
+    rows = await session.execute(_VERSIONS_HERE, {"ids": list(document_ids)})
+    return {(row.document_id, row.number): row.id for row in rows}
 
 
 async def workspace(session: AsyncSession, name: str) -> UUID | None:
@@ -132,6 +185,63 @@ from (
 ) as referred (sha256, size_bytes)
 group by sha256 order by sha256
 """)
+
+
+def _subjects(table: str, columns: str = "") -> TextClause:
+    return text(f"""
+select id, key, created_at, deleted_at{columns} from {table}
+where workspace_id = :workspace_id and current_id is not null and (key, id) > (cast(:key as text) collate "C", cast(:last as uuid))
+order by key, id limit :limit
+""")
+
+
+def _versions_of(kind: Kind, columns: str) -> TextClause:
+    return text(f"""
+select {kind}_id as subject_id, label, description, published_at, {columns} from {kind}_versions as version
+where {kind}_id = any(:ids) order by {kind}_id, number
+""")
+
+
+_PINS = """(
+    select coalesce(jsonb_object_agg(member.entity_id, pinned.number), '{}')
+    from module_members as member join entity_versions as pinned on pinned.id = member.entity_version_id
+    where member.module_version_id = version.id
+) as entities"""
+_CATALOGUE: dict[Kind, TextClause] = {
+    "entity": _subjects("entities", ", type"),
+    "module": _subjects("modules"),
+    "profile": _subjects("profiles"),
+}
+_CATALOGUE_VERSIONS: dict[Kind, TextClause] = {
+    "entity": _versions_of("entity", "aliases, parents, schema_definition"),
+    "module": _versions_of("module", f"version, dependencies, {_PINS}"),
+    "profile": _versions_of("profile", "modules"),
+}
+
+_SERIES = text("""
+select s.id, s.entity_id, e.key as entity, s.metric, s.source, s.unit,
+       (select count(*) from observations o where o.series_id = s.id) as observations
+from series s join entities e on e.id = s.entity_id and e.deleted_at is null and e.current_id is not null
+where s.workspace_id = :workspace_id
+order by e.key, s.metric, s.source
+""")
+
+_OF_OBSERVATION = """series_id, observed_at, value, cast(attributes as text) as attributes, evidence_version_id, evidence_start,
+       evidence_end, evidence_sha256"""
+# By the primary key, whatever PostgreSQL thinks of the array's length.
+_OBSERVATIONS = text(f"""
+select o.* from unnest(cast(:ids as bigint[])) with ordinality as g (id, place)
+cross join lateral (
+    select {_OF_OBSERVATION} from observations where series_id = g.id order by observed_at limit {_ROWS_AT_ONCE}
+) as o
+order by g.place, o.observed_at
+""")
+_LATER = text(f"""
+select {_OF_OBSERVATION} from observations where series_id = :id and observed_at > :after
+order by observed_at limit :limit
+""")
+
+_VERSIONS_HERE = text("select document_id, number, id from versions where document_id = any(:ids)")
 
 _TAKEN = text("""
 select id from documents where id = any(:ids)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NotRequired, Self
 from uuid import UUID
 
 from annotated_types import Ge, Le, Len
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from typing_extensions import TypedDict  # pydantic reads those of typing from Python 3.12 on only
+
+from drystone.catalogue import bounds
+from drystone.catalogue.content import EntityContent
+from drystone.catalogue.models import EntityType
+from drystone.core.text import Text
+from drystone.observations.rows import MAX_NAME, MAX_UNIT, MAX_VALUE, EvidenceIn
 
 FORMAT: Literal["drystone-bundle"] = "drystone-bundle"
 
@@ -14,10 +22,21 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Ge(0), Le(2**53)]
 Count = Annotated[int, Ge(0), Le(2**31 - 1)]
 Name = Annotated[str, Field(max_length=4096)]
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _within_range(moment: datetime) -> datetime:
+    """Clocks may be wrong, but everybody who reads it can tell the year."""
+    if not EARLIEST <= moment < LATEST:
+        raise ValueError(f"is not within {EARLIEST.year} and {LATEST.year}")
+    return moment
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_within_range)]
 
 
 class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     @model_validator(mode="after")
     def _has_no_nul(self) -> Self:
@@ -32,17 +51,26 @@ class _Line(BaseModel):
 class Member(_Line):
     """A part of the bundle that is no blob."""
 
-    name: Annotated[str, Field(pattern=r"^(collections|documents|blobs|chunks/[0-9]{4})\.(ndjson|npy)$")]
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^((collections|documents|blobs|chunks/[0-9]{4})\.(ndjson|npy)"
+            r"|catalogue/(entities|modules|profiles)\.ndjson|observations/(series|rows)\.ndjson)$"
+        ),
+    ]
     size_bytes: Size
     sha256: Sha256
 
 
 class BundleManifest(_Line):
-    """`manifest.json`: read first; everything else is named in it, or in `blobs.ndjson`."""
+    """`manifest.json`: read first; everything else is named in it, or in `blobs.ndjson`. Counts are what there is in it.
+
+    Format 1 had neither catalogue nor observations, nor their counts.
+    """
 
     format: Literal["drystone-bundle"]
-    format_version: Literal[1]
-    created_at: AwareDatetime
+    format_version: Literal[1, 2]
+    created_at: Time
     software: Name
     schema_revision: Name
     collections: Count
@@ -50,6 +78,11 @@ class BundleManifest(_Line):
     chunks: Size
     blobs: Size
     blob_bytes: Size
+    entities: Count = 0
+    modules: Count = 0
+    profiles: Count = 0
+    series: Count = 0
+    observations: Size = 0
     members: Annotated[list[Member], Len(0, 30_000)]
 
 
@@ -64,7 +97,7 @@ class CollectionLine(_Line):
     dimension: Annotated[int, Ge(1), Le(4000)]
     documents: Count
     chunks: Size
-    created_at: AwareDatetime
+    created_at: Time
 
 
 class FilePart(_Line):
@@ -77,7 +110,7 @@ class VersionPart(_Line):
     """A version of a document, with its file. text_sha256: the blob of its text; None: it was never ready."""
 
     id: UUID
-    number: Annotated[int, Ge(1), Le(2**31 - 1)]
+    number: Annotated[int, Ge(1), Le(1_000_000)]
     file: FilePart
     name: Name | None
     state: Literal["pending", "ready", "failed"]
@@ -94,8 +127,8 @@ class VersionPart(_Line):
     error_code: Annotated[str, Field(max_length=255)] | None
     error_message: Annotated[str, Field(max_length=100_000)] | None
     error_hint: Annotated[str, Field(max_length=100_000)] | None
-    created_at: AwareDatetime
-    ready_at: AwareDatetime | None
+    created_at: Time
+    ready_at: Time | None
 
 
 class DocumentLine(_Line):
@@ -111,7 +144,7 @@ class DocumentLine(_Line):
     title: Name | None
     attributes: dict[str, Any]
     created_by: Name
-    created_at: AwareDatetime
+    created_at: Time
     versions: Annotated[list[VersionPart], Len(1, 100_000)]
 
 
@@ -135,6 +168,96 @@ class BlobLine(_Line):
 
     sha256: Sha256
     size_bytes: Size
+
+
+class _OfCatalogue(_Line):
+    """What all three have: of those that are deleted `deleted_at` says when. Versions count from 1, the newest is the last."""
+
+    id: UUID
+    key: bounds.Key
+    created_at: Time
+    deleted_at: Time | None
+
+
+class _VersionOfCatalogue(_Line):
+    label: bounds.Label
+    description: bounds.Description
+    published_at: Time
+
+
+class EntityVersionPart(_VersionOfCatalogue):
+    aliases: bounds.Aliases
+    parents: bounds.Parents
+    schema_definition: bounds.Definition
+
+
+class EntityLine(_OfCatalogue):
+    """A line of `catalogue/entities.ndjson`: by key, then by id, as in the other two."""
+
+    type: EntityType
+    versions: Annotated[list[EntityVersionPart], Len(1, 1_000_000)]
+
+    def content(self, version: EntityVersionPart) -> EntityContent:
+        return EntityContent(
+            self.type,
+            version.label,
+            version.description,
+            version.aliases,
+            version.parents,
+            version.schema_definition,
+        )
+
+
+class ModuleVersionPart(_VersionOfCatalogue):
+    """entities: the id of each of its entities, and the number of the version that it was pinned to."""
+
+    version: bounds.Version
+    dependencies: bounds.Ranges
+    entities: Annotated[dict[str, Annotated[int, Ge(1), Le(1_000_000)]], Len(0, bounds.MOST_MEMBERS)]
+
+
+class ModuleLine(_OfCatalogue):
+    """A line of `catalogue/modules.ndjson`."""
+
+    versions: Annotated[list[ModuleVersionPart], Len(1, 1_000_000)]
+
+
+class ProfileVersionPart(_VersionOfCatalogue):
+    modules: bounds.Ranges
+
+
+class ProfileLine(_OfCatalogue):
+    """A line of `catalogue/profiles.ndjson`."""
+
+    versions: Annotated[list[ProfileVersionPart], Len(1, 1_000_000)]
+
+
+class SeriesLine(_Line):
+    """A line of `observations/series.ndjson`: by entity, metric, source. observations: how many lines of rows follow for it."""
+
+    entity_id: UUID
+    entity: bounds.Key
+    metric: Annotated[Text, Len(1, MAX_NAME)]
+    source: Annotated[Text, Len(1, MAX_NAME)]
+    unit: Annotated[Text, Len(1, MAX_UNIT)] | None
+    observations: Size
+
+
+class RowLine(TypedDict):
+    """A line of `observations/rows.ndjson`, by series, then by time. series: the number of its line, from 1."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[misc]  # as pydantic has it for TypedDicts
+
+    series: Annotated[int, Ge(1), Le(2**31 - 1)]
+    observed_at: AwareDatetime
+    value: Annotated[float, Field(ge=-MAX_VALUE, le=MAX_VALUE)]
+    attributes: NotRequired[dict[str, Any]]
+    evidence: NotRequired[EvidenceIn]
+
+
+ROW: TypeAdapter[RowLine] = TypeAdapter(RowLine)
+CATALOGUE = ("catalogue/entities.ndjson", "catalogue/modules.ndjson", "catalogue/profiles.ndjson")
+OBSERVATIONS = ("observations/series.ndjson", "observations/rows.ndjson")
 
 
 def blob_name(sha256: str) -> str:

@@ -137,11 +137,11 @@ async def apply(
     )
     await writing.write(message)
     if any(step.changes_names for step in plan.steps):
-        await _names_changed(session, nudger, principal.workspace_id)
+        await names_changed(session, nudger, principal.workspace_id)
     return Applied(revision + 1, tuple(plan.made()))
 
 
-async def _names_changed(session: AsyncSession, nudger: Nudger, workspace_id: UUID) -> None:
+async def names_changed(session: AsyncSession, nudger: Nudger, workspace_id: UUID) -> None:
     """A job for each change: whether one that is there already has seen it nobody knows. It ends at once if it has."""
     await queries.note_names(session, workspace_id, new_id())
     await jobs.enqueue(
@@ -290,7 +290,7 @@ class _Writing:
         return {"id": step.id, "current_id": step.version_id, "at": self._at, "deleted_at": deleted_at}
 
     def _edges(self, step: _Step) -> Iterator[dict[str, Any]]:
-        for role, kind, key in _references(step.outcome.content):
+        for role, kind, key in references(step.outcome.content):
             yield {
                 "source_id": step.id,
                 "source_kind": step.outcome.kind,
@@ -332,7 +332,7 @@ class _Writing:
         return Happening(self._principal.workspace_id, kind, outcome.kind, step.id, data=told)
 
 
-def _references(content: Content) -> Iterator[tuple[str, Kind, str]]:
+def references(content: Content) -> Iterator[tuple[str, Kind, str]]:
     """Role, kind and key of all that a content refers to."""
     if isinstance(content, EntityContent):
         yield from (("parent", "entity", key) for key in content.parents)

@@ -212,6 +212,28 @@ async def deleted(
     return [_view(kind, row) for row in rows]
 
 
+async def all_deleted(session: AsyncSession, workspace_id: UUID, kind: Kind, keys: Sequence[str]) -> list[View]:
+    """All that had one of these keys and were deleted, the last first."""
+    statement = text(
+        _select(kind, _CURRENT)
+        + " where subject.workspace_id = :workspace_id and subject.key = any(:keys) and subject.deleted_at is not null"
+        " order by subject.deleted_at desc, subject.id desc"
+    )
+    rows = await session.execute(statement, {"workspace_id": workspace_id, "keys": list(keys)})
+    return [_view(kind, row) for row in rows]
+
+
+async def taken(session: AsyncSession, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these ids that an entity, module or profile has, deleted or not."""
+    return set(await session.scalars(_TAKEN, {"ids": list(ids)}))
+
+
+async def versions_by_content(session: AsyncSession, entity_ids: Sequence[UUID]) -> dict[tuple[UUID, bytes], UUID]:
+    """Versions of these entities, by entity and SHA-256 of what they say; of those that say the same the newest."""
+    rows = await session.execute(_VERSIONS_BY_CONTENT, {"ids": list(entity_ids)})
+    return {(row.entity_id, row.content_sha256): row.id for row in rows}
+
+
 async def members(session: AsyncSession, module_version_id: UUID) -> list[View]:
     """The entities of a module's version as they are pinned there."""
     source = """from module_members as member
@@ -353,6 +375,15 @@ _MAKE = text("insert into catalogues (workspace_id) values (:workspace_id) on co
 _HOLD = text("select revision from catalogues where workspace_id = :workspace_id for update")
 _NOTE_REVISION = text("update catalogues set revision = :revision where workspace_id = :workspace_id")
 _NOTE_NAMES = text("update catalogues set names_id = :names_id where workspace_id = :workspace_id")
+
+_TAKEN = text("""
+select id from entities where id = any(:ids)
+union select id from modules where id = any(:ids)
+union select id from profiles where id = any(:ids)
+""")
+_VERSIONS_BY_CONTENT = text("""
+select entity_id, content_sha256, id from entity_versions where entity_id = any(:ids) order by entity_id, number
+""")
 
 _TIME = text("""
 select greatest(clock_timestamp(), max(at) + interval '1 microsecond') from catalogue_revisions

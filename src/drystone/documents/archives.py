@@ -42,7 +42,7 @@ DEADLINE_S, DEADLINE_PER_MEMBER_S = 150.0, 2.0
 _HEAD_BYTES = 8_192
 # A member that is refused keeps no bytes: they are in the archive.
 _NOTHING = hashlib.sha256(b"").digest()
-_NO_TYPE = "application/octet-stream"
+NO_TYPE = "application/octet-stream"
 
 log = get_logger("documents.archives")
 
@@ -109,7 +109,7 @@ async def _keep(tools: Tools, archive: Archive, member: Member) -> _Content:
         media_type = media_type_of(member.path, None, body[:_HEAD_BYTES])
     except Invalid as exc:
         await blobs.keep(tools.sessions, tools.objects, _NOTHING, b"")
-        return _Content(_NOTHING, 0, _NO_TYPE, exc)
+        return _Content(_NOTHING, 0, NO_TYPE, exc)
     sha256 = await asyncio.to_thread(lambda: hashlib.sha256(body).digest())
     await blobs.keep(tools.sessions, tools.objects, sha256, body)
     return _Content(sha256, len(body), media_type)

@@ -65,16 +65,18 @@ async def add(
     *,
     on_conflict: OnConflict = "replace",
     is_atomic: bool = False,
+    checks_evidence: bool = True,
     sha256: bytes | None = None,
     before_commit: BeforeCommit | None = None,
 ) -> Added:
     """Add rows: good ones are kept and bad ones told or, if it is atomic, all or none.
 
+    checks_evidence: versions that evidence names must be there; otherwise they may be gone, as later they may, too.
     sha256: of the body they came in, for the audit. before_commit: called in the transaction, with what is about to be.
     Raises Denied, and Invalid `observations.refused` for an atomic one with problems.
     """
     principal.require_whole("write")
-    prepared = await _prepare(sessions, principal, rows, is_atomic=is_atomic)
+    prepared = await _prepare(sessions, principal, rows, is_atomic=is_atomic, checks_evidence=checks_evidence)
     plan = _plan(rows, prepared, on_conflict)
     if is_atomic:
         _refuse_any(rows, plan.problems)
@@ -100,12 +102,14 @@ class _Prepared:
     bad_rows: dict[int, Fault]
 
 
-async def _prepare(sessions: Sessions, principal: Principal, rows: Rows, *, is_atomic: bool) -> _Prepared:
+async def _prepare(
+    sessions: Sessions, principal: Principal, rows: Rows, *, is_atomic: bool, checks_evidence: bool
+) -> _Prepared:
     """Have a series for all rows that can be taken, in a transaction of its own."""
     if is_atomic:
         _refuse_any(rows, rows.problems)
     async with transaction(sessions) as session:
-        bad_rows = await _unknown_versions(session, rows)
+        bad_rows = await _unknown_versions(session, rows) if checks_evidence else {}
         entities = await queries.find_entities(session, principal.workspace_id, {name.entity for name in rows.names})
         problem_of = {
             code: _unknown_entity(name.entity) for code, name in enumerate(rows.names) if name.entity not in entities

@@ -261,6 +261,15 @@ def _bad_time(text: str) -> _Wrong:
     )
 
 
+def attributes_json(given: Mapping[str, Any]) -> str:
+    """Attributes as they are kept. Raises Invalid for those that cannot be."""
+    try:
+        return _attributes(given)
+    except _Wrong as exc:
+        code, message, fix, pointer = exc.fault
+        raise Invalid(code, message, hint=fix, pointer=pointer) from exc
+
+
 def _attributes(given: Mapping[str, Any]) -> str:
     try:
         plain = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
