@@ -137,6 +137,22 @@ async def test_what_goes_out_comes_in_as_it_was(
     assert undone.status_code == 200, undone.text
 
 
+async def test_names_that_come_along_are_looked_for_in_what_was_here(
+    client: httpx.AsyncClient, collection: str, work: Work, place: Place, tmp_path: Path
+) -> None:
+    await fill(client)
+    await written(place, tmp_path / "bundle")
+    await begin_anew(place)
+    await send(client, collection, b"Nitrogen dioxide was low.")
+    await work()
+
+    await read(place, tmp_path / "bundle")
+    await work()
+
+    found = (await client.get(f"{A}/entities/no2/passages")).json()["items"]
+    assert [each["quote"] for each in found] == ["Nitrogen dioxide was low."]
+
+
 async def test_the_same_is_the_same_bytes_wherever_it_is(
     client: httpx.AsyncClient, collection: str, work: Work, place: Place, tmp_path: Path
 ) -> None:
