@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests import canaries
@@ -32,8 +34,18 @@ def _follow(stack: Stack, folder: Path, block: str) -> str:
     return done.stdout + done.stderr
 
 
+def _settled(stack: Stack) -> None:
+    """Until documents were looked through for the names of the example."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if json.loads(stack.run("catalogue", "status", "--json").stdout)["mentions"]["state"] == "current":
+            return
+        time.sleep(0.2)
+    raise AssertionError("names are still looked for")
+
+
 def test_the_guide_walks_through_it(up: Stack, tmp_path: Path) -> None:
-    loading, documents, catalogue, observations, away = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
+    loading, documents, catalogue, observations, together, away = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
 
     loaded = _follow(up, tmp_path, loading.replace("./drystone up --detach\n", ""))
     assert "catalogue: 21 new of 21" in loaded
@@ -52,6 +64,12 @@ def test_the_guide_walks_through_it(up: Stack, tmp_path: Path) -> None:
 
     measured = _follow(up, tmp_path, observations)
     assert re.search(r"2025-01-15\S*\t99\.\d+", measured)
+
+    _settled(up)
+    seen = _follow(up, tmp_path, together)
+    assert "Wallford, January 2025" in seen
+    assert "not in the catalogue then" in seen
+    assert "Air of a city, version 1" in seen
 
     gone = _follow(up, tmp_path, away)
     assert "deleted: 103750 readings, the collection demo, 21 entities, modules and profiles" in gone

@@ -112,6 +112,7 @@ RULES: dict[str, Rule] = {
     ),
     f"get {A}/catalogue/mentions": whole(READ, 200),
     f"get {A}/entities/{{entity}}/passages": of_workspace(),
+    f"get {A}/entities/{{entity}}/overview": of_workspace(),
     f"get {A}/documents/{{document_id}}/entities": Rule(READ),
     f"get {A}/entities": of_workspace(200),
     f"get {A}/entities/{{entity}}": of_workspace(),

@@ -229,7 +229,8 @@ def _next(found: list[Any], limit: int) -> str | None:
     return f"{microseconds(row.observed_at)}.{row.series_id}"
 
 
-async def _told(session: AsyncSession, caller: Caller, found: list[tuple[Row[Any], Row[Any]]]) -> list[Observation]:
+async def told(session: AsyncSession, caller: Caller, found: list[tuple[Row[Any], Row[Any]]]) -> list[Observation]:
+    """Series with a row of each, as they are shown to this caller."""
     visible = await reading.visible_versions(session, caller, [row for _, row in found])
     return [
         Observation(
@@ -268,7 +269,7 @@ async def list_(
     found = await reading.page_raw(
         session, caller, choice, span, after=cursor, newest_first=order == "newest", limit=limit + 1
     )
-    items = await _told(session, caller, found[:limit])
+    items = await told(session, caller, found[:limit])
     return Observations(items=items, next_cursor=_next([row for _, row in found], limit))
 
 
@@ -286,7 +287,7 @@ async def latest(
 ) -> LatestObservations:
     """The newest observation of each series that is chosen, side by side, or what was the newest at a time."""
     found = await reading.latest(session, caller, choice, moment("as_of", as_of))
-    return LatestObservations(items=await _told(session, caller, found))
+    return LatestObservations(items=await told(session, caller, found))
 
 
 @router.get("/buckets", summary="Get observations in buckets", responses=responses(404), response_model=Buckets)

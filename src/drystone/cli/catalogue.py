@@ -107,6 +107,31 @@ def list_passages(
         listing.show_mentions(found)
 
 
+@entities.command("overview")
+def overview(
+    key: Key,
+    at: Annotated[str | None, typer.Option(metavar="7d|TIME", help="As it was then; default: now.")] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="KEY", help="With what this one said of it.")
+    ] = None,
+    bucket: Annotated[str, typer.Option(help="What is summed up around that moment: PT1H, P1D, P1W, P1M …")] = "P1D",
+    tz: Annotated[str, typer.Option(help="Time zone whose days are meant.")] = "UTC",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, max=100, help="How many passages at most.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """What was said of an entity at a moment, what was measured of it, and which passages speak of it."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    query = {"at": at, "profile": profile, "bucket": bucket, "tz": tz, "passages": str(limit)}
+    with open_client() as client:
+        found = client.overview(key, query)
+    if as_json:
+        terminal.print_json(found)
+    else:
+        listing.show_overview(found)
+
+
 def _commands(group: typer.Typer, many: str) -> None:
     """The commands that all three have."""
     kind = KINDS[many]

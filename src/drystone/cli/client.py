@@ -315,6 +315,10 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         return self._patiently(lambda: self._http.get("/catalogue/graph", params=given)).content.decode()
 
+    def overview(self, key: str, query: Mapping[str, str | None]) -> Any:
+        """What was said of an entity, what was measured, and where documents speak of it."""
+        return self._get(f"/entities/{self.quoted(key)}/overview", **query)
+
     def mentions_status(self) -> Any:
         """Whether documents were looked through for the names of now."""
         return self._get("/catalogue/mentions")

@@ -25,7 +25,8 @@ _NEXT = """
 Look around:
   drystone search -c demo "why is there less ozone next to a busy street"
   drystone search -c demo "how often may nitrogen dioxide be above 200"
-  drystone entities show mill-lane
+  drystone entities passages mill-lane
+  drystone entities overview castle-park --profile city-air
   drystone profiles schema city-air
   drystone catalogue graph --entities --profile city-air > air.svg
   drystone series buckets -e mill-lane -e high-moor -m no2 --from 2025-01-12 --until 2025-01-20 --bucket P1D --tz Europe/London

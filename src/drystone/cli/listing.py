@@ -307,6 +307,37 @@ def show_mentions(found: Sequence[Mapping[str, Any]]) -> None:
     show_rows([row for passage in found for row in _mentions(passage)], columns)
 
 
+def show_overview(found: Mapping[str, Any]) -> None:
+    """An entity at a moment: what was said, what was measured, what speaks of it, one below the other."""
+    entity, profile = found["entity"], found["profile"]
+    said = {name: entity[name] for name in ("label", "description", "type", "number")} if entity else {}
+    if profile:
+        said |= {"profile": f"{profile['label']}, version {profile['number']}"}
+        said |= {"in the profile": "yes" if profile["definition"] else "no"}
+    show_one({"at": found["at"]} | (said or {"entity": "not in the catalogue then"}))
+    columns: Sequence[Column[Mapping[str, Any]]] = (
+        Column("metric", lambda r: r["metric"]),
+        Column("source", lambda r: r["source"]),
+        Column("latest", lambda r: _measured(r["latest"] and r["latest"]["value"]), right=True),
+        Column("observed_at", lambda r: r["latest"]["observed_at"] if r["latest"] else "", label="at"),
+        Column("min", lambda r: _measured(r["min"]), right=True),
+        Column("avg", lambda r: _measured(r["avg"]), right=True),
+        Column("max", lambda r: _measured(r["max"]), right=True),
+        Column("count", lambda r: str(r["count"]), right=True),
+        Column("unit", lambda r: r["unit"] or ""),
+    )
+    if found["measured"]:
+        terminal.say("")
+        show_rows(found["measured"], columns)
+    if found["passages"]:
+        terminal.say("")
+        show_mentions(found["passages"])
+
+
+def _measured(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
 def _mentions(passage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     document, quote, offset = passage["document"], passage["quote"], passage["start"]
     title = document["title"] or document["name"] or document["id"]
