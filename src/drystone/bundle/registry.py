@@ -53,6 +53,7 @@ LEFT = {
         ),
         "the catalogue is of the workspace, not of collections: `drystone catalogue export` writes it as files",
     ),
+    "drafts": "a proposal belongs to where it was made, and rests on the catalogue there",
     "lexical_removals": "of passages that are gone",
     "series": "observations go by CSV or NDJSON, and `pg_dump`",
     "observations": "as series",
