@@ -6,6 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -403,27 +405,46 @@ async def test_a_merge_that_is_killed_half_way_leaves_nothing(
     made = await approved(client, O3, _put("no2", NO2, label="ours"), bump_modules=True)
     path = f"{A}/drafts/{made['id']}"
     before = await whole(client), (await client.get(path)).json(), (await client.get(f"{A}/audit")).json()
-    port = ports.find((0,))
-    given = {**os.environ, **environment, "DRYSTONE_DATA_DIR": str(tmp_path), "DRYSTONE_ROOT": str(ROOT)}
-    given |= {"DRYSTONE_CRASH_POINTS": str(tmp_path), "API_PORT": str(port)}
     crash_points.order(tmp_path, "mid_catalogue_change", "kill")
-    command = [sys.executable, "-m", "uvicorn", "--factory", "drystone.web:create_app", "--port", str(port)]
-    with (tmp_path / "log").open("wb") as log:
-        web = subprocess.Popen(command, cwd=ROOT, env=given, stdout=log, stderr=log)
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=client.headers, timeout=30) as other:
-            await _until_it_listens(other, web)
-            with pytest.raises(httpx.TransportError):
-                await other.post(f"{path}/merge")
+    async with running(client, environment, tmp_path) as (other, web):
+        with pytest.raises(httpx.TransportError):
+            await other.post(f"{path}/merge")
         assert web.wait(30) < 0
-    finally:
-        web.kill()
-        web.wait()
 
     assert crash_points.reached(tmp_path, "mid_catalogue_change")
     assert (await whole(client), (await client.get(path)).json(), (await client.get(f"{A}/audit")).json()) == before
     assert (await do(client, made, "merge")).json()["merged_revision"] == 2
     assert (await client.get(f"{A}/entities/o3")).json()["label"] == "Ozone"
+
+
+@asynccontextmanager
+async def running(
+    client: httpx.AsyncClient, environment: dict[str, str], folder: Path
+) -> AsyncIterator[tuple[httpx.AsyncClient, subprocess.Popen[bytes]]]:
+    """A web process of its own and a client of it. Its log and its crash points are in the folder."""
+    port = ports.find((0,))
+    given = {**os.environ, **environment, "DRYSTONE_DATA_DIR": str(folder), "DRYSTONE_ROOT": str(ROOT)}
+    given |= {"DRYSTONE_CRASH_POINTS": str(folder), "API_PORT": str(port)}
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--factory",
+        "drystone.web:create_app",
+        "--port",
+        str(port),
+        "--no-access-log",
+    ]
+    with (folder / "web.log").open("wb") as log:
+        web = subprocess.Popen(command, cwd=ROOT, env=given, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, headers=client.headers, timeout=30, trust_env=False) as other:
+            await _until_it_listens(other, web)
+            yield other, web
+    finally:
+        web.kill()
+        web.wait()
 
 
 async def _until_it_listens(client: httpx.AsyncClient, web: subprocess.Popen[bytes]) -> None:
