@@ -37,7 +37,7 @@ ROUTES = [
 
 async def _ask(client: httpx.AsyncClient, route: tuple[str, str, Any], headers: dict[str, str]) -> httpx.Response:
     method, path, body = route
-    request = client.build_request(method, f"{A}/draft{path}", **({} if body is None else {"json": body}))
+    request = client.build_request(method, f"{A}/draft{path}", json=body)
     del request.headers["authorization"]
     request.headers.update(headers)
     return await client.send(request)

@@ -48,8 +48,8 @@ async def start(client: httpx.AsyncClient, *changes: dict[str, Any], **more: Any
 async def do(client: httpx.AsyncClient, made: dict[str, Any], *verbs: str, **body: Any) -> httpx.Response:
     """Do one thing after the other to a draft, with a key."""
     for verb in verbs:
-        given = {"json": body} if verb in ("approve", "reject", "rebase", "link") else {}
-        answer = await client.post(f"{A}/drafts/{made['id']}/{verb}", **given)
+        given = body if verb in ("approve", "reject", "rebase", "link") else None
+        answer = await client.post(f"{A}/drafts/{made['id']}/{verb}", json=given)
         assert answer.is_success, answer.text
     return answer
 
@@ -570,6 +570,22 @@ async def test_what_cannot_be_kept_is_refused_with_its_place(
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
+async def test_a_draft_changes_thousands(client: httpx.AsyncClient) -> None:
+    count = 1500
+    await change(client, *(_put(f"p{number}", NAME) for number in range(count)))
+    made = await start(client, *(_put(f"p{number}", NAME, label="ours") for number in range(count)))
+    await change(client, *(_put(f"p{number}", NAME, description="theirs") for number in range(0, count, 3)))
+
+    stale = (await client.get(f"{A}/drafts/{made['id']}/diff")).json()
+    rebased = (await do(client, made, "rebase")).json()
+    await do(client, made, "validate", "submit", "approve", "merge")
+
+    assert sum(each["is_stale"] for each in stale["changes"]) == count // 3
+    assert len(rebased["draft"]["changes"]) == count
+    found = (await client.get(f"{A}/entities/p3")).json()
+    assert (found["label"], found["description"]) == ("ours", "theirs")
+
+
 async def test_a_draft_has_a_largest_size(client: httpx.AsyncClient) -> None:
     made = await start(client)
     large = [_put(f"p{number}", NAME, description="x" * 10_000) for number in range(500)]
@@ -605,7 +621,7 @@ async def test_only_a_key_that_writes_everywhere_decides(client: httpx.AsyncClie
     for headers in (reads, confined):
         assert (await client.get(f"{A}/drafts/{made['id']}", headers=headers)).status_code == 200
         for verb in ("approve", "reject", "merge", "link", "revoke", "withdraw", "validate"):
-            body = {"json": {"reason": "x"} if verb in ("approve", "reject") else {}} if verb in ("approve", "reject", "link") else {}  # fmt: skip
-            answer = await client.post(f"{A}/drafts/{made['id']}/{verb}", headers=headers, **body)
+            body = {"approve": {"reason": "x"}, "reject": {"reason": "x"}, "link": {}}.get(verb)
+            answer = await client.post(f"{A}/drafts/{made['id']}/{verb}", headers=headers, json=body)
             assert answer.status_code == 403, verb
     assert (await client.get(f"{A}/drafts/{made['id']}")).json()["status"] == "submitted"

@@ -3,6 +3,7 @@
 Annotations are evaluated where they stand: which dependency gives the draft is known only when the routes are added.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -141,7 +142,7 @@ def add(router: APIRouter, given: Given) -> None:
         """Place by place: what it would change, what was changed meanwhile, and where these conflict."""
         await keep_slow_pace(request, of)
         _, comparison = await review.compare(of.session, of.principal, of.draft_id)
-        return DraftDiff.of(comparison)
+        return await asyncio.to_thread(DraftDiff.of, comparison)  # of large definitions it takes a while
 
     @router.post(
         "/validate", summary="Validate a draft", responses=responses(404, 409, 412), response_model_exclude_unset=True
@@ -168,7 +169,7 @@ def add(router: APIRouter, given: Given) -> None:
             check=condition.check,
         )
         response.headers["ETag"] = drafts.etag_of(row)
-        return RebasedDraft.of(row, rebased)
+        return await asyncio.to_thread(RebasedDraft.of, row, rebased)
 
     @router.post("/submit", summary="Submit a draft", responses=responses(404, 409, 412))
     async def submit(of: Of, condition: ConditionOf, response: Response) -> Draft:

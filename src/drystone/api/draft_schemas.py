@@ -23,6 +23,7 @@ from drystone.catalogue.models import Draft as DraftRow
 from drystone.catalogue.queries import View
 from drystone.catalogue.review import Comparison, Rebased, Verdict
 from drystone.catalogue.rules import Problem
+from drystone.core.clock import utc_now
 from drystone.core.errors import pointer_to
 from drystone.core.text import Text
 
@@ -225,12 +226,15 @@ class DraftSummary(BaseModel):
 
     @classmethod
     def listed(cls, row: Any) -> DraftSummary:
-        has_link = row.revoked_at is None and row.deleted_at is None and row.status != "expired"
-        return cls(**_fields(row), change_count=row.changes, has_link=has_link)
+        return cls(**_fields(row), change_count=row.changes, has_link=_has_link(row))
 
 
 def _fields(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in DraftSummary.model_fields if name not in ("change_count", "has_link")}
+
+
+def _has_link(row: Any) -> bool:
+    return row.revoked_at is None and row.deleted_at is None and row.expires_at > utc_now()
 
 
 class Draft(DraftSummary):
@@ -244,9 +248,8 @@ class Draft(DraftSummary):
 
 
 def _of_draft(row: DraftRow) -> dict[str, Any]:
-    has_link = row.revoked_at is None and row.deleted_at is None and row.status != "expired"
     changes = [ProposedChange.of(each) for each in proposals_of(row)]
-    return {**_fields(row), "change_count": len(changes), "has_link": has_link, "changes": changes}
+    return {**_fields(row), "change_count": len(changes), "has_link": _has_link(row), "changes": changes}
 
 
 class DraftWithLink(Draft):

@@ -273,8 +273,8 @@ async def move(
     require(principal, draft, verb)
     was, now = draft.status, utc_now()
     draft.status = _DONE[verb]
-    if verb == "submit":
-        draft.submitted_at = now
+    if verb in ("submit", "withdraw"):
+        draft.submitted_at = now if verb == "submit" else None
     is_decided = verb in ("approve", "reject")
     draft.decided_at, draft.decided_by = (now, principal.actor) if is_decided else (None, None)
     draft.reason = reason if is_decided else None

@@ -6,10 +6,12 @@ stale is merged: `rebase` first brings together what both sides did.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -127,17 +129,9 @@ async def rebase(
     check(drafts.etag_of(draft))
     drafts.require(principal, draft, "rebase")
     comparison = await _compare(session, draft)
-    _check_choices(choices, comparison)
     before, hash_before = list(draft.changes), drafts.hash_of(draft)
-    kept, dropped, conflicts = [], [], []
-    for compared in comparison.changes:
-        made = _rebased(compared, comparison.revision, draft.revision + 1, _chooser(compared.proposal, take, choices))
-        if made is None:
-            dropped.append(compared.proposal)
-        else:
-            kept.append(made)
-            if made is compared.proposal:
-                conflicts.append(compared)
+    # In a thread: of large definitions it takes a while, in which the others' requests go on.
+    kept, dropped, conflicts = await asyncio.to_thread(_bring_together, comparison, draft.revision + 1, take, choices)
     drafts.keep(draft, kept)
     if draft.changes == before and draft.base_revision == comparison.revision:
         return draft, Rebased((), tuple(conflicts))
@@ -243,13 +237,13 @@ def _told_stale(compared: Compared) -> str:
 
 
 def _refuse_stale(stale: Sequence[Compared]) -> NoReturn:
-    errors = [error for compared in stale for error in _errors(compared)]
+    errors = list(islice((error for compared in stale for error in _errors(compared)), _MOST_TOLD))
     more = len(stale) - 1
     raise Conflict(
         "draft.stale",
         _told_stale(stale[0]) + (f" And {more} more: `errors` tells each." if more else ""),
         hint=_REBASE,
-        errors=errors[:_MOST_TOLD],
+        errors=errors,
     )
 
 
@@ -357,6 +351,26 @@ async def _restored(session: AsyncSession, draft: Draft, wanted: Sequence[Wanted
         for kind, named in keys.items()
         for view in await queries.deleted(session, draft.workspace_id, kind, named, first=ids)
     }
+
+
+def _bring_together(
+    comparison: Comparison, revision: int, take: Take | None, choices: Sequence[Choice]
+) -> tuple[list[Proposal], list[Proposal], list[Compared]]:
+    """The changes on the catalogue of now; those that had nothing left to say; those that are left as they were."""
+    _check_choices(choices, comparison)
+    kept: list[Proposal] = []
+    dropped: list[Proposal] = []
+    conflicts: list[Compared] = []
+    for compared in comparison.changes:
+        chooser = _chooser(compared.proposal, take, choices)
+        made = _rebased(compared, comparison.revision, revision, chooser)
+        if made is None:
+            dropped.append(compared.proposal)
+        else:
+            kept.append(made)
+            if made is compared.proposal:
+                conflicts.append(compared)
+    return kept, dropped, conflicts
 
 
 def _rebased(compared: Compared, base: int, revision: int, take: merging.Chooser) -> Proposal | None:

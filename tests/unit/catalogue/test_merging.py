@@ -14,6 +14,7 @@ from tests.unit.catalogue.air import AIR, NO2, STATION, prop
 from drystone.catalogue import merging
 from drystone.catalogue.content import Content, EntityContent, ModuleContent, ProfileContent
 from drystone.catalogue.merging import MISSING, Merge, Path, Take, merge
+from drystone.catalogue.models import Kind
 
 _KEYS = st.sampled_from("abcd")
 _LISTS = st.lists(_KEYS, max_size=3, unique=True)
@@ -75,7 +76,7 @@ _STATES = st.one_of(_three(_ENTITIES), _three(_MODULES), _three(_PROFILES))
 
 
 def _merge(base: Content | None, ours: Content | None, theirs: Content | None, take: Take | None = None) -> Merge:
-    kind = next((each.kind for each in (base, ours, theirs) if each is not None), "entity")
+    kind: Kind = next((each.kind for each in (base, ours, theirs) if each is not None), "entity")
     return merge(kind, base, ours, theirs, lambda _: take)
 
 
