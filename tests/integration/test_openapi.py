@@ -197,6 +197,8 @@ async def test_the_description_is_one_to_write_clients_from(client: httpx.AsyncC
         ("GET", "/jobs/retry", "POST"),
         ("PUT", "/collections", "GET, POST"),
         ("PUT", "/documents/0199c0de-0000-7000-8000-000000000000", "DELETE, GET, PATCH"),
+        ("POST", "/drafts/0199c0de-0000-7000-8000-000000000000", "DELETE, GET, PATCH, PUT"),
+        ("TRACE", "/draft", "GET, PATCH, PUT"),
     ],
 )
 async def test_a_method_that_a_path_does_not_have_is_told_which_it_has(

@@ -37,14 +37,23 @@ class BodyMiddleware:
             await self._app(scope, receive, send)
             return
         body = _Body(receive)
+        request = Request(scope)
+        if _is_of_no_route(request):
+            await self._app(scope, body.nothing, send)
+            return
         if _has_key(scope) and _has_body(scope) and scope["path"].startswith("/api/"):
-            request = Request(scope)
             try:
                 await _ask(request)
             except DrystoneError as exc:
                 await (await problems.answer(request, exc))(scope, receive, send)
                 return
         await self._app(scope, body.receive if _has_key(scope) else body.nothing, send)
+
+
+def _is_of_no_route(request: Request) -> bool:
+    """Whether a method is not among those of a link's path: that is told to everybody, as without a body."""
+    path = request.url.path
+    return is_of_link(path) and request.method not in request.app.state.paths.methods(path)
 
 
 async def _ask(request: Request) -> None:

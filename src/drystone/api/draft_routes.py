@@ -65,18 +65,18 @@ async def keep_slow_pace(request: Request, subject: Subject) -> None:
         await get_resources(request).gate.keep_slow_pace(subject.principal)
 
 
-def add(router: APIRouter, given: Given) -> None:
-    """Give a router the routes of one draft. given: the dependency that says which."""
+def add(router: APIRouter, given: Given, *, at: str = "") -> None:
+    """Give a router the routes of one draft. given: the dependency that says which. at: what stands before their paths."""
     Of = Annotated[Subject, Depends(given, scope="function")]  # noqa: N806  a type
 
-    @router.get("", summary="Get a draft", responses=NOT_MODIFIED | responses(404, 412))
+    @router.get(at, summary="Get a draft", responses=NOT_MODIFIED | responses(404, 412))
     async def get(of: Of, condition: ConditionOf, response: Response) -> Draft:
         """What it proposes, and how far it has come. The ETag changes with whatever is done to it."""
         row = await drafts.get(of.session, of.principal, of.draft_id)
         show(condition, response, drafts.etag_of(row))
         return Draft.of(row)
 
-    @router.put("", summary="Replace a draft", responses=_DOCUMENTED)
+    @router.put(at, summary="Replace a draft", responses=_DOCUMENTED)
     async def replace(of: Of, body: DraftBody, condition: ConditionOf, response: Response) -> Draft:
         """Have it say this and nothing else. With `If-Match` nobody's edit is lost. A draft that was validated is open again."""
         row = await drafts.replace(
@@ -84,14 +84,14 @@ def add(router: APIRouter, given: Given) -> None:
         )
         return tell(response, row)
 
-    @router.patch("", summary="Describe a draft", responses=_DOCUMENTED)
+    @router.patch(at, summary="Describe a draft", responses=_DOCUMENTED)
     async def describe(of: Of, body: DraftWords, condition: ConditionOf, response: Response) -> Draft:
         """Change its title, its message, or whether modules follow their members; its changes stay."""
         row = await drafts.describe(of.session, of.principal, of.draft_id, body.words(), check=condition.check)
         return tell(response, row)
 
     @router.get(
-        "/changes/{kind}/{key}", summary="Get a change of a draft", responses=NOT_MODIFIED | responses(404, 412)
+        at + "/changes/{kind}/{key}", summary="Get a change of a draft", responses=NOT_MODIFIED | responses(404, 412)
     )
     async def get_change(
         of: Of, kind: KindOf, key: KeyOf, condition: ConditionOf, response: Response
@@ -102,7 +102,7 @@ def add(router: APIRouter, given: Given) -> None:
         show(condition, response, found.etag)
         return ProposedChange.of(found)
 
-    @router.put("/changes/{kind}/{key}", summary="Put a change into a draft", responses=_DOCUMENTED)
+    @router.put(at + "/changes/{kind}/{key}", summary="Put a change into a draft", responses=_DOCUMENTED)
     async def put_change(
         of: Of, kind: KindOf, key: KeyOf, body: Annotated[Proposed, Body()], condition: ConditionOf, response: Response
     ) -> ProposedChange:
@@ -123,7 +123,7 @@ def add(router: APIRouter, given: Given) -> None:
         return ProposedChange.of(found)
 
     @router.delete(
-        "/changes/{kind}/{key}",
+        at + "/changes/{kind}/{key}",
         status_code=204,
         summary="Take a change out of a draft",
         responses=responses(404, 409, 412),
@@ -133,7 +133,7 @@ def add(router: APIRouter, given: Given) -> None:
         await drafts.drop(of.session, of.principal, of.draft_id, kind, key, check=condition.check)
 
     @router.get(
-        "/diff",
+        at + "/diff",
         summary="Compare a draft with the catalogue",
         responses=responses(404),
         response_model_exclude_unset=True,
@@ -145,7 +145,10 @@ def add(router: APIRouter, given: Given) -> None:
         return await asyncio.to_thread(DraftDiff.of, comparison)  # of large definitions it takes a while
 
     @router.post(
-        "/validate", summary="Validate a draft", responses=responses(404, 409, 412), response_model_exclude_unset=True
+        at + "/validate",
+        summary="Validate a draft",
+        responses=responses(404, 409, 412),
+        response_model_exclude_unset=True,
     )
     async def validate(of: Of, request: Request, condition: ConditionOf, response: Response) -> DraftVerdict:
         """Ask the rules of the catalogue. One without problems is `validated` and may be submitted, until it is edited."""
@@ -154,7 +157,7 @@ def add(router: APIRouter, given: Given) -> None:
         response.headers["ETag"] = drafts.etag_of(row)
         return DraftVerdict.of(row, verdict)
 
-    @router.post("/rebase", summary="Rebase a draft", responses=_DOCUMENTED, response_model_exclude_unset=True)
+    @router.post(at + "/rebase", summary="Rebase a draft", responses=_DOCUMENTED, response_model_exclude_unset=True)
     async def rebase(
         of: Of, request: Request, body: Rebase, condition: ConditionOf, response: Response
     ) -> RebasedDraft:
@@ -171,19 +174,19 @@ def add(router: APIRouter, given: Given) -> None:
         response.headers["ETag"] = drafts.etag_of(row)
         return await asyncio.to_thread(RebasedDraft.of, row, rebased)
 
-    @router.post("/submit", summary="Submit a draft", responses=responses(404, 409, 412))
+    @router.post(at + "/submit", summary="Submit a draft", responses=responses(404, 409, 412))
     async def submit(of: Of, condition: ConditionOf, response: Response) -> Draft:
         """Hand in what was validated: nobody edits it from then on, until it is withdrawn or decided."""
         return tell(response, await drafts.move(of.session, of.principal, of.draft_id, "submit", check=condition.check))
 
-    @router.post("/withdraw", summary="Withdraw a draft", responses=responses(404, 409, 412))
+    @router.post(at + "/withdraw", summary="Withdraw a draft", responses=responses(404, 409, 412))
     async def withdraw(of: Of, condition: ConditionOf, response: Response) -> Draft:
         """Open it again, to be edited."""
         return tell(
             response, await drafts.move(of.session, of.principal, of.draft_id, "withdraw", check=condition.check)
         )
 
-    @router.get("/catalogue", summary="See what a draft rests on", responses=responses(404))
+    @router.get(at + "/catalogue", summary="See what a draft rests on", responses=responses(404))
     async def catalogue(
         of: Of, kind: Kind = "entity", q: pages.Words = None, limit: pages.Limit = 100, cursor: pages.After = None
     ) -> CataloguedPage:

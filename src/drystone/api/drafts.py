@@ -28,7 +28,6 @@ from drystone.catalogue import drafts, review
 from drystone.catalogue.models import DraftStatus
 
 router = APIRouter(prefix="/drafts", tags=["drafts"])
-_one = APIRouter(prefix="/{draft_id}")
 
 
 async def get_subject(draft_id: UUID, caller: Caller, session: Session) -> Subject:
@@ -119,5 +118,4 @@ async def revoke(draft_id: UUID, caller: Caller, session: Session, response: Res
     return tell(response, await drafts.revoke(session, caller, draft_id))
 
 
-draft_routes.add(_one, get_subject)
-router.include_router(_one)
+draft_routes.add(router, get_subject, at="/{draft_id}")

@@ -358,11 +358,14 @@ def _bring_together(
 ) -> tuple[list[Proposal], list[Proposal], list[Compared]]:
     """The changes on the catalogue of now; those that had nothing left to say; those that are left as they were."""
     _check_choices(choices, comparison)
+    chosen: dict[_At, dict[Path | None, Take]] = defaultdict(dict)
+    for choice in choices:
+        chosen[choice.kind, choice.key][choice.path] = choice.take
     kept: list[Proposal] = []
     dropped: list[Proposal] = []
     conflicts: list[Compared] = []
     for compared in comparison.changes:
-        chooser = _chooser(compared.proposal, take, choices)
+        chooser = _chooser(chosen[compared.proposal.kind, compared.proposal.key], take)
         made = _rebased(compared, comparison.revision, revision, chooser)
         if made is None:
             dropped.append(compared.proposal)
@@ -389,28 +392,20 @@ def _rebased(compared: Compared, base: int, revision: int, take: merging.Chooser
     return Proposal(proposal.kind, proposal.key, action, merged.content, base, revision)
 
 
-def _chooser(proposal: Proposal, take: Take | None, choices: Sequence[Choice]) -> merging.Chooser:
-    mine = [each for each in choices if (each.kind, each.key) == (proposal.kind, proposal.key)]
-
-    def choose(path: Path) -> Take | None:
-        exact = next((each.take for each in mine if each.path == path), None)
-        return exact or next((each.take for each in mine if each.path is None), take)
-
-    return choose
+def _chooser(chosen: Mapping[Path | None, Take], take: Take | None) -> merging.Chooser:
+    """What was chosen at a place, else for all of this one, else for all."""
+    return lambda path: chosen.get(path) or chosen.get(None, take)
 
 
 def _check_choices(choices: Sequence[Choice], comparison: Comparison) -> None:
-    open_ = {
-        (each.proposal.kind, each.proposal.key, difference.path)
-        for each in comparison.changes
-        if each.is_stale
-        for difference in each.merged().conflicts
-    }
+    """Raise Invalid for a choice about what does not conflict: a misspelt one must not look as if it had been heard."""
+    open_: set[tuple[Kind, str, Path | None]] = set()
+    for each in comparison.changes if choices else ():
+        for difference in each.merged().conflicts if each.is_stale else ():
+            at = (each.proposal.kind, each.proposal.key)
+            open_ |= {(*at, None), (*at, difference.path)}
     for place, choice in enumerate(choices):
-        is_open = any(
-            (choice.kind, choice.key) == (kind, key) and choice.path in (None, path) for kind, key, path in open_
-        )
-        if not is_open:
+        if (choice.kind, choice.key, choice.path) not in open_:
             where = "" if choice.path is None else f" at {pointer_to(*choice.path) or 'the whole of it'}"
             raise Invalid(
                 "draft.no_such_conflict",
