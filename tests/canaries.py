@@ -2,7 +2,7 @@
 doctor, status and `env` say.
 
 The controller of a run collects what every test printed, and what commands of whole stacks said, and when all is over looks for
-each secret of each stack there, and for whatever looks like a key, a webhook's secret or a signed address. One that is found
+each secret of each stack there, and for whatever looks like a key, the link of a draft, a webhook's secret or a signed address. One that is found
 fails the run.
 """
 
@@ -25,6 +25,7 @@ from drystone.core.settings import variables
 # What no setting holds: keys and webhooks' secrets that tests make, addresses that need no key.
 _SHAPES = {
     "a key": re.compile(r"\b(?:dsk_\w{4,28}|t[0-9a-f]{12})\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
+    "a draft's link": re.compile(r"\bdsd_\w{4,28}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
     "a webhook's secret": re.compile(r"whsec_[A-Za-z0-9+/]{32,}"),
     "a signed address": re.compile(r"X-Amz-Signature=[0-9a-f]{64}"),
 }
@@ -33,7 +34,14 @@ _LEAST_LENGTH = 40
 _PASSWORD = re.compile(r"://[^:@/]*:([^@/]+)@")
 _SAID = "said.log"
 # These commands tell a secret because they are asked for it.
-_TELLING = {("keys", "create"), ("keys", "rotate"), ("webhooks", "create"), ("webhooks", "rotate")}
+_TELLING = {
+    ("drafts", "create"),
+    ("drafts", "link"),
+    ("keys", "create"),
+    ("keys", "rotate"),
+    ("webhooks", "create"),
+    ("webhooks", "rotate"),
+}
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ _EMPTY = """
 truncate audit, idempotency_keys, upload_usage, jobs, events, webhooks, webhook_deliveries, kept_embeddings,
          collections, files, documents, versions, chunks, batches, direct_uploads, blob_checks, blob_intents, blob_removals, deletions, lexical_additions, lexical_segments, lexical_removals,
          document_attributes, vector_feeds, catalogues, catalogue_revisions, catalogue_changes, catalogue_edges,
-         entities, entity_versions, modules, module_versions, module_members, profiles, profile_versions, mentions, mention_rounds cascade
+         entities, entity_versions, modules, module_versions, module_members, profiles, profile_versions, drafts, mentions, mention_rounds cascade
 """
 
 _IS_WORK_DUE = """

@@ -12,7 +12,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0020_mentions"
-down_revision = "0018_observations"
+down_revision = "0019_drafts"
 branch_labels = None
 depends_on = None
 

@@ -19,6 +19,8 @@ from drystone.api import (
     collections,
     contract,
     documents,
+    draft,
+    drafts,
     early,
     embedding,
     entities,
@@ -41,7 +43,7 @@ from drystone.api import (
 )
 from drystone.api.bodies import BodyMiddleware
 from drystone.api.connections import raise_limit
-from drystone.api.dependencies import check_method, check_query
+from drystone.api.dependencies import check_method, check_of_holder, check_query
 from drystone.api.overload import OverloadMiddleware
 from drystone.api.paths import Paths
 from drystone.api.requests import PREFIX, RequestMiddleware
@@ -54,7 +56,7 @@ from drystone.resources import open_resources, refuse_open_bucket
 
 _DESCRIPTION = """Documents in, kept safe, answered with passages you can check.
 
-Every route but `/health` needs `Authorization: Bearer <key>`. Errors are `application/problem+json`.
+Every route but `/health` needs `Authorization: Bearer <key>`, and those under `/api/v1/draft` the link of a draft. Errors are `application/problem+json`.
 """
 
 
@@ -99,6 +101,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "modules", "description": "Entities that are versioned together."},
             {"name": "profiles", "description": "Modules that are chosen for a purpose."},
             {"name": "catalogue", "description": "All of these together, and changesets that change them."},
+            {"name": "drafts", "description": "Changes of the catalogue that somebody proposes."},
+            {"name": "draft", "description": "The same for whoever holds the link of one, without a key."},
             {"name": "jobs", "description": "The ledger of work."},
             {"name": "webhooks", "description": "Other servers that are told of events."},
             {"name": "keys", "description": "Who may do what."},
@@ -126,6 +130,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         modules,
         profiles,
         catalogue,
+        drafts,
         jobs,
         webhooks,
         keys,
@@ -138,7 +143,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.paths = Paths()
     app.state.paths.add(v1.prefix, [room.router for room in rooms])
     app.state.paths.add("", [health.router, metrics.router])
+    by_link = APIRouter(prefix=PREFIX, dependencies=[Depends(check_of_holder)])
+    by_link.include_router(draft.router)
+    app.state.paths.add(by_link.prefix, [draft.router])
     app.include_router(v1)
+    app.include_router(by_link)
     app.include_router(health.router)
     app.include_router(metrics.router)
     problems.install(app)

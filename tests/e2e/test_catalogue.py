@@ -23,6 +23,7 @@ from tests import canaries
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "catalogue.md").read_text()
+OF_DRAFTS = (ROOT / "docs" / "guides" / "drafts.md").read_text()
 _DRYSTONE = (sys.executable, "-m", "drystone.cli.main")
 _DEADLINE_S = 120
 
@@ -104,6 +105,58 @@ def test_the_guide_does_what_it_says(shell: dict[str, str], tmp_path: Path) -> N
     assert not validator.is_valid({"no2": 1})
     assert "no2" in json.loads((tmp_path / "city.openapi.json").read_text())["components"]["schemas"]
     assert "version: 1.1.0" in (tmp_path / "air" / "modules" / "air.yaml").read_text()
+
+
+def test_the_guide_of_drafts_does_what_it_says(shell: dict[str, str], tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", OF_DRAFTS, re.DOTALL)
+    assert len(blocks) == 4
+
+    said = _follow(shell, tmp_path, blocks)
+
+    assert '"status":"validated"' in said
+    assert "label: Sulphur dioxide" in said
+    assert "draft.merge" in said
+    assert 'conflict\tentity o3\t/label\t"Ozone"\t"Ozone, O3"\t"Trioxygen"' in said
+    assert "label: Ozone, O3" in said.rpartition("there is a conflict")[2]
+
+
+def test_a_draft_goes_to_a_folder_and_back(shell: dict[str, str], tmp_path: Path) -> None:
+    air = tmp_path / "air" / "entities"
+    air.mkdir(parents=True)
+    (air / "o3.yaml").write_text("type: property\nlabel: Ozone\nschema_definition: {type: number}\n")
+    (air / "no2.yaml").write_text("type: property\nlabel: NO2\nschema_definition: {type: number}\n")
+    _run(shell, "drafts", "create", tmp_path / "air")
+    draft_id = json.loads(_run(shell, "drafts", "list", "--json").stdout)["items"][0]["id"]
+
+    _run(shell, "drafts", "export", draft_id, tmp_path / "draft")
+    file = tmp_path / "draft" / "entities" / "o3.yaml"
+    file.write_text(file.read_text().replace("label: Ozone", "label: O3"))
+    put = _run(shell, "drafts", "put", draft_id, tmp_path / "draft")
+    again = _run(shell, "drafts", "put", draft_id, tmp_path / "draft")
+    changes = json.loads(_run(shell, "drafts", "show", draft_id, "--json").stdout)["changes"]
+
+    assert (put.stderr.strip(), again.stderr.strip()) == ("1 of 2 put into the draft", "0 of 2 put into the draft")
+    assert [(each["key"], each["content"]["label"]) for each in changes] == [("no2", "NO2"), ("o3", "O3")]
+
+
+def test_what_keeps_a_draft_from_going_on_is_told(shell: dict[str, str], tmp_path: Path) -> None:
+    air = tmp_path / "air" / "entities"
+    air.mkdir(parents=True)
+    (air / "c.yaml").write_text("type: category\nlabel: C\nschema_definition: {required: [none]}\n")
+    never = _run(shell, "drafts", "create", tmp_path / "air", "--expires", "never", code=2)
+    _run(shell, "drafts", "create", tmp_path / "air", "--title", "a category")
+    draft_id = json.loads(_run(shell, "drafts", "list", "--json").stdout)["items"][0]["id"]
+
+    invalid = _run(shell, "drafts", "validate", draft_id, code=2)
+    early = _run(shell, "drafts", "merge", draft_id, code=5)
+    _run(shell, "drafts", "delete", draft_id)
+    gone = _run(shell, "drafts", "show", draft_id, code=4)
+    _run(shell, "drafts", "restore", draft_id)
+
+    assert "a draft ends, within a year" in never.stderr
+    assert "there is no such entity" in invalid.stderr
+    assert "The draft is open, and cannot be merged." in early.stderr
+    assert '"drystone drafts list" lists those there are' in gone.stderr
 
 
 def test_the_problem_that_the_guide_shows_is_told_so(shell: dict[str, str], tmp_path: Path) -> None:

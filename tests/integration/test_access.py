@@ -20,6 +20,8 @@ from drystone.core.db import Sessions
 # Nobody but those who may see the collection must ever be told this.
 CANARY = "kingfisher"
 NOBODY, READ, WRITE, ADMIN = "nobody", "read", "write", "admin"
+# Nobody with any key: only whoever holds the link of a draft (tests/integration/test_draft_links.py).
+LINK = "link"
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,41 @@ RULES: dict[str, Rule] = {
     f"get {A}/profiles/{{profile}}/history": of_workspace(),
     f"get {A}/profiles/{{profile}}/references": of_workspace(),
     f"get {A}/profiles/{{profile}}/schema": of_workspace(),
+    f"post {A}/drafts": whole(WRITE, 201, {"title": "mine"}),
+    f"get {A}/drafts": of_workspace(200),
+    f"get {A}/drafts/{{draft_id}}": of_workspace(),
+    f"put {A}/drafts/{{draft_id}}": whole(WRITE, body={"title": "changed"}),
+    f"patch {A}/drafts/{{draft_id}}": whole(WRITE, body={"title": "changed"}),
+    f"delete {A}/drafts/{{draft_id}}": whole(WRITE),
+    f"get {A}/drafts/{{draft_id}}/changes/{{kind}}/{{key}}": of_workspace(),
+    f"put {A}/drafts/{{draft_id}}/changes/{{kind}}/{{key}}": whole(
+        WRITE, body={"kind": "{kind}", "key": "{key}", "content": _ENTITY}
+    ),
+    f"delete {A}/drafts/{{draft_id}}/changes/{{kind}}/{{key}}": whole(WRITE),
+    f"get {A}/drafts/{{draft_id}}/diff": of_workspace(),
+    f"get {A}/drafts/{{draft_id}}/catalogue": of_workspace(),
+    f"post {A}/drafts/{{draft_id}}/validate": whole(WRITE),
+    f"post {A}/drafts/{{draft_id}}/rebase": whole(WRITE, body={}),
+    f"post {A}/drafts/{{draft_id}}/submit": whole(WRITE),
+    f"post {A}/drafts/{{draft_id}}/withdraw": whole(WRITE),
+    f"post {A}/drafts/{{draft_id}}/approve": whole(WRITE, body={}),
+    f"post {A}/drafts/{{draft_id}}/reject": whole(WRITE, body={"reason": "changed"}),
+    f"post {A}/drafts/{{draft_id}}/merge": whole(WRITE),
+    f"post {A}/drafts/{{draft_id}}/link": whole(WRITE, body={}),
+    f"post {A}/drafts/{{draft_id}}/revoke": whole(WRITE),
+    f"post {A}/drafts/{{draft_id}}/restore": whole(WRITE),
+    f"get {A}/draft": Rule(LINK),
+    f"put {A}/draft": Rule(LINK, body={"title": "changed"}),
+    f"patch {A}/draft": Rule(LINK, body={"title": "changed"}),
+    f"get {A}/draft/changes/{{kind}}/{{key}}": Rule(LINK),
+    f"put {A}/draft/changes/{{kind}}/{{key}}": Rule(LINK, body={"kind": "{kind}", "key": "{key}", "content": _ENTITY}),
+    f"delete {A}/draft/changes/{{kind}}/{{key}}": Rule(LINK),
+    f"get {A}/draft/diff": Rule(LINK),
+    f"get {A}/draft/catalogue": Rule(LINK),
+    f"post {A}/draft/validate": Rule(LINK),
+    f"post {A}/draft/rebase": Rule(LINK, body={}),
+    f"post {A}/draft/submit": Rule(LINK),
+    f"post {A}/draft/withdraw": Rule(LINK),
     f"get {A}/jobs": listing(),
     f"get {A}/jobs/stats": listing(),
     f"post {A}/jobs/retry": Rule(WRITE, outsider=200, stranger=200, body={"all": True}),
@@ -237,6 +274,8 @@ async def scene(client: httpx.AsyncClient, work: Any, owner: Sessions) -> Scene:
     for kind, path in (("entity", "entities"), ("module", "modules"), ("profile", "profiles")):
         content = _ENTITY if kind == "entity" else {"label": "x"}
         catalogue[kind] = (await client.put(f"{A}/{path}/k-{uuid4().hex[:8]}", json=content)).json()["id"]
+    proposed = {"kind": "entity", "key": "proposed", "content": _ENTITY}
+    draft = (await client.post(f"{A}/drafts", json={"title": "theirs", "changes": [proposed]})).json()
     await work()
     scrub = (await client.post(f"{A}/scrubs", json={"sample": 1})).json()
     mine = (await client.post(f"{A}/collections", json={"name": f"mine-{uuid4().hex[:8]}"})).json()
@@ -254,13 +293,16 @@ async def scene(client: httpx.AsyncClient, work: Any, owner: Sessions) -> Scene:
         "delivery_id": test["id"],
         "scrub_id": scrub["id"],
         **catalogue,
+        "draft_id": draft["id"],
+        "kind": "entity",
+        "key": "proposed",
         "prefix": (await make_key(owner)).partition(".")[0],
     }
     return Scene(client, values, UUID(mine["id"]))
 
 
 def with_keys() -> list[str]:
-    return [route for route, rule in RULES.items() if rule.scope != NOBODY]
+    return [route for route, rule in RULES.items() if rule.scope not in (NOBODY, LINK)]
 
 
 async def test_every_route_says_here_what_it_needs(client: httpx.AsyncClient) -> None:
@@ -279,6 +321,19 @@ async def test_without_a_key_that_is_known_nothing_is_told(scene: Scene, headers
     assert {route: answer.status_code for route, answer in answers.items()} == dict.fromkeys(answers, 401)
     assert {answer.headers["www-authenticate"] for answer in answers.values()} == {"Bearer"}
     assert _told(scene, answers) == {}
+
+
+async def test_where_a_link_is_asked_for_no_key_helps(scene: Scene, owner: Sessions) -> None:
+    before = await _everything(scene)
+    routes = [route for route, rule in RULES.items() if rule.scope == LINK]
+
+    for headers in ({}, bearer("nonsense"), bearer(await make_key(owner))):
+        answers = {route: await scene.ask(route, headers) for route in routes}
+        assert {route: _said(answer) for route, answer in answers.items()} == dict.fromkeys(
+            answers, (404, "draft.no_such_link")
+        )
+        assert _told(scene, answers) == {}
+    assert await _everything(scene) == before
 
 
 @pytest.mark.parametrize("scope", [READ, WRITE, ADMIN])
@@ -342,7 +397,12 @@ async def _everything(scene: Scene) -> dict[str, Any]:
     """What the rightful key is told of all there is, without what changes by being looked at."""
     paths = ["collections/{collection}", "documents/{document_id}", "documents/{document_id}/versions"]
     paths += ["batches/{batch_id}", "jobs/{job_id}", "webhooks/{webhook_id}", "keys/{prefix}", "scrubs/{scrub_id}"]
-    paths += ["entities/{entity}/history", "modules/{module}/history", "profiles/{profile}/history"]
+    paths += [
+        "drafts/{draft_id}",
+        "entities/{entity}/history",
+        "modules/{module}/history",
+        "profiles/{profile}/history",
+    ]
     found = {}
     for path in paths:
         answer = await scene.client.get(f"{A}/{scene.filled(path)}")

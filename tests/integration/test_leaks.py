@@ -62,6 +62,7 @@ def _reads(collection: str, document_id: str, guessed: list[str]) -> list[tuple[
     kinds = [f"documents/{{}}{each}" for each in documents]
     kinds += ["jobs/{}", "batches/{}", "batches/{}/events", "collections/{}", "collections/{}/events", "webhooks/{}"]
     kinds += ["entities/{}", "modules/{}/history", "profiles/{}/references", "entities/{}/versions/1"]
+    kinds += ["drafts/{}", "drafts/{}/diff"]
     return [
         ("get", "/collections", None),
         ("get", f"/collections/{collection}", None),
@@ -73,6 +74,7 @@ def _reads(collection: str, document_id: str, guessed: list[str]) -> list[tuple[
         ("get", "/catalogue", None),
         ("get", "/entities", None),
         ("get", "/modules?q=a", None),
+        ("get", "/drafts", None),
         *(("get", "/" + kind.format(each), None) for kind in kinds for each in guessed),
         *(("delete", f"/documents/{each}", None) for each in guessed),
         ("post", "/documents/delete", {"ids": guessed}),
@@ -128,7 +130,8 @@ async def test_what_others_do_changes_nothing_of_what_is_told(
     job = (await client.get(f"{A}/jobs", headers=foreign)).json()["items"][0]["id"]
     entity = None
     if theirs != home:  # of one workspace all keys read the same catalogue
-        entity = (await client.put(f"{A}/entities/heron", headers=foreign, json=_HERON)).json()["id"]
+        await client.put(f"{A}/entities/heron", headers=foreign, json=_HERON)
+        entity = (await client.post(f"{A}/drafts", headers=foreign, json={"title": "heron"})).json()["id"]
     found = (await client.get(f"{A}/collections/{collection}", headers=foreign)).json()["id"]
     await work()
     assert (await client.delete(f"{A}/documents/{others_ids['goes']}", headers=foreign)).status_code == 204

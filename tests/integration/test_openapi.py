@@ -84,6 +84,11 @@ async def there(http: httpx.AsyncClient, work: Any, owner: Sessions) -> dict[str
     upload = {"name": "c.txt", "size_bytes": 3, "sha256": "0" * 64, "collection": "papers"}
     upload_id = (await http.post(f"{A}/uploads", json=upload)).json()["id"]
     scrub = (await http.post(f"{A}/scrubs", json={"sample": 1})).json()["id"]
+    change = {"kind": "entity", "key": "proposed", "content": {"type": "category", "label": "x"}}
+    drafts = [
+        (await http.post(f"{A}/drafts", json={"title": title, "changes": [change]})).json()
+        for title in ("of a link", "a", "b")
+    ]
     async with transaction(owner) as session:
         await session.execute(text("update webhooks set disabled_at = now()"))
     await work()
@@ -97,6 +102,9 @@ async def there(http: httpx.AsyncClient, work: Any, owner: Sessions) -> dict[str
         "delivery_id": [test["id"]],
         "upload_id": [upload_id],
         "scrub_id": [scrub],
+        "draft_id": [each["id"] for each in drafts[1:]],
+        "key": ["proposed"],
+        "link": [drafts[0]["token"]],
         "prefix": [(await make_key(owner)).partition(".")[0] for _ in range(3)],
         # What is asked to be deleted is not what everything else is asked about.
         "doomed_collection": ["doomed"],
@@ -113,11 +121,16 @@ def _write_config(folder: Path, there: dict[str, list[Any]], *, examples: int) -
     # Replaced by the check in tests/fuzzing.py: most of what is valid is refused for what no schema says.
     lines += ["[checks.positive_data_acceptance]", "enabled = false"]
     for name, values in there.items():
+        if name == "link":
+            continue  # shown by tests/fuzzing.py
         lines += [f"[dictionaries.{name}]", f"values = {json.dumps(values)}"]
     lines += ["[parameters]"]
-    lines += [_bound(name, name) for name in there if not name.startswith("doomed")]
+    lines += [_bound(name, name) for name in there if name != "link" and not name.startswith("doomed")]
     lines += ["[[operations]]", 'include-method = "DELETE"', "[operations.parameters]"]
     lines += [_bound(name.removeprefix("doomed_"), name) for name in there if name.startswith("doomed")]
+    # Whatever is no link of a draft is answered alike, none at all too.
+    lines += ["[[operations]]", 'include-path-regex = "^/api/v1/draft($|/)"']
+    lines += ["[operations.checks.missing_required_header]", "enabled = false"]  # it asks for 401
     path = folder / "schemathesis.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -142,6 +155,7 @@ async def test_everything_answered_is_documented(
     command = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config), "run", "--no-color"]
     command += ["--max-time", str(seconds)] if seconds else ["--seed", str(SEED), "--generation-deterministic"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "KEY": settings.api.key.get_secret_value()}
+    env["DRAFT"] = there["link"][0]
 
     with (tmp_path / "told.log").open("w") as told:
         run = subprocess.run(
@@ -186,6 +200,8 @@ async def test_the_description_is_one_to_write_clients_from(client: httpx.AsyncC
         ("GET", "/jobs/retry", "POST"),
         ("PUT", "/collections", "GET, POST"),
         ("PUT", "/documents/0199c0de-0000-7000-8000-000000000000", "DELETE, GET, PATCH"),
+        ("POST", "/drafts/0199c0de-0000-7000-8000-000000000000", "DELETE, GET, PATCH, PUT"),
+        ("TRACE", "/draft", "GET, PATCH, PUT"),
     ],
 )
 async def test_a_method_that_a_path_does_not_have_is_told_which_it_has(

@@ -146,6 +146,7 @@ async def _use(client: httpx.AsyncClient, work: Any, owner: Sessions, workspace_
     )
     if name == "shared-name":  # the catalogue is the workspace's: once is enough
         await ask("post", "/catalogue/changes", json={"changes": ALL})
+    await ask("post", "/drafts", json={"title": name})
     entity = await make_entity(owner, workspace_id=workspace_id)
     rows = [{"entity": entity, "metric": "m", "observed_at": "2026-01-05T10:00:00Z", "value": 1}]
     await ask("post", "/observations", json=rows)
@@ -260,6 +261,7 @@ async def test_a_key_of_some_collections_reaches_the_rows_of_these_only(filled: 
         "update documents set workspace_id = :theirs",
         "update entities set workspace_id = :theirs",
         "insert into catalogues (workspace_id) values (:theirs)",
+        "update drafts set workspace_id = :theirs",
         "insert into lexical_removals (collection_id, chunk_ids) select :foreign_collection, '{}'",
     ],
 )
@@ -376,6 +378,24 @@ async def test_a_key_is_found_by_its_prefix_and_in_no_other_way(filled: Filled, 
         await connection.close()
 
     assert [row["prefix"] for row in found] == [token.partition(".")[0]]
+    assert listed == []
+    assert guessed == []
+
+
+async def test_a_draft_is_found_by_its_link_and_in_no_other_way(
+    client: httpx.AsyncClient, filled: Filled, settings: Settings
+) -> None:
+    made = (await client.post(f"{A}/drafts", json={"title": "a"})).json()
+    prefix = made["token"].partition(".")[0]
+    connection = await asyncpg.connect(settings.database.url.get_secret_value())
+    try:
+        found = await connection.fetch("select prefix from find_draft($1)", prefix)
+        listed = await connection.fetch("select id from drafts")
+        guessed = await connection.fetch("select prefix from find_draft($1)", "%")
+    finally:
+        await connection.close()
+
+    assert [row["prefix"] for row in found] == [prefix]
     assert listed == []
     assert guessed == []
 

@@ -19,6 +19,8 @@ log = get_logger("access.rates")
 
 # While Redis is away the processes do not know of each other: after one wrong key the next is heard a minute later.
 _ALONE = Rate(interval_s=60.0, burst=1)
+# What reads the whole catalogue, by whoever holds a link.
+_SLOW = Rate(interval_s=2.0, burst=20)
 # Whoever has shown a right secret is not held up by others behind the same address who guess, or have an old one.
 _KNOWN, _KNOWN_S = 10_000, 600.0
 
@@ -82,6 +84,19 @@ class Gate:
                 "rate.exceeded",
                 "This key asks more often than it may.",
                 hint=f"try again in {_whole(wait_s)} s; API_RATE_PER_S and API_RATE_BURST say how often it may",
+                status=429,
+                retry_after_s=_whole(wait_s),
+            )
+
+    async def keep_slow_pace(self, principal: Principal) -> None:
+        """Count what takes long, of those who were given no key. Raises Denied `rate.exceeded`."""
+        wait_s = await self._limiter.wait_s(f"slow:{principal.actor}", _SLOW)
+        if wait_s > 0:
+            measures.of(measures.LIMITED, "pace").inc()
+            raise Denied(
+                "rate.exceeded",
+                "This link asks for what takes long more often than it may.",
+                hint=f"try again in {_whole(wait_s)} s",
                 status=429,
                 retry_after_s=_whole(wait_s),
             )

@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from drystone.api import problems
-from drystone.api.dependencies import bearer, get_principal, get_resources
+from drystone.api.dependencies import bearer, draft_link, get_holder, get_principal, get_resources
 from drystone.core.errors import DrystoneError
 
 # The largest that is meant: ten thousand ids to delete, a hundred long questions.
 MOST_BYTES = 8 << 20
 LONGEST_S = 60.0
+# Here the link of a draft stands in place of a key.
+OF_LINK = "/api/v1/draft"
 
 
 class BodyMiddleware:
@@ -35,14 +37,36 @@ class BodyMiddleware:
             await self._app(scope, receive, send)
             return
         body = _Body(receive)
+        request = Request(scope)
+        if _is_of_no_route(request):
+            await self._app(scope, body.nothing, send)
+            return
         if _has_key(scope) and _has_body(scope) and scope["path"].startswith("/api/"):
-            request = Request(scope)
             try:
-                await get_principal(request, get_resources(request), await bearer(request))
+                await _ask(request)
             except DrystoneError as exc:
                 await (await problems.answer(request, exc))(scope, receive, send)
                 return
         await self._app(scope, body.receive if _has_key(scope) else body.nothing, send)
+
+
+def _is_of_no_route(request: Request) -> bool:
+    """Whether a method is not among those of a link's path: that is told to everybody, as without a body."""
+    path = request.url.path
+    return is_of_link(path) and request.method not in request.app.state.paths.methods(path)
+
+
+async def _ask(request: Request) -> None:
+    """Raise DrystoneError unless it shows a key, or where links are shown, a link."""
+    if is_of_link(request.url.path):
+        await get_holder(request, get_resources(request), await draft_link(request))
+    else:
+        await get_principal(request, get_resources(request), await bearer(request))
+
+
+def is_of_link(path: str) -> bool:
+    """Whether a path is for whoever holds the link of a draft."""
+    return path == OF_LINK or path.startswith(f"{OF_LINK}/")
 
 
 class _Body:

@@ -9,18 +9,23 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.http import HTTPBase
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 
 from drystone.access import service as access
 from drystone.access.service import Limits, Principal
+from drystone.catalogue import links
+from drystone.catalogue.links import Holder
 from drystone.core.db import transaction
-from drystone.core.errors import Denied, Invalid, pointer_to
+from drystone.core.errors import Denied, Invalid, NotFound, pointer_to
 from drystone.core.settings import ReceivingSettings
 from drystone.jobs.feed import Feed
 from drystone.resources import Resources
 
 bearer = HTTPBearer(auto_error=False, description="The API key; the first one is DRYSTONE_API_KEY in .env.")
+
+draft_link = HTTPBase(scheme="draft", auto_error=False, description="The token of a draft's link.")
 
 
 def get_resources(request: Request) -> Resources:
@@ -72,22 +77,62 @@ async def get_principal(
     return principal
 
 
+async def get_holder(
+    request: Request,
+    resources: ResourcesOf,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(draft_link)],
+) -> Holder:
+    """Whoever holds the link of a draft; guesses are counted as those of keys. All that is no link is answered alike."""
+    known = getattr(request.state, "principal", None)
+    if isinstance(known, Holder):
+        return known  # `bodies` asked before it took the body
+    is_link = credentials is not None and credentials.scheme.lower() == "draft"
+    token = credentials.credentials if credentials is not None and is_link else ""
+    address, gate = request.client.host if request.client else "", resources.gate
+    await gate.admit(address, token)
+    try:
+        async with transaction(resources.singles) as session:
+            holder = await links.holder(session, token, request_id=request.state.request_id)
+    except NotFound:
+        await gate.note_wrong(address, token)
+        raise
+    gate.note_right(address, token)
+    await gate.keep_pace(holder)
+    request.state.principal = holder
+    return holder
+
+
 def default_limits(receiving: ReceivingSettings) -> Limits:
     """What a key may upload that has no limits of its own."""
     return Limits(receiving.documents_per_day or None, receiving.bytes_per_day or None)
 
 
 Caller = Annotated[Principal, Depends(get_principal)]
+HolderOf = Annotated[Holder, Depends(get_holder)]
 
 
 async def check_method(request: Request, _caller: Caller) -> None:
     """Refuse a method that a path does not have, before anything of it is taken for a parameter."""
-    if request.app.state.paths.refuses(request.method, request.url.path):
-        raise HTTPException(405)
+    _check_method(request)
 
 
 async def check_query(request: Request, _caller: Caller) -> None:
     """Refuse a parameter that the route does not declare: a misspelt filter must not become none."""
+    _check_query(request)
+
+
+async def check_of_holder(request: Request, _holder: HolderOf) -> None:
+    """The same for whoever holds a link."""
+    _check_method(request)
+    _check_query(request)
+
+
+def _check_method(request: Request) -> None:
+    if request.app.state.paths.refuses(request.method, request.url.path):
+        raise HTTPException(405)
+
+
+def _check_query(request: Request) -> None:
     if not request.query_params:
         return
     route = cast(APIRoute, request.scope["route"])

@@ -58,6 +58,9 @@ class FieldError(BaseModel):
     hint: str | None = Field(None, description="What to do about this one.")
     kind: str | None = Field(None, description="Of what in the catalogue it would break.")
     key: str | None = Field(None, description="The one that it would break.")
+    base: Any = Field(None, description="Of a draft: what stood there when it was begun. Left out: nothing.")
+    ours: Any = Field(None, description="What the draft would have there. Left out: nothing.")
+    theirs: Any = Field(None, description="What the catalogue has there by now. Left out: nothing.")
 
 
 class Problem(BaseModel):

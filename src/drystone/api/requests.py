@@ -28,6 +28,8 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 _CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
+# Told once, or to whoever holds a link: to be kept nowhere.
+_UNKEPT, _NO_STORE = "/api/v1/draft", (b"cache-control", b"no-store")
 # The pages that show the API's routes are pages.
 _PAGES = ("/docs", "/redoc")
 
@@ -63,6 +65,7 @@ class RequestMiddleware:
                     *message.get("headers", []),
                     (b"x-request-id", request_id.encode()),
                     *_HEADERS,
+                    *([_NO_STORE] if scope["path"].startswith(_UNKEPT) else []),
                     *([] if scope["path"].startswith(_PAGES) else [_CONTENT_POLICY]),
                 ]
             await send(message)

@@ -51,6 +51,7 @@ LEFT = {
     "catalogues": "counts the revisions of this catalogue",
     "catalogue_revisions": "what was done to this catalogue, when and by whom; the import is a revision there",
     "catalogue_changes": "of revisions",
+    "drafts": "a proposal belongs to where it was made, and rests on the catalogue there",
     "lexical_removals": "of passages that are gone",
     "mentions": "made anew on import, of the passages and of the names there",
     "mention_rounds": "work of this installation",

@@ -128,7 +128,7 @@ async def apply(
     # In a thread: of thousands it takes seconds, in which the others' requests go on.
     changes = [each.change for each in wanted]
     verdict = await asyncio.to_thread(rules.check, state, changes, bump_modules=bump_modules)
-    _refuse(verdict.problems, pointer or _in_changeset)
+    _refuse(verdict.problems, pointer or in_changeset)
     plan = _Plan(verdict, present, gone)
     if is_trial or not plan.steps:
         return Applied(revision, tuple(plan.done))
@@ -152,6 +152,17 @@ async def names_changed(session: AsyncSession, nudger: Nudger, workspace_id: UUI
         workspace_id=workspace_id,
         cost=models.REFRESH_COST,
     )
+
+
+async def trial(
+    session: AsyncSession, workspace_id: UUID, wanted: Sequence[Wanted], *, bump_modules: bool = False
+) -> tuple[tuple[Problem, ...], tuple[Done, ...]]:
+    """What keeps changes from being applied, and what would become of each, without keeping others from changing anything."""
+    present = await _present(session, workspace_id)
+    gone = await _gone(session, workspace_id, wanted)
+    state = await _state(session, present, gone)
+    verdict = await asyncio.to_thread(rules.check, state, [each.change for each in wanted], bump_modules=bump_modules)
+    return verdict.problems, () if verdict.problems else tuple(_Plan(verdict, present, gone).done)
 
 
 @dataclass(frozen=True)
@@ -399,7 +410,8 @@ def _check_revisions(wanted: Sequence[Wanted], present: Present) -> None:
             )
 
 
-def _in_changeset(problem: Problem) -> str:
+def in_changeset(problem: Problem) -> str:
+    """Where in a list of changes a problem lies."""
     if problem.change is None:
         return ""
     path = ("content", *problem.path) if problem.path else ()

@@ -106,6 +106,12 @@ class ProfileContent(Content):
         object.__setattr__(self, "modules", dict(self.modules))
 
 
+def content_of(kind: Kind, said: Mapping[str, Any]) -> Content:
+    """The content of a kind with these fields."""
+    made: dict[Kind, type[Content]] = {"entity": EntityContent, "module": ModuleContent, "profile": ProfileContent}
+    return made[kind](**said)
+
+
 def normal(value: Any) -> Any:
     """JSON as the database gives it back: 1.0 is 1, and what is too large to be told apart is a double."""
     if isinstance(value, Mapping):

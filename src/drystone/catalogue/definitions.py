@@ -62,7 +62,7 @@ class Facts:
     allowed: tuple[Any, ...] | None
 
 
-_OF_SCHEMA = frozenset(
+OF_SCHEMA = frozenset(
     [
         "additionalProperties",
         "contains",
@@ -102,7 +102,7 @@ _CEILINGS = frozenset(["exclusiveMaximum", "maxContains", "maxItems", "maxLength
 _SINGLE = frozenset(
     ["const", "dependentRequired", "enum", "format", "multipleOf", "pattern", "required", "type", "uniqueItems", "unit"]
 )
-_KNOWN = _OF_SCHEMA | _OF_SCHEMAS | OF_NAMED_SCHEMAS | _TELLING | _REFERRING | _FLOORS | _CEILINGS | _SINGLE
+_KNOWN = OF_SCHEMA | _OF_SCHEMAS | OF_NAMED_SCHEMAS | _TELLING | _REFERRING | _FLOORS | _CEILINGS | _SINGLE
 # Each stands for itself: without it more is allowed, whatever else is said.
 _LIMITS = frozenset(
     ["const", "dependentRequired", "format", "multipleOf", "not", "pattern", "propertyNames", "uniqueItems"]
@@ -119,6 +119,11 @@ def is_too_deep(value: Any) -> bool:
             for inner in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
         ]
     return bool(level)
+
+
+def unstorable(schema: Mapping[str, Any]) -> Fault | None:
+    """What keeps a definition from being kept at all, right or wrong."""
+    return _bounds(schema)
 
 
 def faults(entity_type: EntityType, schema: Mapping[str, Any]) -> list[Fault]:
@@ -328,7 +333,7 @@ def _vocabulary(schema: Any, path: Path) -> Iterator[Fault]:
             yield Fault(here, "The definition is of another dialect.", f"it is read as {DIALECT}: leave $schema out")
         elif keyword == "unit" and not (isinstance(value, str) and 0 < len(value.strip()) <= 100):
             yield Fault(here, "A unit is a short text.", 'for example "unit": "µg/m³"')
-        elif keyword in _OF_SCHEMA:
+        elif keyword in OF_SCHEMA:
             yield from _vocabulary(value, here)
         elif keyword in _OF_SCHEMAS and isinstance(value, list):
             for place, inner in enumerate(value):

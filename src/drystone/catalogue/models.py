@@ -1,4 +1,4 @@
-"""Tables of the catalogue: entities, modules and profiles, their versions, and the revisions that brought them about.
+"""Tables of the catalogue: entities, modules and profiles, their versions, the revisions that brought them about, and drafts.
 
 What `versions`, `members`, `revisions` and `changes` hold is never altered: the application's role may only add and read.
 """
@@ -18,9 +18,13 @@ from drystone.core.orm import Base, CreatedAt, Id, Time
 EntityType = Literal["category", "property", "subobject"]
 Kind = Literal["entity", "module", "profile"]
 Action = Literal["put", "delete", "restore"]
+DraftStatus = Literal["open", "validated", "submitted", "approved", "rejected", "merged", "expired"]
 ENTITY_TYPES: tuple[EntityType, ...] = get_args(EntityType)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ACTIONS: tuple[Action, ...] = get_args(Action)
+DRAFT_STATUSES: tuple[DraftStatus, ...] = get_args(DraftStatus)
+# What becomes expired with time; what was decided otherwise or merged stays so.
+EXPIRING: tuple[DraftStatus, ...] = ("open", "validated", "submitted", "approved")
 
 # The job that follows when entities are called something else: their mentions are looked for anew.
 NAMES_CHANGED = "mentions.refresh"
@@ -237,3 +241,47 @@ class ProfileVersion(Base):
     content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     published_at: Mapped[Time]
     published_by: Mapped[str] = mapped_column(Text)
+
+
+class Draft(Base):
+    """Changes that somebody proposes, and the capability link by which whoever holds it may edit them.
+
+    changes: a list of kind, key, action, content, base (the revision of the catalogue that it rests on) and revision (of the
+    draft, when it was last edited). base_revision: what a new change rests on. revision: counts changes of this row.
+    """
+
+    __tablename__ = "drafts"
+    __table_args__ = (
+        Index("ix_drafts_workspace_id_id", "workspace_id", "id"),
+        Index(
+            "ix_drafts_expires_at", "expires_at", postgresql_where=sql(f"status in {EXPIRING} and deleted_at is null")
+        ),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    status: Mapped[DraftStatus] = mapped_column(Enum(*DRAFT_STATUSES, name="draft_status"), server_default="open")
+    title: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text, server_default="")
+    # Modules follow their members by themselves, as in a changeset.
+    bump_modules: Mapped[bool] = mapped_column(server_default="false")
+    base_revision: Mapped[int] = mapped_column(BigInteger)
+    changes: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    revision: Mapped[int] = mapped_column(server_default="1")
+    # The link is `token_prefix.secret`; only the SHA-256 of the secret is kept.
+    token_prefix: Mapped[str] = mapped_column(Text, unique=True)
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    revoked_at: Mapped[Time | None]
+    # Of the draft, and of its link.
+    expires_at: Mapped[Time]
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    submitted_at: Mapped[Time | None]
+    # Approved or rejected, and why.
+    decided_at: Mapped[Time | None]
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    # The revision of the catalogue that it became.
+    merged_revision: Mapped[int | None] = mapped_column(BigInteger)
+    deleted_at: Mapped[Time | None]

@@ -128,6 +128,12 @@ _THEN = """from (
 ) as latest
 join {versions} as version on version.id = latest.version_id and latest.action <> 'delete'
 join {rows} as subject on subject.id = latest.subject_id"""
+# The same of some keys only: without a look at the history of all others.
+_THEN_OF = _THEN.replace(
+    "and revision <=",
+    """and subject_id in (select id from {rows} where workspace_id = :workspace_id and key = any(:keys))
+      and revision <=""",
+)
 _REVISION_THEN = """(
     select count(*) from catalogue_changes
     where workspace_id = :workspace_id and kind = cast(:kind as catalogue_kind) and subject_id = subject.id and revision <= :at_revision
@@ -232,6 +238,29 @@ async def versions_by_content(session: AsyncSession, entity_ids: Sequence[UUID])
     """Versions of these entities, by entity and SHA-256 of what they say; of those that say the same the newest."""
     rows = await session.execute(_VERSIONS_BY_CONTENT, {"ids": list(entity_ids)})
     return {(row.entity_id, row.content_sha256): row.id for row in rows}
+
+
+async def then(
+    session: AsyncSession, workspace_id: UUID, kind: Kind, keys: Sequence[str], *, revision: int
+) -> list[View]:
+    """Those of these keys that were there at a revision."""
+    statement = text(_select(kind, _THEN_OF) + " where subject.workspace_id = :workspace_id")
+    given = {"workspace_id": workspace_id, "kind": kind, "keys": list(keys), "at_revision": revision}
+    return [_view(kind, row) for row in await session.execute(statement, given)]
+
+
+async def deleted_then(
+    session: AsyncSession, workspace_id: UUID, kind: Kind, keys: Sequence[str], *, revision: int
+) -> Mapping[str, UUID]:
+    """For each of these keys the one that had it and was deleted last, up to a revision."""
+    statement = text(f"""
+select distinct on (subject.key) subject.key, subject.id from {_TABLES[kind].name} as subject
+join catalogue_changes as change on change.workspace_id = subject.workspace_id and change.subject_id = subject.id
+where subject.workspace_id = :workspace_id and subject.key = any(:keys) and change.kind = cast(:kind as catalogue_kind)
+  and change.action = 'delete' and change.revision <= :revision
+order by subject.key, change.revision desc""")
+    given = {"workspace_id": workspace_id, "kind": kind, "keys": list(keys), "revision": revision}
+    return {row.key: row.id for row in await session.execute(statement, given)}
 
 
 async def members(session: AsyncSession, module_version_id: UUID) -> list[View]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drystone.core.errors import DrystoneError
 
 KINDS = {"entities": "entity", "modules": "module", "profiles": "profile"}
-_FIELDS = {
+FIELDS = {
     "entity": ("type", "label", "description", "aliases", "parents", "schema_definition"),
     "module": ("label", "description", "version", "entities", "dependencies"),
     "profile": ("label", "description", "modules"),
@@ -321,7 +321,7 @@ def _all(client: Client, many: str, as_of: str | None = None) -> list[Any]:
 def _text(many: str, item: Mapping[str, Any]) -> str:
     from drystone.cli import yaml_files
 
-    return yaml_files.written({name: item[name] for name in _FIELDS[KINDS[many]]})
+    return yaml_files.written({name: item[name] for name in FIELDS[KINDS[many]]})
 
 
 def _show(many: str, key: str, as_of: str | None, *, as_json: bool) -> None:

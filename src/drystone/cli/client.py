@@ -53,6 +53,8 @@ _KINDS: Mapping[int, type[DrystoneError]] = {
 _HINTS = {
     "collection.not_found": '"drystone collections" lists those there are; the first "drystone add" into a name makes it',
     "document.is_archive": '"drystone documents" lists them',
+    "draft.not_found": '"drystone drafts list" lists those there are',
+    "draft.stale": '"drystone drafts diff ID" shows both sides, "drystone drafts rebase ID" brings them together',
     "entity.not_found": '"drystone entities list" lists those there are',
     "entity.is_deleted": '"drystone entities restore KEY" brings it back',
     "module.not_found": '"drystone modules list" lists those there are',
@@ -345,6 +347,28 @@ class Client:
         return self._json(
             self._patiently(lambda: self._http.post("/catalogue/changes", json=dict(changeset), headers=headers))
         )
+
+    def draft(self, draft_id: str, path: str = "") -> Any:
+        """A draft, or what stands below it."""
+        return self._get(f"/drafts/{self.quoted(draft_id)}{path}")
+
+    def create_draft(self, body: Mapping[str, Any]) -> Any:
+        """The draft with the token of its link, which is told this once: never repeated, for a repetition is not told it."""
+        return self._post("/drafts", body)
+
+    def put_into_draft(self, draft_id: str, change: Mapping[str, Any]) -> None:
+        """Have a draft say this of one."""
+        path = f"/drafts/{self.quoted(draft_id)}/changes/{change['kind']}/{self.quoted(change['key'])}"
+        self._json(self._patiently(lambda: self._http.put(path, json=dict(change))))
+
+    def do_to_draft(self, draft_id: str, verb: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Do one thing to a draft."""
+        path = f"/drafts/{self.quoted(draft_id)}/{verb}"
+        given = None if body is None else dict(body)
+        return self._json(self._once(lambda: self._http.post(path, json=given)))
+
+    def delete_draft(self, draft_id: str) -> None:
+        self._patiently(lambda: self._http.delete(f"/drafts/{self.quoted(draft_id)}"))
 
     @staticmethod
     def quoted(key: str) -> str:

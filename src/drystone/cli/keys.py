@@ -91,7 +91,7 @@ def create(
     from drystone.cli.client import open_client
 
     body: dict[str, Any] = {"name": name, "scopes": scope, "collections": None if collection == [_ALL] else collection}
-    body["expires_at"] = _end(expires)
+    body["expires_at"] = end_of(expires)
     body |= _limits(documents, size_bytes)
     with open_client() as client:
         made = client.create_key(body)
@@ -146,7 +146,7 @@ def change(
     if collection:
         changes["collections"] = None if collection == [_ALL] else collection
     if expires is not None:
-        changes["expires_at"] = _end(expires)
+        changes["expires_at"] = end_of(expires)
     if not changes:
         raise typer.BadParameter("nothing to change was named; --help tells what can be")
     with open_client() as client:
@@ -232,7 +232,7 @@ def _span(value: str, option: str) -> timedelta:
     return timedelta(seconds=int(found[1]) * _UNITS[found[2] or "s"])
 
 
-def _end(value: str | None) -> str | None:
+def end_of(value: str | None) -> str | None:
     """When a key ends, as the API takes it. A date without a time is that day's beginning, in UTC."""
     if value is None or value == _NEVER:
         return None

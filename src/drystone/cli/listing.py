@@ -270,6 +270,37 @@ def show_done(found: Sequence[CatalogueDone]) -> None:
         show_rows(found, columns)
 
 
+def show_drafts(found: Sequence[Mapping[str, Any]]) -> None:
+    """Drafts in a table."""
+    columns: Sequence[Column[Mapping[str, Any]]] = (
+        Column("id", lambda d: d["id"]),
+        Column("status", lambda d: d["status"]),
+        Column("title", lambda d: d["title"], is_cut=True),
+        Column("changes", lambda d: str(d["change_count"]), 90, right=True),
+        Column("until", lambda d: _time(d["expires_at"]), 110, plain=lambda d: d["expires_at"]),
+        Column("by", lambda d: d["created_by"], 140),
+    )
+    show_rows(found, columns)
+
+
+def show_differences(found: Sequence[Mapping[str, Any]]) -> None:
+    """Places at which a draft, what it rests on and the catalogue are not the same."""
+
+    def said(side: str) -> Callable[[Mapping[str, Any]], str]:
+        return lambda d: json.dumps(d[side], ensure_ascii=False) if side in d else ""
+
+    columns: Sequence[Column[Mapping[str, Any]]] = (
+        Column("side", lambda d: d["side"]),
+        Column("of", lambda d: f"{d['kind']} {d['key']}"),
+        Column("path", lambda d: d["path"] or "(all)"),
+        Column("base", said("base"), is_cut=True),
+        Column("ours", said("ours"), is_cut=True),
+        Column("theirs", said("theirs"), is_cut=True),
+    )
+    if found:
+        show_rows(found, columns)
+
+
 def show_past(found: Sequence[Past]) -> None:
     """What was done to one, in a table."""
     columns: Sequence[Column[Past]] = (

@@ -23,6 +23,7 @@ from drystone.cli import (
     deletions,
     demo,
     doctor,
+    drafts,
     embedding,
     environment,
     evaluating,
@@ -94,6 +95,7 @@ app.add_typer(catalogue.entities, name="entities", rich_help_panel=_THINGS)
 app.add_typer(catalogue.modules, name="modules", rich_help_panel=_THINGS)
 app.add_typer(catalogue.profiles, name="profiles", rich_help_panel=_THINGS)
 app.add_typer(catalogue.catalogue, name="catalogue", rich_help_panel=_THINGS)
+app.add_typer(drafts.drafts, name="drafts", rich_help_panel=_THINGS)
 app.add_typer(embedding.embedding, name="embedding", rich_help_panel=_CARE)
 app.add_typer(database.db, name="db", rich_help_panel=_CARE)
 app.add_typer(database.model, name="model", rich_help_panel=_CARE)

@@ -76,6 +76,7 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
         "celery.app.trace",
         "multiprocessing",
         "drystone.core.db._MeasuredPool",
+        "uvicorn.access",  # our own line of each request leaves secrets out that stand where they do not belong
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access import idempotency
 from drystone.adapters.incoming import Incoming
 from drystone.adapters.objects import Objects
+from drystone.catalogue import drafts
 from drystone.core import crash_points
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
@@ -96,6 +97,7 @@ class Sweep:
             async with transaction(sessions) as session:
                 await idempotency.forget_expired(session)
             await _forget_the_old(sessions)
+            await _expire_drafts(sessions)
             objects, grace_s = Objects.open_s3(self._settings.s3), self._settings.worker.blob_grace_s
             await blobs.sweep(sessions, objects, grace_s=grace_s)
             incoming = Incoming(objects, self._settings.s3)
@@ -145,6 +147,13 @@ async def _forget_the_old(sessions: Sessions) -> None:
         while more:
             async with transaction(sessions) as session:
                 more = await sweep(session) > 0
+
+
+async def _expire_drafts(sessions: Sessions) -> None:
+    more = True
+    while more:
+        async with transaction(sessions) as session:
+            more = await drafts.expire(session) > 0
 
 
 async def release_of_the_dead(session: AsyncSession, *, vanished: bool = True) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import typer
 
-from drystone.cli.keys import _end, _span
+from drystone.cli.keys import _span, end_of
 
 
 @pytest.mark.parametrize(
@@ -22,21 +22,21 @@ def test_what_is_no_span_is_refused(given: str) -> None:
 
 
 def test_a_key_ends_after_a_span_at_a_date_or_never() -> None:
-    soon = datetime.fromisoformat(_end("90d") or "")
+    soon = datetime.fromisoformat(end_of("90d") or "")
 
     assert abs(soon - datetime.now(UTC) - timedelta(days=90)) < timedelta(minutes=1)
-    assert _end("2027-06-30") == "2027-06-30T00:00:00+00:00"
-    assert _end("2027-06-30T12:00:00+02:00") == "2027-06-30T12:00:00+02:00"
-    assert _end("never") is None
-    assert _end(None) is None
+    assert end_of("2027-06-30") == "2027-06-30T00:00:00+00:00"
+    assert end_of("2027-06-30T12:00:00+02:00") == "2027-06-30T12:00:00+02:00"
+    assert end_of("never") is None
+    assert end_of(None) is None
 
 
 @pytest.mark.parametrize("given", ["soon", "2027-13-01", "90", ""])
 def test_what_is_no_end_is_refused(given: str) -> None:
     with pytest.raises(typer.BadParameter, match="neither a span"):
-        _end(given)
+        end_of(given)
 
 
 def test_an_end_beyond_all_years_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="after the last year"):
-        _end("999999999d")
+        end_of("999999999d")
