@@ -357,12 +357,11 @@ def show_overview(found: Mapping[str, Any]) -> None:
         Column("count", lambda r: str(r["count"]), right=True),
         Column("unit", lambda r: r["unit"] or ""),
     )
-    if found["measured"]:
-        terminal.say("")
-        show_rows(found["measured"], columns)
-    if found["passages"]:
-        terminal.say("")
-        show_mentions(found["passages"])
+    for show, rows in ((lambda rows: show_rows(rows, columns), found["measured"]), (show_mentions, found["passages"])):
+        if rows and terminal.is_terminal():
+            terminal.out().print()
+        if rows:
+            show(rows)
 
 
 def _measured(value: float | None) -> str:
