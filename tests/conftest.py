@@ -67,11 +67,16 @@ def _ports_of(worker: str) -> str:
     return f"{ports.LOWEST}-{middle}" if is_even else f"{middle}-{ports.HIGHEST}"
 
 
+def _ports_of_our_own() -> dict[str, str]:
+    """Where web and worker listen that tests of this pytest worker start on the servers of all."""
+    return {"API_PORT": str(ports.find((0,))), "WORKER_METRICS_PORT": str(ports.find((0,)))}
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """In the controller: start the servers and make the template. In a worker: take over what the controller says."""
     config = session.config
     if hasattr(config, "workerinput"):
-        config.stash[_ENVIRONMENT] = json.loads(config.workerinput["environment"])
+        config.stash[_ENVIRONMENT] = json.loads(config.workerinput["environment"]) | _ports_of_our_own()
         return
     if config.option.collectonly or _only_unit(config):
         config.stash[_ENVIRONMENT] = dict[str, str]()

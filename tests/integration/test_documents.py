@@ -402,5 +402,5 @@ async def test_every_answer_of_bytes_or_text_keeps_browsers_from_guessing(client
 
     nothing = [await client.get(path.replace("{document_id}", str(uuid4())).replace("{number}", "1")) for path in raw]
 
-    assert {path.rpartition("/")[2] for path in raw} == {"content", "text", "metrics"}
+    assert {path.rpartition("/")[2] for path in raw} == {"content", "text", "graph", "metrics"}
     assert {answer.headers["x-content-type-options"] for answer in nothing} == {"nosniff"}

@@ -48,6 +48,7 @@ def test_every_kind_of_job_has_a_handler() -> None:
         "documents.scrub",
         "documents.reembed",
         "documents.drop_vectors",
+        "mentions.refresh",
         "checks.echo",
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from annotated_types import Len
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from drystone.catalogue import definitions, semver
 from drystone.core.text import Text
@@ -30,7 +30,11 @@ Description = Annotated[Text, Len(0, 10_000)]
 Message = Annotated[Text, Len(0, 1000)]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,5}$")]
 # Language -> names.
-Aliases = Annotated[dict[Language, Annotated[list[Annotated[Text, Len(1, 200)]], Len(0, 100)]], Len(0, 100)]
+Aliases = Annotated[
+    dict[Language, Annotated[list[Annotated[Text, Len(1, 200)]], Len(0, 100)]],
+    Len(0, 100),
+    Field(json_schema_extra={"additionalProperties": False}),
+]
 Parents = Annotated[list[Key], Len(0, 50)]
 Definition = Annotated[dict[str, Any], BeforeValidator(_shallow)]
 Version = Annotated[Text, Len(1, 32)]

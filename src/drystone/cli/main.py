@@ -5,6 +5,7 @@ Imports stay inside the commands: `drystone --help` and `drystone status` must n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Annotated, Any
@@ -161,6 +162,26 @@ def options(
 
 def main() -> None:
     """The entry point. A DrystoneError ends with its sentence, its hint and its exit code; nothing else is caught."""
+    try:
+        _run()
+    except SystemExit as exc:
+        _end_at_once(exc.code)
+        raise
+
+
+def _end_at_once(code: object) -> None:
+    """Where the store was used: threads of its library may still let go of objects while Python takes itself apart, and then
+    the process aborts, whatever it had done. Not the worker, which tidies up when it ends.
+    """
+    if "obstore" not in sys.modules or sys.argv[1:2] == ["worker"] or not isinstance(code, int | None):
+        return
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def _run() -> None:
     try:
         app(prog_name="drystone")
     except DrystoneError as exc:

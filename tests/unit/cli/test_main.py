@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,16 @@ def test_what_the_system_refuses_is_told_with_its_file_and_a_hint(tmp_path: Path
         f"{tmp_path / 'none'}: No such file or directory.\nhint: is the path spelled right, and its disk mounted?"
     )
     assert main._of_system(OSError(errno.EIO, "Input/output error")) == "[Errno 5] Input/output error"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["nothing"], 2)])
+def test_where_the_store_was_used_python_does_not_take_itself_apart(arguments: list[str], code: int) -> None:
+    """Threads of the store's library may be at work still, and a process that did all it should would abort."""
+    said = (
+        "import atexit, sys, obstore; atexit.register(print, 'taken apart'); from drystone.cli.main import main; main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", said, *arguments], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, "taken apart" in done.stdout) == (code, False)
+    assert done.stdout + done.stderr != ""
