@@ -60,7 +60,10 @@ class Finder:
         if not self._patterns or not text:
             return []
         tokens = names.cut(text)
-        found = self._automaton.find_matches_as_indexes("".join(map(self._alphabet.__getitem__, tokens)))
+        letters = list(map(self._alphabet.__getitem__, tokens))
+        if "" in letters:
+            tokens = [token for token, letter in zip(tokens, letters, strict=True) if letter]
+        found = self._automaton.find_matches_as_indexes("".join(letters))
         places = _Places(text, tokens)
         return [Mention(*places.of(first, last), self._entities[which]) for which, first, last in found]
 
@@ -93,7 +96,7 @@ class _Places:
 
 
 class _Alphabet(dict[str, str]):
-    """Token as it stands in a text -> its letter. Those met once are remembered."""
+    """Token as it stands in a text -> its letter; none for one that says nothing. Those met once are remembered."""
 
     def __init__(self, tokens: Iterable[str]) -> None:
         self.letters = {token: _letter(number) for number, token in enumerate(dict.fromkeys(tokens))}
@@ -101,7 +104,8 @@ class _Alphabet(dict[str, str]):
     def __missing__(self, token: str) -> str:
         if len(self) >= _MOST_REMEMBERED:
             self.clear()
-        letter = self[token] = self.letters.get(names.fold(token), _UNKNOWN)
+        folded = names.fold(token)
+        letter = self[token] = self.letters.get(folded, _UNKNOWN) if folded else ""
         return letter
 
 

@@ -67,7 +67,7 @@ def fold(token: str) -> str:
 
 def folded(name: str) -> tuple[str, ...]:
     """A name as it is looked for; empty where it would be found everywhere: one character, or no letter."""
-    tokens = tuple(map(fold, cut(name)))
+    tokens = tuple(filter(None, map(fold, cut(name))))  # a mark that stands alone says nothing
     if sum(map(len, tokens)) < LEAST_CHARACTERS or not any(letter.isalpha() for token in tokens for letter in token):
         return ()
     return tokens
