@@ -1,4 +1,4 @@
-"""The web process: mounts the HTTP edge, opens the resources for as long as it runs."""
+"""The web process: mounts the HTTP edges, opens the resources for as long as it runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from drystone import __version__
 from drystone.api import (
+    answers,
     audit,
     batches,
     catalogue,
@@ -21,7 +22,6 @@ from drystone.api import (
     documents,
     draft,
     drafts,
-    early,
     embedding,
     entities,
     events,
@@ -32,7 +32,7 @@ from drystone.api import (
     modules,
     observations,
     overviews,
-    problems,
+    passages,
     profiles,
     scrubs,
     search,
@@ -41,16 +41,28 @@ from drystone.api import (
     usage,
     webhooks,
 )
-from drystone.api.bodies import BodyMiddleware
-from drystone.api.connections import raise_limit
-from drystone.api.dependencies import check_method, check_of_holder, check_query
-from drystone.api.overload import OverloadMiddleware
-from drystone.api.paths import Paths
-from drystone.api.requests import PREFIX, RequestMiddleware
+from drystone.api.edge import BY_LINK, OF_DRAFTS, V1
+from drystone.console.edge import PAGES
+from drystone.console.edge import ROUTERS as PAGE_ROUTERS
 from drystone.core import crash_points, logging, tracing
 from drystone.core.reach import EVERYTHING
 from drystone.core.settings import Settings, load
+from drystone.dify import routes as dify
+from drystone.dify.edge import EDGE as DIFY
+from drystone.http import early, problems
+from drystone.http.bodies import BodyMiddleware
+from drystone.http.connections import raise_limit
+from drystone.http.dependencies import check_method, check_of_holder, check_query
+from drystone.http.edges import Edges
+from drystone.http.overload import OverloadMiddleware
+from drystone.http.paths import Paths
+from drystone.http.requests import RequestMiddleware
 from drystone.jobs.feed import Feed
+from drystone.mcp import routes as mcp
+from drystone.mcp.edge import EDGE as MCP
+from drystone.mcp.serving import Serving
+from drystone.openai.edge import EDGE as OPENAI
+from drystone.openai.routes import ROUTERS as OF_OPENAI
 from drystone.readings import Readings
 from drystone.resources import open_resources, refuse_open_bucket
 
@@ -76,8 +88,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.resources = resources
             app.state.feed = Feed(resources.sessions.within(EVERYTHING))
             app.state.readings = Readings(given)
+            app.state.mcp = Serving()
             with _before_stop(app.state.feed.cut_all):
                 yield
+            await app.state.mcp.aclose()
             await app.state.readings.aclose()
             await app.state.feed.aclose()
         await asyncio.to_thread(tracing.stop)
@@ -87,9 +101,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # a page of the console, with nothing from elsewhere
+        redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=[
             {"name": "collections", "description": "Documents that are searched together."},
+            {"name": "passages", "description": "Passages that come with their vectors, in collections of such."},
             {"name": "embedding", "description": "Which model a collection has, and its change to another."},
             {"name": "documents", "description": "Upload, look up, read, delete."},
             {"name": "batches", "description": "Uploads that are watched together."},
@@ -97,6 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "observations", "description": "What was observed of entities, and when."},
             {"name": "series", "description": "What is observed of which entities."},
             {"name": "search", "description": "A question to ranked passages."},
+            {"name": "answers", "description": "A question to sentences, each with what bears it."},
             {"name": "entities", "description": "What things there are: categories, properties, subobjects."},
             {"name": "modules", "description": "Entities that are versioned together."},
             {"name": "profiles", "description": "Modules that are chosen for a purpose."},
@@ -114,9 +132,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".strip("_"),
     )
-    v1 = APIRouter(prefix=PREFIX, dependencies=[Depends(check_method), Depends(check_query)])
+    v1 = APIRouter(prefix=V1.mount, dependencies=[Depends(check_method), Depends(check_query)])
     rooms = (
         collections,
+        passages,
         embedding,
         documents,
         uploads,
@@ -125,6 +144,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         observations,
         series,
         search,
+        answers,
         entities,
         overviews,
         modules,
@@ -140,16 +160,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for room in rooms:
         v1.include_router(room.router)
+    app.state.edges = Edges([V1, BY_LINK, OF_DRAFTS, DIFY, MCP, OPENAI, PAGES])
     app.state.paths = Paths()
     app.state.paths.add(v1.prefix, [room.router for room in rooms])
-    app.state.paths.add("", [health.router, metrics.router])
-    by_link = APIRouter(prefix=PREFIX, dependencies=[Depends(check_of_holder)])
+    app.state.paths.add("", [health.router, metrics.router, dify.router, mcp.router, *PAGE_ROUTERS])
+    by_link = APIRouter(prefix=BY_LINK.mount, dependencies=[Depends(check_of_holder)])
     by_link.include_router(draft.router)
     app.state.paths.add(by_link.prefix, [draft.router])
+    # OpenAI describes these routes itself, and its clients are made from that: /openapi.json is about the others.
+    of_openai = APIRouter(
+        prefix=OPENAI.mount, dependencies=[Depends(check_method), Depends(check_query)], include_in_schema=False
+    )
+    for router in OF_OPENAI:
+        of_openai.include_router(router)
+    app.state.paths.add(OPENAI.mount, OF_OPENAI)
+    app.include_router(of_openai)
     app.include_router(v1)
     app.include_router(by_link)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(dify.router)
+    app.include_router(mcp.router)
+    for router in PAGE_ROUTERS:
+        app.include_router(router)
     problems.install(app)
     contract.install(app)
     early.install(app)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from drystone.api import bodies
+from drystone.http import bodies
 
 SEARCH = "/api/v1/search"
 JSON = {"Content-Type": "application/json"}

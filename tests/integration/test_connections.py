@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from drystone.api import connections
-from drystone.api.connections import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
 from drystone.core.settings import Settings
+from drystone.http import connections
+from drystone.http.connections import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
 from drystone.web import create_app
 
 
@@ -24,7 +24,7 @@ from drystone.web import create_app
 def port(settings: Settings) -> Iterator[int]:
     """A web server whose connections are what the Procfile says."""
     config = uvicorn.Config(
-        create_app(settings), log_level="critical", ws="none", http="drystone.api.connections:Protocol"
+        create_app(settings), log_level="critical", ws="none", http="drystone.http.connections:Protocol"
     )
     server = uvicorn.Server(config)
     with socket.socket() as bound:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from tests.keys import bearer, make_key, make_workspace
 
-from drystone.api.bodies import is_of_link
+from drystone.api.edge import BY_LINK
 from drystone.core.db import Sessions, transaction
 from drystone.core.settings import Settings
 
@@ -39,7 +39,7 @@ def _filled(path: str) -> str:
     ],
 )
 async def test_every_route_but_health_needs_a_key(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
-    routes = [(method, path) for method, path in await _routes(client) if not is_of_link(path)]
+    routes = [(method, path) for method, path in await _routes(client) if not BY_LINK.holds(path)]
     assert len(routes) >= 16
     for method, path in routes:
         request = client.build_request(method, _filled(path))
@@ -153,7 +153,7 @@ async def test_problems_have_one_form(
 
 async def test_a_misspelt_parameter_is_refused_on_every_route(client: httpx.AsyncClient) -> None:
     routes = [
-        (method, path) for method, path in await _routes(client) if path.startswith("/api/") and not is_of_link(path)
+        (method, path) for method, path in await _routes(client) if path.startswith("/api/") and not BY_LINK.holds(path)
     ]
     params = {"colection": "ver"}
     answers = [await client.request(method, _filled(path), params=params) for method, path in routes]
@@ -162,7 +162,7 @@ async def test_a_misspelt_parameter_is_refused_on_every_route(client: httpx.Asyn
     assert {(a.status_code, a.json()["code"]) for a in answers} == {(422, "request.unknown_parameter")}
     assert {a.json()["errors"][0]["pointer"] for a in answers} == {"/colection"}
     of_documents = answers[routes.index(("get", "/api/v1/documents"))].json()
-    assert of_documents["hint"] == "known: archive, collection, cursor, external_id, filter, limit, state"
+    assert of_documents["hint"] == "known: archive, collection, cursor, external_id, filter, fits, limit, schema, state"
     without_key = await client.get("/api/v1/documents?colection=ver", headers={"Authorization": ""})
     assert without_key.status_code == 401, "who may not ask is told that first"
 
@@ -438,5 +438,12 @@ async def test_no_answer_is_shown_or_run_as_a_page(client: httpx.AsyncClient, pa
 async def test_the_page_of_routes_is_one(client: httpx.AsyncClient) -> None:
     page = await client.get("/docs")
 
-    assert "content-security-policy" not in page.headers
+    assert "script-src 'self'" in page.headers["content-security-policy"]
     assert page.headers["x-frame-options"] == "DENY"
+    described = (await client.get("/openapi.json")).json()
+    for path, methods in described["paths"].items():
+        assert f"<code>{path}</code>" in page.text
+        for each in methods.values():
+            assert f'id="{each["operationId"]}"' in page.text
+    for link in set(re.findall(r'href="#([^"]+)"', page.text)):
+        assert f'id="{link}"' in page.text

@@ -40,7 +40,7 @@ SEED = 20261122
 def web(environment: dict[str, str]) -> Iterator[psutil.Popen]:
     command = [sys.executable, "-m", "uvicorn", "--factory", "drystone.web:create_app", "--port"]
     with psutil.Popen(
-        [*command, environment["API_PORT"], "--log-level", "warning", "--http", "drystone.api.connections:Protocol"],
+        [*command, environment["API_PORT"], "--log-level", "warning", "--http", "drystone.http.connections:Protocol"],
         cwd=ROOT,
         env={**os.environ, **environment},
     ) as process:

@@ -322,10 +322,12 @@ async def test_a_disk_with_little_space_refuses_uploads_but_reads_and_deletes(
     there = await _send(client, collection, b"there before")
     async with _app(settings, disk_min_free_bytes=10**15) as tight:
         refused = await _send(tight, collection, b"more")
+        observed = await tight.post("/api/v1/observations", json=[])
         read = await tight.get(there.headers["location"])
         deleted = await tight.delete(there.headers["location"])
 
     assert (refused.status_code, refused.json()["code"]) == (507, "storage.low")
+    assert (observed.status_code, observed.json()["code"]) == (507, "storage.low")
     assert int(refused.headers["retry-after"]) > 0
     assert (read.status_code, deleted.status_code) == (200, 204)
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from drystone.core.errors import Unavailable
-from drystone.core.turnstile import Turnstile
+from drystone.core.turnstile import Turnstile, Turnstiles
 
 
 async def test_no_more_than_the_number_are_inside_and_all_get_in_that_have_the_patience() -> None:
@@ -50,3 +50,27 @@ async def test_what_fails_inside_gives_its_place_back() -> None:
 
     async with turnstile.turn():
         pass
+
+
+async def test_each_has_a_turnstile_of_its_own_and_so_many_wait_at_it() -> None:
+    turnstiles = Turnstiles(1, wait_s=30, most_waiting=1, what="things")
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def stay() -> None:
+        async with turnstiles.turn("a"):
+            entered.set()
+            await leave.wait()
+
+    first, second = asyncio.create_task(stay()), asyncio.create_task(stay())
+    await entered.wait()
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="waiting for the same"):
+        async with turnstiles.turn("a"):
+            pytest.fail("there was no place")
+    async with turnstiles.turn("b"):
+        leave.set()
+    await asyncio.gather(first, second)
+    async with turnstiles.turn("a"):
+        pass
+
+    assert turnstiles._there == {}

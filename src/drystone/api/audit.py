@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field
 from drystone.access import audit
 from drystone.access.audit import Choice
 from drystone.access.models import AuditEntry
-from drystone.api.dependencies import Caller, Session
-from drystone.api.problems import responses
-from drystone.api.times import moment
 from drystone.core.numbers import MAX_JSON
 from drystone.core.text import Text
+from drystone.http.dependencies import Caller, Session
+from drystone.http.problems import responses
+from drystone.http.times import moment
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 

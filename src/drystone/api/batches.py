@@ -10,13 +10,13 @@ from annotated_types import Ge, Le, Len
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from drystone.api.dependencies import Caller, Session
-from drystone.api.idempotency import Once
-from drystone.api.problems import responses
 from drystone.core.numbers import MAX_INTEGER, WHOLE
 from drystone.core.text import Text
 from drystone.documents import batches
 from drystone.documents.batches import BatchView
+from drystone.http.dependencies import Caller, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
 
 router = APIRouter(prefix="/batches", tags=["batches"])
 

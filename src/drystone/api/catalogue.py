@@ -15,14 +15,15 @@ from drystone.api.catalogue_schemas import (
     Changeset,
     ChangesetDone,
 )
-from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Once
 from drystone.api.mention_schemas import MentionsStatus
-from drystone.api.problems import responses
-from drystone.api.times import moment
 from drystone.catalogue import applying, drawing, graphs, service
+from drystone.core.db import transaction
 from drystone.core.text import Text
+from drystone.http.conditions import NOT_MODIFIED, ConditionOf, show
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
+from drystone.http.times import moment
 from drystone.mentions import queries as mentions
 
 router = APIRouter(prefix="/catalogue", tags=["catalogue"])
@@ -60,7 +61,7 @@ async def revisions(
 )
 async def graph(
     caller: Caller,
-    session: Session,
+    resources: ResourcesOf,
     form: Annotated[
         Literal["svg", "mermaid"], Query(alias="format", description="mermaid: a flowchart as text.")
     ] = "svg",
@@ -70,12 +71,16 @@ async def graph(
 ) -> Response:
     """Who depends on whom. 422 for an SVG of more than 400 things: choose a profile, or leave entities out."""
     then = moment("as_of", as_of)
-    found = await service.graph(session, caller, entities=entities, profile=profile, as_of=then)
-    if form == "mermaid":
-        return Response(graphs.mermaid(found), media_type=_DRAWN[form])
-    title = "Catalogue" if profile is None else found.nodes[0].label
-    # In a thread: to order hundreds takes a while, in which the others' requests go on.
-    return Response(await asyncio.to_thread(drawing.svg_of, found, title), media_type=_DRAWN[form])
+    async with resources.drawings.turn():
+        async with transaction(resources.sessions.within(caller.reach)) as session:
+            found = await service.graph(session, caller, entities=entities, profile=profile, as_of=then)
+        title = "Catalogue" if profile is None else found.nodes[0].label
+        # In a thread, and nobody's connection waits for it: to order hundreds takes a while, in which the others' requests go on.
+        if form == "mermaid":
+            drawn = await asyncio.to_thread(graphs.mermaid, found)
+        else:
+            drawn = await asyncio.to_thread(drawing.svg_of, found, title)
+    return Response(drawn, media_type=_DRAWN[form])
 
 
 @router.post("/changes", summary="Apply a changeset", responses=responses(404, 409, 412))

@@ -11,18 +11,8 @@ from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from drystone.catalogue.applying import MOST_CHANGES, Applied, Done, Wanted
-from drystone.catalogue.bounds import (
-    Aliases,
-    Definition,
-    Description,
-    Key,
-    Label,
-    Members,
-    Message,
-    Parents,
-    Ranges,
-    Version,
-)
+from drystone.catalogue.bodies import NO2, EntityBody, ModuleBody, ProfileBody
+from drystone.catalogue.bounds import Key, Message
 from drystone.catalogue.content import Content, EntityContent, ModuleContent, ProfileContent
 from drystone.catalogue.models import Action, EntityType, Kind
 from drystone.catalogue.queries import Past, View
@@ -33,78 +23,6 @@ from drystone.core.numbers import MAX_INTEGER, WHOLE
 
 StepName = Literal["none", "patch", "minor", "major"]
 What = Literal["created", "changed", "unchanged", "deleted", "restored"]
-
-_SCHEMA = {"type": "number", "unit": "µg/m³", "minimum": 0}
-_NO2: dict[str, Any] = {
-    "type": "property",
-    "label": "Nitrogen dioxide",
-    "description": "Hourly mean of the concentration in ambient air.",
-    "aliases": {"en": ["NO2"], "de": ["Stickstoffdioxid"]},
-    "schema_definition": _SCHEMA,
-}
-_AIR: dict[str, Any] = {"label": "Air quality", "entities": ["no2", "station"], "dependencies": {"core": "^1.0"}}
-_CITY: dict[str, Any] = {"label": "Monitoring of a city", "modules": {"air": "^1.2"}}
-
-
-class EntityBody(BaseModel):
-    """What is said of an entity."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NO2]})
-
-    type: EntityType = Field(description="For good: an entity never becomes one of another type.")
-    label: Label
-    description: Description = ""
-    aliases: Aliases = Field({}, description="Other names, by language (BCP 47).")
-    parents: Parents = Field(
-        [], description="Keys of entities of the same type, whose definitions hold for this one, too."
-    )
-    schema_definition: Definition = Field(
-        {},
-        description="JSON Schema 2020-12, with `unit` besides. Of a property: its value. Of a category or subobject: an "
-        "object whose names are keys of properties and subobjects.",
-        examples=[_SCHEMA, {"required": ["name", "place"], "properties": {"no2": {}}}],
-    )
-
-    def content(self) -> EntityContent:
-        return EntityContent(
-            self.type, self.label, self.description, self.aliases, self.parents, self.schema_definition
-        )
-
-
-class ModuleBody(BaseModel):
-    """What is said of a module."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_AIR]})
-
-    label: Label
-    description: Description = ""
-    version: Version | None = Field(
-        None,
-        description="Semantic version. Left out: the least that the changes demand; 1.0.0 of a new one.",
-        examples=["1.2.0"],
-    )
-    entities: Members = Field([], description="Keys. Each is pinned as it is now.")
-    dependencies: Ranges = Field(
-        {}, description="Keys of modules, and which versions of them will do.", examples=[{"core": "^1.0"}]
-    )
-
-    def content(self) -> ModuleContent:
-        return ModuleContent(self.version, self.label, self.description, self.entities, self.dependencies)
-
-
-class ProfileBody(BaseModel):
-    """What is said of a profile."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CITY]})
-
-    label: Label
-    description: Description = ""
-    modules: Ranges = Field(
-        {}, description="Keys of modules, and which versions of them will do.", examples=[{"air": "^1.2"}]
-    )
-
-    def content(self) -> ProfileContent:
-        return ProfileContent(self.label, self.description, self.modules)
 
 
 class _Shown(BaseModel):
@@ -323,7 +241,7 @@ class Changeset(BaseModel):
                 {
                     "message": "Nitrogen dioxide, and who measures it",
                     "changes": [
-                        {"kind": "entity", "key": "no2", "action": "put", "content": _NO2},
+                        {"kind": "entity", "key": "no2", "action": "put", "content": NO2},
                         {"kind": "module", "key": "air", "content": {"label": "Air quality", "entities": ["no2"]}},
                     ],
                 }

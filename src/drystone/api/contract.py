@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from drystone.api.problems import MEDIA_TYPE, TITLES, Problem
+from drystone.http.problems import MEDIA_TYPE, TITLES, Problem
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 _SUCCESS = {"200": "Done", "201": "Made", "202": "Taken: it goes on in the background", "204": "Done; there is no body"}
@@ -27,6 +27,7 @@ _CODES = {
     "413": "document.too_large",
     "415": "document.unsupported_type",
     "422": "request.invalid",
+    "428": "request.precondition_required",
     "429": "rate.exceeded",
     "503": "database.unavailable",
     "507": "objects.full",

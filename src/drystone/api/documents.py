@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -17,23 +15,19 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
-from drystone.api import idempotency, upload, waiting
-from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, FeedOf, ResourcesOf, Session
-from drystone.api.idempotency import Key, Once
 from drystone.api.mention_schemas import MentionedEntities
-from drystone.api.problems import responses
 from drystone.api.schemas import (
+    SCHEMA_PATTERN,
     DeletedDocuments,
     Document,
     DocumentPatch,
     Documents,
     DocumentsToDelete,
     ReceivedDocument,
+    SchemaName,
     Version,
     Versions,
 )
-from drystone.api.upload import Form
 from drystone.core.conditions import Condition
 from drystone.core.db import transaction
 from drystone.core.errors import Invalid
@@ -43,10 +37,16 @@ from drystone.documents import deleting, describing, receiving, service, version
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.deleting import Selection
 from drystone.documents.filters import Filter
-from drystone.documents.models import File
 from drystone.documents.models import State as DocumentState
 from drystone.documents.receiving import BeforeCommit, Received
 from drystone.documents.service import DocumentView
+from drystone.http import idempotency, upload, waiting
+from drystone.http.conditions import NOT_MODIFIED, ConditionOf, show
+from drystone.http.dependencies import Caller, FeedOf, ResourcesOf, Session
+from drystone.http.downloads import attachment
+from drystone.http.idempotency import Key, Once
+from drystone.http.problems import responses
+from drystone.http.upload import Form
 from drystone.jobs.feed import Feed
 from drystone.mentions import queries as mentions
 from drystone.resources import Resources
@@ -60,6 +60,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "external_id": {"type": "string", "maxLength": 512, "description": "Your own id for it."},
     "title": {"type": "string", "maxLength": MAX_TITLE, "description": "Left out: as before, or as found in the file."},
     "attributes": {"type": "string", "description": "A JSON object, for filters. Left out: as before."},
+    "schema": {
+        "type": "string",
+        "pattern": SCHEMA_PATTERN,
+        "description": "The category or profile that its attributes are to fit. Left out: as before, or as the collection says.",
+        "examples": ["category:report"],
+    },
     "batch": {"type": "string", "format": "uuid", "description": "A batch that it belongs to."},
 }
 
@@ -158,7 +164,7 @@ SendingOf = Annotated[Sending, Depends(get_sending)]
     "",
     status_code=202,
     summary="Upload a document",
-    openapi_extra=_upload("collection", "external_id", "title", "attributes", "batch"),
+    openapi_extra=_upload("collection", "external_id", "title", "attributes", "schema", "batch"),
     responses=_RECEIVED | responses(400, 409, 412, 413, 415),
 )
 async def upload_(sending: SendingOf) -> ReceivedDocument:
@@ -179,6 +185,7 @@ async def upload_(sending: SendingOf) -> ReceivedDocument:
             external_id=form.external_id,
             title=form.title,
             attributes=form.attributes,
+            schema=form.schema,
             batch_id=form.batch_id,
             condition=sending.condition,
             before_commit=remember,
@@ -190,7 +197,7 @@ async def upload_(sending: SendingOf) -> ReceivedDocument:
     "/{document_id}/content",
     status_code=202,
     summary="Upload a new version",
-    openapi_extra=_upload("title", "attributes", "batch"),
+    openapi_extra=_upload("title", "attributes", "schema", "batch"),
     responses=_RECEIVED | responses(400, 404, 409, 412, 413, 415),
 )
 async def put_content(document_id: UUID, sending: SendingOf) -> ReceivedDocument:
@@ -213,6 +220,7 @@ async def put_content(document_id: UUID, sending: SendingOf) -> ReceivedDocument
             document_id,
             title=form.title,
             attributes=form.attributes,
+            schema=form.schema,
             batch_id=form.batch_id,
             condition=sending.condition,
             before_commit=remember,
@@ -263,6 +271,10 @@ async def list_(
     state: DocumentState | None = None,
     external_id: Text | None = None,
     archive: Annotated[UUID | None, Query(description="The documents that came in this archive.")] = None,
+    schema: Annotated[
+        SchemaName | None, Query(description="Under this category or profile, also one that is deleted.")
+    ] = None,
+    fits: Annotated[bool | None, Query(description="Under a schema that their attributes fit, or do not.")] = None,
     filter: Annotated[Filter | None, Depends(get_filter)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     cursor: Annotated[UUID | None, Query(description="next_cursor of the page before.")] = None,
@@ -275,6 +287,8 @@ async def list_(
         state=state,
         external_id=external_id,
         archive=archive,
+        schema=schema,
+        fits=fits,
         filter=filter,
         after=cursor,
         limit=limit + 1,
@@ -296,7 +310,9 @@ async def get(
     return Document.of(view)
 
 
-@router.patch("/{document_id}", summary="Change title, attributes, external_id", responses=responses(404, 409, 412))
+@router.patch(
+    "/{document_id}", summary="Change title, attributes, external_id, schema", responses=responses(404, 409, 412)
+)
 async def patch(
     document_id: UUID,
     body: DocumentPatch,
@@ -306,8 +322,13 @@ async def patch(
     session: Session,
     response: Response,
 ) -> Document:
-    """Apply a JSON merge patch (RFC 7396). The file stays as it is, and so do passages and their title paths."""
-    view = await describing.describe(session, caller, document_id, body.model_dump(exclude_unset=True), condition)
+    """Apply a JSON merge patch (RFC 7396). The file stays as it is, and so do passages and their title paths.
+
+    Attributes must fit the schema that the document is under then; 422 tells each that does not.
+    """
+    view = await describing.describe(
+        session, caller, document_id, body.model_dump(exclude_unset=True, by_alias=True), condition
+    )
     response.headers["ETag"] = view.etag
     return await once.remember(session, response, Document.of(view))
 
@@ -345,7 +366,7 @@ async def content(
         view = await service.get_document(session, caller, document_id)
     show(condition, response, f'"{view.file.sha256.hex()}"')
     body = await service.open_content(resources.objects, view.file)
-    return _attachment(body, view.file, view.version.name or str(document_id))
+    return attachment(body, view.file, view.version.name or str(document_id))
 
 
 @router.get(
@@ -430,7 +451,7 @@ async def version_content(
         view = await versions.get(session, caller, document_id, number)
     show(condition, response, f'"{view.file.sha256.hex()}"')
     body = await service.open_content(resources.objects, view.file)
-    return _attachment(body, view.file, view.version.name or str(document_id))
+    return attachment(body, view.file, view.version.name or str(document_id))
 
 
 @router.get(
@@ -465,21 +486,3 @@ async def restore(
     """Make a new version of the file of an old one; nothing is uploaded. 200: it is the newest already."""
     view, job_id = await versions.restore(session, resources.nudger, caller, document_id, number, condition)
     return await once.remember(session, response, _tell(response, view, job_id))
-
-
-def _disposition(name: str) -> str:
-    """An attachment of this name, as RFC 6266 has it: for those who know no UTF-8 in letters and digits, and then whole."""
-    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-
-
-def _attachment(body: AsyncIterator[bytes], file: File, name: str) -> StreamingResponse:
-    return StreamingResponse(
-        body,
-        media_type=file.media_type,
-        headers={
-            "Content-Disposition": _disposition(name),
-            "Content-Length": str(file.size_bytes),
-            "ETag": f'"{file.sha256.hex()}"',
-        },
-    )

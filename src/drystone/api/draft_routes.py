@@ -9,33 +9,34 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
 from drystone.api import catalogue_pages as pages
-from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import get_resources
 from drystone.api.draft_schemas import (
     CataloguedPage,
     Draft,
-    DraftBody,
     DraftDiff,
     DraftVerdict,
     DraftWords,
-    Proposed,
     ProposedChange,
     Rebase,
     RebasedDraft,
-    edit_of,
 )
-from drystone.api.problems import responses
 from drystone.catalogue import drafts, review
+from drystone.catalogue.bodies import DraftBody, NamedChange, Proposed, edit_of
+from drystone.catalogue.drafts import Edit
 from drystone.catalogue.links import Holder
 from drystone.catalogue.models import Draft as DraftRow
 from drystone.catalogue.models import Kind
 from drystone.core.errors import Invalid, pointer_to
 from drystone.core.text import Text
+from drystone.http.conditions import NOT_MODIFIED, ConditionOf, show
+from drystone.http.dependencies import get_resources
+from drystone.http.problems import responses, told
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Subject:
 KindOf = Annotated[Kind, Path()]
 KeyOf = Annotated[Text, Path(min_length=1, max_length=100)]
 Given = Callable[..., Awaitable[Subject]]
+NOBODY_CHOSE = Rebase()
 _DOCUMENTED: dict[int | str, dict[str, Any]] = responses(404, 409, 412, 413)
 
 
@@ -57,6 +59,27 @@ def tell(response: Response, row: DraftRow) -> Draft:
     """A draft with its tag."""
     response.headers["ETag"] = drafts.etag_of(row)
     return Draft.of(row)
+
+
+def _edit_of(body: NamedChange, kind: Kind, key: str) -> Edit:
+    """The change that a body says of the one in the path. Raises Invalid."""
+    if (body.kind or kind, body.key or key) != (kind, key):
+        raise Invalid(
+            "draft.another_key",
+            f"The path says {kind} {key!r}, the body {body.kind or kind} {body.key or key!r}.",
+            hint="leave kind and key out of the body",
+            pointer=pointer_to("key" if body.key else "kind"),
+        )
+    try:
+        return edit_of(body.proposed(kind, key))
+    except ValidationError as exc:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in exc.errors()]
+        raise Invalid(
+            "draft.wrong_content",
+            f"That is not what is said of {'an' if kind == 'entity' else 'a'} {kind}.",
+            hint="`errors` names each field with what is wrong with it",
+            errors=told(RequestValidationError(found, body={"content": body.content}), Proposed),
+        ) from exc
 
 
 async def keep_slow_pace(request: Request, subject: Subject) -> None:
@@ -74,14 +97,13 @@ def add(router: APIRouter, given: Given, *, at: str = "") -> None:
         """What it proposes, and how far it has come. The ETag changes with whatever is done to it."""
         row = await drafts.get(of.session, of.principal, of.draft_id)
         show(condition, response, drafts.etag_of(row))
-        return Draft.of(row)
+        return await asyncio.to_thread(Draft.of, row)
 
     @router.put(at, summary="Replace a draft", responses=_DOCUMENTED)
     async def replace(of: Of, body: DraftBody, condition: ConditionOf, response: Response) -> Draft:
         """Have it say this and nothing else. With `If-Match` nobody's edit is lost. A draft that was validated is open again."""
-        row = await drafts.replace(
-            of.session, of.principal, of.draft_id, body.words(), body.edits(), check=condition.check
-        )
+        edits = await asyncio.to_thread(body.edits)
+        row = await drafts.replace(of.session, of.principal, of.draft_id, body.words(), edits, check=condition.check)
         return tell(response, row)
 
     @router.patch(at, summary="Describe a draft", responses=_DOCUMENTED)
@@ -104,20 +126,21 @@ def add(router: APIRouter, given: Given, *, at: str = "") -> None:
 
     @router.put(at + "/changes/{kind}/{key}", summary="Put a change into a draft", responses=_DOCUMENTED)
     async def put_change(
-        of: Of, kind: KindOf, key: KeyOf, body: Annotated[Proposed, Body()], condition: ConditionOf, response: Response
+        of: Of,
+        kind: KindOf,
+        key: KeyOf,
+        body: NamedChange,
+        condition: ConditionOf,
+        response: Response,
     ) -> ProposedChange:
         """Have it say this of one, whatever it says of others: several may edit one draft at once.
 
+        Kind and key are those of the path; the body may leave them out.
+
         `If-Match` takes the ETag of the change, `If-None-Match: *` only makes a new one.
         """
-        if (body.kind, body.key) != (kind, key):
-            raise Invalid(
-                "draft.another_key",
-                f"The path says {kind} {key!r}, the body {body.kind} {body.key!r}.",
-                hint="send the same kind and key in both",
-                pointer=pointer_to("key"),
-            )
-        row = await drafts.put(of.session, of.principal, of.draft_id, edit_of(body), check=condition.check)
+        edit = _edit_of(body, kind, key)
+        row = await drafts.put(of.session, of.principal, of.draft_id, edit, check=condition.check)
         found = drafts.proposal(row, kind, key)
         response.headers["ETag"] = found.etag
         return ProposedChange.of(found)
@@ -135,14 +158,14 @@ def add(router: APIRouter, given: Given, *, at: str = "") -> None:
     @router.get(
         at + "/diff",
         summary="Compare a draft with the catalogue",
-        responses=responses(404),
+        responses=responses(404, 409),
         response_model_exclude_unset=True,
     )
     async def diff(of: Of, request: Request) -> DraftDiff:
         """Place by place: what it would change, what was changed meanwhile, and where these conflict."""
         await keep_slow_pace(request, of)
-        _, comparison = await review.compare(of.session, of.principal, of.draft_id)
-        return await asyncio.to_thread(DraftDiff.of, comparison)  # of large definitions it takes a while
+        row, comparison = await review.compare(of.session, of.principal, of.draft_id)
+        return await asyncio.to_thread(DraftDiff.of, row, comparison)  # of large definitions it takes a while
 
     @router.post(
         at + "/validate",
@@ -159,7 +182,7 @@ def add(router: APIRouter, given: Given, *, at: str = "") -> None:
 
     @router.post(at + "/rebase", summary="Rebase a draft", responses=_DOCUMENTED, response_model_exclude_unset=True)
     async def rebase(
-        of: Of, request: Request, body: Rebase, condition: ConditionOf, response: Response
+        of: Of, request: Request, condition: ConditionOf, response: Response, body: Rebase = NOBODY_CHOSE
     ) -> RebasedDraft:
         """Bring together what it would change and what was changed meanwhile. Conflicts are left until somebody chooses."""
         await keep_slow_pace(request, of)

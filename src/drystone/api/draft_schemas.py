@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from annotated_types import Len
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
-from drystone.api.catalogue_schemas import _NO2, ChangeDone, EntityBody, ModuleBody, ProfileBody
-from drystone.api.problems import FieldError
+from drystone.api.catalogue_schemas import ChangeDone
 from drystone.catalogue import applying, review
 from drystone.catalogue.applying import MOST_CHANGES
+from drystone.catalogue.bodies import Title
 from drystone.catalogue.bounds import Key, Message
-from drystone.catalogue.drafts import Edit, Proposal, Words, proposals_of
+from drystone.catalogue.drafts import Proposal, Words, proposals_of
 from drystone.catalogue.links import Link
 from drystone.catalogue.merging import Difference as Differing
 from drystone.catalogue.merging import Side, Take
@@ -25,80 +25,11 @@ from drystone.catalogue.queries import View
 from drystone.catalogue.review import Comparison, Rebased, Verdict
 from drystone.catalogue.rules import Problem
 from drystone.core.clock import utc_now
-from drystone.core.errors import pointer_to
+from drystone.core.errors import path_of, pointer_to
 from drystone.core.text import Text
+from drystone.http.problems import FieldError
 
-Title = Annotated[Text, Len(1, 200)]
 Reason = Annotated[Text, Len(1, 1000)]
-End = Annotated[
-    AwareDatetime | None, Field(description="When the draft and its link end; within a year. Left out: in two weeks.")
-]
-
-_CHANGE: dict[str, Any] = {"kind": "entity", "key": "no2", "action": "put", "content": _NO2}
-
-
-class _ProposedBody(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CHANGE]})
-
-    key: Key
-    action: Action = Field("put", description="A put needs content, the others have none.")
-
-
-class ProposedEntity(_ProposedBody):
-    """What a draft would have become of an entity."""
-
-    kind: Literal["entity"]
-    content: EntityBody | None = None
-
-
-class ProposedModule(_ProposedBody):
-    """What a draft would have become of a module."""
-
-    kind: Literal["module"]
-    content: ModuleBody | None = None
-
-
-class ProposedProfile(_ProposedBody):
-    """What a draft would have become of a profile."""
-
-    kind: Literal["profile"]
-    content: ProfileBody | None = None
-
-
-Proposed = Annotated[ProposedEntity | ProposedModule | ProposedProfile, Field(discriminator="kind")]
-_Changes = Annotated[list[Proposed], Len(0, MOST_CHANGES)]
-
-
-def edit_of(body: ProposedEntity | ProposedModule | ProposedProfile) -> Edit:
-    return Edit(body.kind, body.key, body.action, None if body.content is None else body.content.content())
-
-
-class DraftBody(BaseModel):
-    """All that a draft says."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"title": "Nitrogen dioxide in ppb, too", "changes": [_CHANGE]}]},
-    )
-
-    title: Title
-    message: Message = Field("", description="Why, for the history of the catalogue.")
-    bump_modules: StrictBool = Field(
-        False, description="Give modules the next version by themselves whose members change."
-    )
-    changes: _Changes = []
-
-    def words(self) -> Words:
-        return Words(self.title, self.message, self.bump_modules)
-
-    def edits(self) -> list[Edit]:
-        return [edit_of(each) for each in self.changes]
-
-
-class NewDraft(DraftBody):
-    """A draft to be made."""
-
-    expires_at: End = None
 
 
 class DraftWords(BaseModel):
@@ -156,7 +87,7 @@ class ChoiceBody(BaseModel):
     take: Take
 
     def choice(self) -> review.Choice:
-        path = None if self.path is None else _path(self.path)
+        path = None if self.path is None else path_of(self.path)
         return review.Choice(self.kind, self.key, path, self.take)
 
 
@@ -172,11 +103,6 @@ class Rebase(BaseModel):
         None, description="Which side wins wherever no choice says so. Left out: conflicts are left."
     )
     choices: Annotated[list[ChoiceBody], Len(0, MOST_CHANGES)] = []
-
-
-def _path(pointer: str) -> tuple[str, ...]:
-    """The parts of a JSON pointer. Source: RFC 6901, section 4."""
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
 
 
 class ProposedChange(BaseModel):
@@ -348,15 +274,19 @@ class ComparedChange(BaseModel):
 class DraftDiff(BaseModel):
     """How a draft stands to the catalogue as it is now."""
 
+    revision: int = Field(description='Of the draft that was compared; in quotes it is its ETag, as in `"7"`.')
     catalogue_revision: int
     is_stale: bool = Field(description="Something that it touches was changed since: rebase it before it is merged.")
     changes: list[ComparedChange]
 
     @classmethod
-    def of(cls, comparison: Comparison) -> DraftDiff:
+    def of(cls, row: DraftRow, comparison: Comparison) -> DraftDiff:
         changes = [ComparedChange.of(each) for each in comparison.changes]
         return cls(
-            catalogue_revision=comparison.revision, is_stale=any(each.is_stale for each in changes), changes=changes
+            revision=row.revision,
+            catalogue_revision=comparison.revision,
+            is_stale=any(each.is_stale for each in changes),
+            changes=changes,
         )
 
 

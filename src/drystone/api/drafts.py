@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.api import draft_routes
 from drystone.api.catalogue_pages import Limit
-from drystone.api.conditions import ConditionOf
-from drystone.api.dependencies import Caller, ResourcesOf, Session
 from drystone.api.draft_routes import Subject, tell
 from drystone.api.draft_schemas import (
     Decision,
@@ -18,19 +18,29 @@ from drystone.api.draft_schemas import (
     Drafts,
     DraftSummary,
     DraftWithLink,
-    NewDraft,
     NewLink,
     Rejection,
 )
-from drystone.api.idempotency import Once
-from drystone.api.problems import responses
 from drystone.catalogue import drafts, review
+from drystone.catalogue.bodies import NewDraft
 from drystone.catalogue.models import DraftStatus
+from drystone.core.db import transaction
+from drystone.http.conditions import ConditionOf
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
 
 router = APIRouter(prefix="/drafts", tags=["drafts"])
 
 
-async def get_subject(draft_id: UUID, caller: Caller, session: Session) -> Subject:
+async def get_session_of_draft(draft_id: UUID, caller: Caller, resources: ResourcesOf) -> AsyncIterator[AsyncSession]:
+    async with resources.drafts.turn(draft_id), transaction(resources.sessions.within(caller.reach)) as session:
+        yield session
+
+
+async def get_subject(
+    draft_id: UUID, caller: Caller, session: Annotated[AsyncSession, Depends(get_session_of_draft, scope="function")]
+) -> Subject:
     return Subject(session, caller, draft_id)
 
 
@@ -72,13 +82,18 @@ async def restore(draft_id: UUID, caller: Caller, session: Session, response: Re
     return tell(response, await drafts.restore(session, caller, draft_id))
 
 
-@router.post("/{draft_id}/approve", summary="Approve a draft", responses=responses(404, 409, 412))
+@router.post("/{draft_id}/approve", summary="Approve a draft", responses=responses(404, 409, 412, 428))
 async def approve(
     draft_id: UUID, body: Decision, caller: Caller, condition: ConditionOf, session: Session, response: Response
 ) -> Draft:
-    """Say that a submitted one may be merged."""
-    reason = body.reason or None
-    return tell(response, await drafts.move(session, caller, draft_id, "approve", reason=reason, check=condition.check))
+    """Say that a submitted one may be merged, as it was read: `If-Match` takes its ETag, without which the answer is 428.
+
+    Whoever holds the link may withdraw it, edit it and submit it again while it is being looked at.
+    """
+    row = await drafts.move(
+        session, caller, draft_id, "approve", reason=body.reason or None, check=condition.check_known
+    )
+    return tell(response, row)
 
 
 @router.post("/{draft_id}/reject", summary="Reject a draft", responses=responses(404, 409, 412))

@@ -9,17 +9,17 @@ from annotated_types import Len
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from drystone.api.conditions import ConditionOf
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Once
 from drystone.api.jobs import JobState
-from drystone.api.problems import responses
 from drystone.api.schemas import Failure
 from drystone.core.conditions import Condition
 from drystone.core.text import Text
 from drystone.documents import reembedding
 from drystone.documents.reembedding import Check, State, Status
 from drystone.evaluation import agreement
+from drystone.http.conditions import ConditionOf
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
 from drystone.index.embedders import Embedders
 from drystone.index.spaces import Space
 from drystone.search import comparing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,22 +10,24 @@ from fastapi import APIRouter, Query, Response
 
 from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_pages import AsOf, KeyOrId, Limit
-from drystone.api.catalogue_schemas import CatalogueHistory, Entities, Entity, EntityBody, References
-from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Once
+from drystone.api.catalogue_schemas import CatalogueHistory, Entities, Entity, References
 from drystone.api.mention_schemas import MentioningPassages
-from drystone.api.problems import responses
-from drystone.api.times import moment
 from drystone.catalogue import applying, service
+from drystone.catalogue.bodies import EntityBody
 from drystone.catalogue.models import EntityType
 from drystone.catalogue.queries import Choice
+from drystone.core import ids
 from drystone.core.text import Text
 from drystone.documents import collections
+from drystone.http.conditions import NOT_MODIFIED, ConditionOf, show
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
+from drystone.http.times import moment
 from drystone.mentions import queries as mentions
+from drystone.observations.buckets import first_day
 
 router = APIRouter(prefix="/entities", tags=["entities"])
-_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": Entity, "description": "Made"}}
 
 
@@ -155,9 +158,14 @@ async def passages(
     caller: Caller,
     session: Session,
     collection: Annotated[Text | None, Query(description="Only of this one, by name or id.")] = None,
+    from_: Annotated[
+        Text | None,
+        Query(alias="from", description="Only of documents dated (`dated_on`) since then.", examples=["2026-11-01"]),
+    ] = None,
+    until: Annotated[Text | None, Query(description="Only of documents dated before.", examples=["2026-11-02"])] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     cursor: Annotated[
-        str | None, Query(pattern=rf"^{_UUID}~\d{{1,18}}$", description="next_cursor of the page before.")
+        str | None, Query(pattern=rf"^{ids.PATTERN}~\d{{1,18}}$", description="next_cursor of the page before.")
     ] = None,
 ) -> MentioningPassages:
     """Where its label or an alias stands, in all collections that the key may read: of the newest document first."""
@@ -169,5 +177,14 @@ async def passages(
     if cursor is not None:
         document_id, _, chunk_id = cursor.partition("~")
         after = UUID(document_id), int(chunk_id)
-    rows = await mentions.page_passages(session, found.id, collection_ids=within, after=after, limit=limit + 1)
+    first, end = moment("from", from_), moment("until", until)
+    rows = await mentions.page_passages(
+        session,
+        found.id,
+        collection_ids=within,
+        after=after,
+        limit=limit + 1,
+        first=None if first is None else first_day(first, UTC),
+        end=None if end is None else first_day(end, UTC),
+    )
     return MentioningPassages.of(list(rows), limit)

@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access.service import Principal
 from drystone.api.batches import Batch
-from drystone.api.dependencies import Caller, FeedOf, ResourcesOf
-from drystone.api.problems import responses
 from drystone.api.schemas import Collection, Document
-from drystone.api.streams import MEDIA_TYPE, EventStream, Subject, open_stream
 from drystone.core.db import Sessions, transaction
 from drystone.core.text import Text
-from drystone.documents import batches, collections, service
+from drystone.documents import batches, collections, schemas, service
+from drystone.http.dependencies import Caller, FeedOf, ResourcesOf
+from drystone.http.problems import responses
+from drystone.http.streams import MEDIA_TYPE, EventStream, Subject, open_stream
+from drystone.index import spaces
 from drystone.jobs.events import Scope
 from drystone.jobs.feed import Feed
 
@@ -137,7 +138,10 @@ async def of_collection(collection: Text, watcher: WatcherOf) -> EventStream:
     async def state(session: AsyncSession) -> tuple[dict[str, Any], bool]:
         found = await collections.get(session, watcher.caller, collection)
         counts = await collections.states(session, watcher.caller, [found])
-        return {"collection": jsonable_encoder(Collection.of(found, counts[found.id]))}, False
+        names = await schemas.names(session, [found])
+        space = await spaces.get(session, found.space_id)
+        shown = Collection.of(found, counts[found.id], names.get(found.schema_id), space)
+        return {"collection": jsonable_encoder(shown)}, False
 
     async with transaction(watcher.sessions) as session:
         found = await collections.get(session, watcher.caller, collection)

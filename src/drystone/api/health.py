@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from drystone import __version__, checks
-from drystone.api.dependencies import ResourcesOf
 from drystone.api.schemas import CheckResult, Health, Live
+from drystone.http.dependencies import ResourcesOf
 
 router = APIRouter(prefix="/health", tags=["health"])
 

@@ -16,13 +16,13 @@ from drystone.access import keys
 from drystone.access.keys import LONGEST_OVERLAP_S, Grant
 from drystone.access.models import ApiKey
 from drystone.access.service import Principal
-from drystone.api.dependencies import Caller, ResourcesOf, Session, default_limits
-from drystone.api.idempotency import Once
-from drystone.api.problems import responses
 from drystone.core.clock import utc_now
 from drystone.core.numbers import MAX_INTEGER, MAX_JSON, WHOLE
 from drystone.core.text import Text
 from drystone.documents import collections
+from drystone.http.dependencies import Caller, ResourcesOf, Session, default_limits
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 

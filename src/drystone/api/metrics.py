@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 
-from drystone.api.dependencies import ResourcesOf, bearer, get_principal
-from drystone.api.problems import responses
 from drystone.core import measures
+from drystone.http.dependencies import ResourcesOf, bearer, get_principal
+from drystone.http.problems import responses
 from drystone.readings import Readings
 
 router = APIRouter(tags=["metrics"])

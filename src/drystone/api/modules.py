@@ -8,14 +8,15 @@ from fastapi import APIRouter, Response
 
 from drystone.api import catalogue_pages as pages
 from drystone.api.catalogue_pages import AsOf, KeyOrId, Limit
-from drystone.api.catalogue_schemas import CatalogueHistory, Module, ModuleBody, Modules, References
-from drystone.api.conditions import NOT_MODIFIED, ConditionOf, show
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Once
-from drystone.api.problems import responses
-from drystone.api.times import moment
+from drystone.api.catalogue_schemas import CatalogueHistory, Module, Modules, References
 from drystone.catalogue import applying, service
+from drystone.catalogue.bodies import ModuleBody
 from drystone.catalogue.queries import Choice
+from drystone.http.conditions import NOT_MODIFIED, ConditionOf, show
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
+from drystone.http.times import moment
 
 router = APIRouter(prefix="/modules", tags=["modules"])
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": Module, "description": "Made"}}

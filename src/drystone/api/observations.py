@@ -12,19 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.api import idempotency, observing
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Key, Once
+from drystone.api import observing
 from drystone.api.observing import ChoiceOf, SpanOf, ZonedSpanOf
-from drystone.api.problems import responses
-from drystone.api.times import moment
+from drystone.core.errors import Invalid
 from drystone.core.numbers import MAX_BIGINT
 from drystone.core.text import Text
+from drystone.http import idempotency
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Key, Once
+from drystone.http.problems import responses
+from drystone.http.times import moment
 from drystone.observations import adding, reading
 from drystone.observations.adding import Added, OnConflict
 from drystone.observations.buckets import Fill
-from drystone.observations.reading import Choice, Line, Per, Rate, Span, Table
-from drystone.observations.rows import microseconds
+from drystone.observations.reading import AnyRow, AnySeries, Choice, Line, Per, Rate, Span, Table
+from drystone.observations.rows import MENTIONS, microseconds
 from drystone.observations.selects import Aggregate
 
 router = APIRouter(prefix="/observations", tags=["observations"])
@@ -114,14 +116,14 @@ async def add(
 class SeriesOf(BaseModel):
     """Which series: one source's word on one metric of one entity."""
 
-    series_id: int
+    series_id: int | None = Field(description=f"null: it is `{MENTIONS}`, which nobody keeps but counts.")
     entity: str
     metric: str
     source: str
     unit: str | None
 
     @classmethod
-    def fields(cls, row: Row[Any]) -> dict[str, Any]:
+    def fields(cls, row: AnySeries) -> dict[str, Any]:
         return {"series_id": row.id, **{name: getattr(row, name) for name in ("entity", "metric", "source", "unit")}}
 
 
@@ -180,7 +182,8 @@ class LineOf(SeriesOf):
 
     @classmethod
     def of(cls, line: Line) -> LineOf:
-        values = [None if value != value else value for value in line.values.tolist()]
+        (of_aggregate,) = line.values.values()
+        values = [None if value != value else value for value in of_aggregate.tolist()]
         return cls.model_construct(
             **SeriesOf.fields(line.series), values=values, counts=line.counts.astype(int).tolist()
         )
@@ -191,13 +194,14 @@ class Buckets(BaseModel):
 
     times: list[datetime] = Field(description="When each bucket begins, with the offset of the zone at that time.")
     series: list[LineOf]
-    made_of: str = Field(description="`hours`, or `raw` where buckets are not of whole hours (UTC).")
+    made_of: str = Field(
+        description="`hours`, or `raw` where buckets are not of whole hours (UTC); `mentions` where nothing else was asked for."
+    )
 
     @classmethod
     def of(cls, table: Table) -> Buckets:
         lines = [LineOf.of(line) for line in table.lines]
-        made_of = "hours" if table.from_hours else "raw"
-        return cls.model_construct(times=list(table.moments), series=lines, made_of=made_of)
+        return cls.model_construct(times=list(table.moments), series=lines, made_of=table.made_of)
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -229,24 +233,21 @@ def _next(found: list[Any], limit: int) -> str | None:
     return f"{microseconds(row.observed_at)}.{row.series_id}"
 
 
-async def told(session: AsyncSession, caller: Caller, found: list[tuple[Row[Any], Row[Any]]]) -> list[Observation]:
+async def told(session: AsyncSession, caller: Caller, found: list[tuple[AnySeries, AnyRow]]) -> list[Observation]:
     """Series with a row of each, as they are shown to this caller."""
-    visible = await reading.visible_versions(session, caller, [row for _, row in found])
     return [
         Observation(
             **SeriesOf.fields(series),
             observed_at=row.observed_at,
             value=row.value,
             attributes=row.attributes,
-            evidence=_evidence(row) if visible is None or row.evidence_version_id in visible else None,
+            evidence=evidence and _evidence(evidence),
         )
-        for series, row in found
+        for series, row, evidence in await reading.with_evidence(session, caller, found)
     ]
 
 
-def _evidence(row: Row[Any]) -> Evidence | None:
-    if row.evidence_version_id is None:
-        return None
+def _evidence(row: Row[Any]) -> Evidence:
     return Evidence(
         version_id=row.evidence_version_id,
         start=row.evidence_start,
@@ -301,13 +302,14 @@ async def buckets(
     fill: Annotated[
         Fill,
         Query(
-            description="Where nothing was observed: null, left out (`none`), the value before, or on the line between."
+            description="Where nothing was observed: null, left out (`none`), the value before, on the line between, or 0."
         ),
     ] = "null",
 ) -> Response:
     """Series side by side in buckets of time. Buckets are whole: `from` and `until` are widened to their edges."""
+    span = await zoned.observed(session, caller, choice)
     table = await reading.table(
-        session, caller, choice, zoned.span, bucket=bucket, zone=zoned.zone, aggregate=aggregate, fill=fill
+        session, caller, choice, span, bucket=bucket, zone=zoned.zone, aggregates=[aggregate], fill=fill
     )
     return _as_json(Buckets.of(table))
 
@@ -320,10 +322,22 @@ async def moving_average(
     zoned: ZonedSpanOf,
     bucket: BucketLength = "P1D",
     window: Annotated[int, Query(ge=1, le=reading.MAX_WINDOW, description="So many buckets, the present one too.")] = 7,
+    fill: Annotated[
+        Literal["null", "zero"],
+        Query(description="A bucket in which nothing was observed counts for nothing, or for one 0."),
+    ] = "null",
 ) -> Response:
     """For each bucket the mean of all that was observed in it and the `window` - 1 before it."""
+    span = await zoned.observed(session, caller, choice)
     table = await reading.moving_average(
-        session, caller, choice, zoned.span, bucket=bucket, zone=zoned.zone, window=window
+        session,
+        caller,
+        choice,
+        span,
+        bucket=bucket,
+        zone=zoned.zone,
+        window=window,
+        empty_is_zero=fill == "zero",
     )
     return _as_json(Buckets.of(table))
 
@@ -373,11 +387,13 @@ class ObservationsToDelete(BaseModel):
     source: Annotated[Text, Len(1, 200)] | None = None
     from_: Annotated[Text, Len(1, 64)] = Field(alias="from")
     until: Annotated[Text, Len(1, 64)]
+    dry_run: bool = Field(False, description="Say how many there are, and delete none.")
 
 
 class DeletedObservations(BaseModel):
-    """How many observations were deleted."""
+    """How many observations were deleted, or would be."""
 
+    dry_run: bool
     deleted: int
     series: int
 
@@ -388,8 +404,16 @@ async def delete(
 ) -> DeletedObservations:
     """Delete what was observed of an entity from a time up to another; the hours it was in are made anew."""
     caller.require_whole("write")
+    if body.metric == MENTIONS:
+        raise Invalid(
+            "observation.reserved_metric",
+            f"The metric {MENTIONS!r} is counted from documents, and nobody deletes it.",
+            hint="delete the documents, or change their names for it",
+            pointer="/metric",
+        )
     span = Span.of(moment("from", body.from_), moment("until", body.until))
     choice = Choice([body.entity], [body.metric] if body.metric else [], [body.source] if body.source else [])
-    series = await reading.chosen(session, caller, choice)
-    deleted = await adding.delete(session, caller, list(series), span.start, span.end)
-    return await once.remember(session, response, DeletedObservations(deleted=deleted, series=len(series)))
+    series = (await reading.chosen(session, caller, choice)).kept
+    deleted = await adding.delete(session, caller, list(series), span.start, span.end, is_dry=body.dry_run)
+    told = DeletedObservations(dry_run=body.dry_run, deleted=deleted, series=len(series))
+    return await once.remember(session, response, told)

@@ -14,13 +14,15 @@ from zoneinfo import ZoneInfo
 
 from annotated_types import Len
 from fastapi import Depends, Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.api.times import moment
-from drystone.api.upload import unless_slow
+from drystone.access.service import Principal
 from drystone.core.errors import Invalid
 from drystone.core.spool import Spool
 from drystone.core.text import Text
-from drystone.observations import months, rows
+from drystone.http.times import moment
+from drystone.http.upload import unless_slow
+from drystone.observations import months, reading, rows
 from drystone.observations.buckets import zone_of
 from drystone.observations.reading import MOST_NAMES, Choice, Span
 from drystone.observations.rows import Format, Rows
@@ -53,8 +55,12 @@ class Bulk:
 
 @asynccontextmanager
 async def receive(request: Request, resources: Resources) -> AsyncIterator[Bulk]:
-    """The bulk as received; its spool is gone when the block ends. Raises Invalid: no such type, too large, too slow."""
+    """The bulk as received; its spool is gone when the block ends.
+
+    Raises Invalid: no such type, too large, too slow; Unavailable: no room on the disk.
+    """
     form = _form(request)
+    await resources.admission.check_disk()
     spool = Spool(resources.admission.spool_folder)
     try:
         async for part in unless_slow(request, resources.settings.receiving.idle_s):
@@ -90,7 +96,13 @@ def _form(request: Request) -> Format:
 
 def get_choice(
     entity: Annotated[list[_Name], Query(max_length=MOST_NAMES, description="Keys or ids; may be given again.")] = [],  # noqa: B006  # nobody changes it
-    metric: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006  # nobody changes it
+    metric: Annotated[
+        list[_Name],
+        Query(
+            max_length=MOST_NAMES,
+            description=f"`{rows.MENTIONS}` is told only where it is named: how often documents of a day mention the entity.",
+        ),
+    ] = [],  # noqa: B006  # nobody changes it
     source: Annotated[list[_Name], Query(max_length=MOST_NAMES)] = [],  # noqa: B006  # nobody changes it
 ) -> Choice:
     """Which series; without a parameter whatever it is."""
@@ -101,7 +113,12 @@ ChoiceOf = Annotated[Choice, Depends(get_choice)]
 
 
 From = Annotated[
-    Text | None, Query(alias="from", description="A time, or an age such as 7d.", examples=["2026-11-01T00:00:00Z"])
+    Text | None,
+    Query(
+        alias="from",
+        description="A time, or an age such as 7d; without it: since there are observations.",
+        examples=["2026-11-01T00:00:00Z"],
+    ),
 ]
 Until = Annotated[Text | None, Query(description="Up to; without it: as far as observations go.")]
 Tz = Annotated[
@@ -118,15 +135,22 @@ def get_span(from_: From = None, until: Until = None) -> Span:
 def get_zoned_span(from_: From = None, until: Until = None, tz: Tz = "UTC") -> ZonedSpan:
     """The time that is asked about, and the zone that it is told in."""
     zone = zone_of(tz)
-    return ZonedSpan(Span.of(moment("from", from_, zone), moment("until", until, zone)), zone)
+    span = Span.of(moment("from", from_, zone), moment("until", until, zone))
+    return ZonedSpan(span, zone, opens=from_ is None, ends=until is None)
 
 
 @dataclass(frozen=True)
 class ZonedSpan:
-    """A time, and the zone whose days and hours are meant."""
+    """A time, and the zone whose days and hours are meant. opens, ends: its start or end was not said."""
 
     span: Span
     zone: ZoneInfo
+    opens: bool = False
+    ends: bool = False
+
+    async def observed(self, session: AsyncSession, caller: Principal, choice: Choice) -> Span:
+        """The time, as far as there are observations where it was not said."""
+        return await reading.observed(session, caller, choice, self.span, opens=self.opens, ends=self.ends)
 
 
 SpanOf = Annotated[Span, Depends(get_span)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -19,6 +19,33 @@ from drystone.documents.models import State as DocumentState
 from drystone.documents.models import Version as VersionRow
 from drystone.documents.service import DocumentView
 from drystone.documents.versions import VersionView
+from drystone.index.spaces import MAX_DIMENSION, Space
+
+SCHEMA_PATTERN = r"^(category|profile):[a-z0-9][a-z0-9._-]{0,99}$"
+# A category or profile of the catalogue, as documents name it. Fields of this name have an underscore here: pydantic has a `schema` of its own.
+SchemaName = Annotated[str, Field(pattern=SCHEMA_PATTERN, examples=["category:report"])]
+
+
+class CallersVectors(BaseModel):
+    """Vectors that callers bring with each passage. For the life of the collection."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Literal["caller"]
+    dimension: Annotated[int, Ge(1), Le(MAX_DIMENSION), WHOLE] = Field(description="Numbers of each vector.")
+    metric: Literal["cosine"] = Field("cosine", description="How two are compared: by their directions.")
+
+
+class Vectors(BaseModel):
+    """Whose the vectors of a collection are. server: made here, by the model that …/embedding tells."""
+
+    source: Literal["server", "caller"]
+    dimension: int
+    metric: Literal["cosine"] = "cosine"
+
+    @classmethod
+    def of(cls, space: Space) -> Vectors:
+        return cls(source="caller" if space.is_callers else "server", dimension=space.dimension)
 
 
 class NewCollection(BaseModel):
@@ -35,14 +62,25 @@ class NewCollection(BaseModel):
         "auto",
         description="By whose rules words are cut, stemmed and left out: auto takes each document's own language.",
     )
+    schema_: SchemaName | None = Field(
+        None, alias="schema", description="The category or profile that documents are under which name none."
+    )
+    vectors: CallersVectors | None = Field(
+        None, description="That callers bring the vectors, with passages. Left out: a model here makes them, of files."
+    )
 
 
 class CollectionPatch(BaseModel):
-    """What is to be changed of a collection."""
+    """What is to be changed of a collection; what is left out stays."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"description": "Papers on shells"}]})
 
-    description: Annotated[Text, Len(0, 2000)]
+    description: Annotated[Text, Len(0, 2000)] = ""
+    schema_: SchemaName | None = Field(
+        None,
+        alias="schema",
+        description="The category or profile that documents are under which name none when they come; null: none. What is in it stays.",
+    )
 
 
 class DocumentCounts(BaseModel):
@@ -56,21 +94,27 @@ class DocumentCounts(BaseModel):
 class Collection(BaseModel):
     """A collection, with what is in it."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     id: UUID
     name: str
     description: str
     language: str
+    schema_: str | None = Field(alias="schema", description="What documents are under that name none when they come.")
+    vectors: Vectors
     created_at: datetime
     documents: DocumentCounts
     chunks: int = Field(description="Passages that can be found.")
 
     @classmethod
-    def of(cls, row: CollectionRow, counts: dict[str, int]) -> Collection:
+    def of(cls, row: CollectionRow, counts: dict[str, int], schema: str | None, space: Space) -> Collection:
         return cls(
             id=row.id,
             name=row.name,
             description=row.description,
             language=row.language,
+            schema=schema,
+            vectors=Vectors.of(space),
             created_at=row.created_at,
             documents=DocumentCounts(pending=counts["pending"], ready=counts["ready"], failed=counts["failed"]),
             chunks=counts["chunks"],
@@ -104,8 +148,19 @@ class InArchive(BaseModel):
     path: str
 
 
+class SchemaProblem(BaseModel):
+    """The first thing that keeps attributes from fitting their schema."""
+
+    code: str = Field(examples=["attribute.does_not_fit"])
+    pointer: str = Field(description="Into the document.", examples=["/attributes/year"])
+    detail: str
+    hint: str
+
+
 class Document(BaseModel):
     """A document and its newest version."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     id: UUID
     collection: str
@@ -116,12 +171,23 @@ class Document(BaseModel):
     size_bytes: int
     sha256: str
     attributes: dict[str, Any]
+    schema_: str | None = Field(
+        alias="schema",
+        description="The category or profile that its attributes are to fit.",
+        examples=["category:report"],
+    )
+    schema_version: int | None = Field(description="Number of the version of it that they were compared with.")
+    schema_problem: SchemaProblem | None = Field(
+        description="The first thing that no longer fits, since the schema changed; null: they fit."
+    )
     state: DocumentState = Field(description="Of the newest version. An older ready one is searched meanwhile.")
     error: Failure | None
     version: int = Field(description="Number of the newest version; state, error and sizes are of this one.")
+    version_id: UUID = Field(description="Its id, which the evidence of observations names.")
     serving_version: int | None = Field(
         description="Number of the version that search sees: an older one while the newest is pending or has failed."
     )
+    serving_version_id: UUID | None = Field(description="Its id.")
     is_searchable: bool
     chunks: int | None
     pages: int | None
@@ -130,6 +196,9 @@ class Document(BaseModel):
         description="Of the text, as a BCP 47 tag; else as its file declares; null when unsure.", examples=["de"]
     )
     archive: InArchive | None = Field(description="The archive it came in, and its path there.")
+    dated_on: date = Field(
+        description="The day that its attribute `published_at` begins with, as in 2026-11-23; else that of `created_at` in UTC. Mentions are counted by it."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -146,16 +215,22 @@ class Document(BaseModel):
             size_bytes=view.file.size_bytes,
             sha256=view.file.sha256.hex(),
             attributes=document.attributes,
+            schema=view.schema,
+            schema_version=view.schema_version,
+            schema_problem=document.schema_problem and SchemaProblem(**document.schema_problem),
             state=document.state,
             error=_failure(version),
             version=version.number,
+            version_id=version.id,
             serving_version=view.serving,
+            serving_version_id=document.current_version_id,
             is_searchable=document.current_version_id is not None,
             chunks=version.chunk_count,
             pages=len(version.page_starts) if version.page_starts else None,
             characters=version.text_length,
             language=version.detected_language,
             archive=_archive(document),
+            dated_on=document.dated_on,
             created_at=document.created_at,
             updated_at=document.updated_at,
         )
@@ -178,11 +253,15 @@ class DocumentPatch(BaseModel):
     title: Annotated[Text, Len(1, MAX_TITLE)] | None = None
     external_id: Annotated[Text, Len(1, 512)] | None = None
     attributes: dict[str, Any] | None = None
+    schema_: SchemaName | None = Field(
+        None, alias="schema", description="The category or profile that attributes are to fit; null: none."
+    )
 
 
 class Version(BaseModel):
     """The bytes of a document at one time, and what became of them."""
 
+    id: UUID = Field(description="What the evidence of observations names.")
     number: int
     state: DocumentState
     is_current: bool = Field(description="Search sees this version.")
@@ -203,6 +282,7 @@ class Version(BaseModel):
     def of(cls, view: VersionView) -> Version:
         row = view.version
         return cls(
+            id=row.id,
             number=row.number,
             state=row.state,
             is_current=view.is_current,

@@ -10,13 +10,13 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Once
 from drystone.api.jobs import JobState
-from drystone.api.problems import responses
 from drystone.core.numbers import MAX_JSON, WHOLE
 from drystone.documents import scrub
 from drystone.documents.scrub import Finding
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
 
 router = APIRouter(prefix="/scrubs", tags=["scrubs"])
 

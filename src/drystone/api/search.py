@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from drystone.api.dependencies import Caller, ResourcesOf
-from drystone.api.problems import responses
 from drystone.api.search_schemas import SearchRequest, SearchResponse
+from drystone.http.dependencies import Caller, ResourcesOf
+from drystone.http.problems import responses
 from drystone.search import service
 
 router = APIRouter(prefix="/search", tags=["search"])

@@ -167,6 +167,7 @@ class HitDocument(BaseModel):
 
     id: UUID = Field(description="Of the document: `GET /api/v1/documents/{id}`.")
     version: int = Field(description="Number of the version the passage is from: the one that serves.")
+    version_id: UUID = Field(description="Its id, which the evidence of observations names.")
     collection: str = Field(description="Name of the collection it is in.")
     external_id: str | None = Field(description="Your own id for it.")
     title: str | None = Field(description="As given, else as found in the file, else the file's name.")

@@ -10,15 +10,15 @@ from annotated_types import Ge, Le, Len
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from drystone.api import upload
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Once
-from drystone.api.problems import responses
-from drystone.api.schemas import ReceivedDocument
+from drystone.api.schemas import ReceivedDocument, SchemaName
 from drystone.core.numbers import MAX_JSON, WHOLE
 from drystone.core.text import MAX_TITLE, Text
 from drystone.documents import direct
 from drystone.documents.direct import Receiver
+from drystone.http import upload
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
 from drystone.resources import Resources
 
 router = APIRouter(prefix="/uploads", tags=["documents"])
@@ -36,6 +36,7 @@ class NewUpload(BaseModel):
     external_id: Annotated[Text, Len(1, 512)] | None = None
     title: Annotated[Text, Len(1, MAX_TITLE)] | None = None
     attributes: dict[str, Any] | None = None
+    schema_: SchemaName | None = Field(None, alias="schema")
     media_type: Annotated[Text, Len(1, 255)] | None = None
 
 
@@ -55,7 +56,7 @@ async def announce(
     """Get a URL to PUT a file to, in the object store itself; then complete it. For large files and slow lines."""
     direct.check_size(body.size_bytes, resources.settings.api.max_upload_bytes)
     await resources.admission.check(body.size_bytes, principal=caller)
-    request = body.model_dump(exclude={"size_bytes", "sha256", "media_type", "name"})
+    request = body.model_dump(exclude={"size_bytes", "sha256", "media_type", "name"}, by_alias=True)
     begun = await direct.begin(
         session,
         resources.incoming,

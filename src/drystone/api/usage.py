@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from drystone.access import quotas
-from drystone.api.dependencies import Caller, Session
-from drystone.api.problems import responses
+from drystone.http.dependencies import Caller, Session
+from drystone.http.problems import responses
 
 router = APIRouter(tags=["usage"])
 

@@ -10,11 +10,11 @@ from annotated_types import Len
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from drystone.api.dependencies import Caller, ResourcesOf, Session
-from drystone.api.idempotency import Once
-from drystone.api.problems import responses
 from drystone.core.text import Text
 from drystone.documents import collections
+from drystone.http.dependencies import Caller, ResourcesOf, Session
+from drystone.http.idempotency import Once
+from drystone.http.problems import responses
 from drystone.webhooks import service
 from drystone.webhooks.models import Delivery as DeliveryRow
 from drystone.webhooks.models import Webhook as WebhookRow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 from drystone.core import measures
@@ -33,6 +33,33 @@ class Turnstile:
             yield
         finally:
             self._places.release()
+
+
+class Turnstiles:
+    """A turnstile for each of many, while anybody is at it. most_waiting: at one; whoever comes then is refused at once."""
+
+    def __init__(self, at_once: int, *, wait_s: float, most_waiting: int, what: str) -> None:
+        self._at_once, self._wait_s = at_once, wait_s
+        self._most = at_once + most_waiting
+        self._what = what
+        self._there: dict[Hashable, tuple[Turnstile, int]] = {}
+
+    @asynccontextmanager
+    async def turn(self, of: Hashable) -> AsyncIterator[None]:
+        """Inside that of this one. Raises Unavailable `server.busy`."""
+        turnstile, count = self._there.get(of) or (Turnstile(self._at_once, wait_s=self._wait_s, what=self._what), 0)
+        if count >= self._most:
+            raise busy(self._what, f"{count} {self._what} are waiting for the same already")
+        self._there[of] = turnstile, count + 1
+        try:
+            async with turnstile.turn():
+                yield
+        finally:
+            left = self._there[of][1] - 1
+            if left:
+                self._there[of] = turnstile, left
+            else:
+                del self._there[of]
 
 
 def busy(what: str, why: str) -> Unavailable:

@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access import idempotency
 from drystone.access.idempotency import Kept
 from drystone.access.service import Principal
-from drystone.api.dependencies import Caller, ResourcesOf
-from drystone.api.early import Early
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Invalid, pointer_to
+from drystone.http.dependencies import Caller, ResourcesOf
+from drystone.http.early import Early
 from drystone.resources import Resources
 
 _TELLING_HEADERS = ("if-match", "if-none-match", "prefer")

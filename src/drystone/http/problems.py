@@ -1,12 +1,12 @@
-"""Errors as `application/problem+json` (RFC 9457), with a stable type, a request id and field pointers."""
+"""Errors as `application/problem+json` (RFC 9457), with a stable type, a request id and field pointers; or as an edge tells them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 from uuid import uuid4
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable, pointer_to
 from drystone.core.logging import get_logger
 from drystone.documents.filters import EXAMPLE
+from drystone.http.edges import Told, edge_of
 
 log = get_logger("api.problems")
 
@@ -38,6 +39,7 @@ TITLES = {
     413: "Too large",
     415: "Unsupported media type",
     422: "Not acceptable",
+    428: "Precondition required",
     429: "Too many",
     500: "Internal error",
     503: "Unavailable",
@@ -95,41 +97,45 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _of_anything)
 
 
-def _respond(
-    request: Request,
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    hint: str | None = None,
-    errors: list[dict[str, str]] | None = None,
-    headers: dict[str, str] | None = None,
-    **more: Any,
-) -> JSONResponse:
-    request_id = getattr(request.state, "request_id", None)
+def _tell(request: Request, told: Told) -> Response:
+    """The answer, in the form of the edge that was asked."""
+    return (edge_of(request.scope).tell or as_problem)(request, told)
+
+
+def as_problem(request: Request, told: Told) -> Response:
+    """The answer as RFC 9457 describes it."""
+    return JSONResponse(_content(request, told), status_code=told.status, headers=told.headers, media_type=MEDIA_TYPE)
+
+
+def content_of(request: Request, exc: DrystoneError) -> dict[str, Any]:
+    """The same of an error that comes when an answer has begun: for the end of a stream."""
+    return _content(request, Told(status_of(exc), exc.code, exc.message, exc.hint))
+
+
+def _content(request: Request, told: Told) -> dict[str, Any]:
     content = {
-        "type": f"urn:drystone:problem:{code}",
-        "title": TITLES.get(status, "Error"),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "hint": hint,
-        "request_id": request_id,
-        "errors": errors,
-        **more,
+        "type": f"urn:drystone:problem:{told.code}",
+        "title": TITLES.get(told.status, "Error"),
+        "status": told.status,
+        "detail": told.message,
+        "code": told.code,
+        "hint": told.hint,
+        "request_id": getattr(request.state, "request_id", None),
+        "errors": told.errors,
+        **told.more,
     }
-    return JSONResponse(
-        {name: value for name, value in content.items() if value is not None},
-        status_code=status,
-        headers=headers,
-        media_type=MEDIA_TYPE,
-    )
+    return {name: value for name, value in content.items() if value is not None}
 
 
-async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
+def status_of(exc: DrystoneError) -> int:
+    """The HTTP status that tells an error of this kind."""
+    by_kind = next((status for kind, status in _STATUS if isinstance(exc, kind)), 500)
+    return int(exc.values.get("status", _STATUS_OF_CODE.get(exc.code, by_kind)))
+
+
+async def _of_ours(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, DrystoneError)
-    status = _STATUS_OF_CODE.get(exc.code) or next((s for kind, s in _STATUS if isinstance(exc, kind)), 500)
-    status = int(exc.values.get("status", status))
+    status = status_of(exc)
     headers = dict(exc.values.get("headers", {}))
     if status == 503 or "retry_after_s" in exc.values:
         headers["Retry-After"] = str(exc.values.get("retry_after_s", 2))
@@ -138,29 +144,22 @@ async def _of_ours(request: Request, exc: Exception) -> JSONResponse:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     pointer = exc.values.get("pointer")
-    return _respond(
-        request,
-        status,
-        exc.code,
-        exc.message,
-        hint=exc.hint,
-        errors=exc.values.get("errors") or ([{"pointer": pointer, "detail": exc.message}] if pointer else None),
-        headers=headers,
-        supported=exc.values.get("supported"),
-    )
+    errors = exc.values.get("errors") or ([{"pointer": pointer, "detail": exc.message}] if pointer else None)
+    more = {"supported": exc.values.get("supported")}
+    return _tell(request, Told(status, exc.code, exc.message, exc.hint, errors, headers, more))
 
 
-async def answer(request: Request, exc: DrystoneError) -> JSONResponse:
+async def answer(request: Request, exc: DrystoneError) -> Response:
     """The answer that tells an error of ours, for who stands before the routes."""
     return await _of_ours(request, exc)
 
 
-async def _of_validation(request: Request, exc: Exception) -> JSONResponse:
+async def _of_validation(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     first = exc.errors()[0]
     if first["type"] == "json_invalid":
         return await _of_ours(request, _not_json(exc.body, first["loc"][-1], first["ctx"]["error"]))
-    errors = _told(request, exc)
+    errors = told(exc, _body_of(request))
     names = ", ".join(error["pointer"] or "the body" for error in errors)
     error = Invalid(
         "request.invalid",
@@ -171,20 +170,20 @@ async def _of_validation(request: Request, exc: Exception) -> JSONResponse:
     return await _of_ours(request, error)
 
 
-def _told(request: Request, exc: RequestValidationError) -> list[dict[str, str]]:
-    """Each field once. Of a union whose choices were all tried, what is wrong with the right one, if one is, else with each."""
+def told(exc: RequestValidationError, body: Any) -> list[dict[str, str]]:
+    """Each field once. body: the type of it. Of a union whose choices were all tried, what is wrong with the right one, if one is, else with each."""
     by_pointer: dict[str, list[Mapping[str, Any]]] = {}
     for error in exc.errors():
         by_pointer.setdefault(_pointer(error, exc.body), []).append(error)
     told = []
     for pointer, found in by_pointer.items():
         of_right_type = [error for error in found if not error["type"].endswith(("_type", "_parsing"))]
-        said = dict.fromkeys(_sentence(request, error) for error in of_right_type or found)
+        said = dict.fromkeys(_sentence(error, body) for error in of_right_type or found)
         told.append({"pointer": pointer, "detail": "; or: ".join(said)})
     return told
 
 
-def _sentence(request: Request, error: Mapping[str, Any]) -> str:
+def _sentence(error: Mapping[str, Any], body: Any) -> str:
     said: str = error["msg"].removeprefix("Value error, ")
     if error["type"] == "union_tag_not_found" and error["ctx"]["discriminator"] == "'type'":
         return f"A filter has a type: eq, ne, gt, gte, lt, lte, in, nin, and, or. For example {EXAMPLE}"
@@ -192,7 +191,8 @@ def _sentence(request: Request, error: Mapping[str, Any]) -> str:
         return _of_length(error["type"], error["ctx"])
     if error["type"] != "extra_forbidden":
         return said
-    known = _fields(request) if error["loc"][:1] == ("body",) and len(error["loc"]) == 2 else []
+    place, *path = error["loc"]
+    known = _fields(body, path[:-1]) if place == "body" else []
     return "There is no such field" + (f"; there are: {', '.join(known)}" if known else ".")
 
 
@@ -204,12 +204,29 @@ def _of_length(kind: str, context: Mapping[str, Any]) -> str:
     return f"Must have {context['max_length']} characters at most, not {context['actual_length']}."
 
 
-def _fields(request: Request) -> list[str]:
-    """The names in the body that the route takes; none where it takes no object of its own."""
+def _body_of(request: Request) -> Any:
     field = getattr(request.scope.get("route"), "body_field", None)
-    given = getattr(getattr(field, "field_info", None), "annotation", None)
-    models = [each for each in (given, *get_args(given)) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return getattr(getattr(field, "field_info", None), "annotation", None)
+
+
+def _fields(body: Any, path: Sequence[str | int]) -> list[str]:
+    """The names that are taken at a place of the body; none where that is no object of its own."""
+    models = _models(body)
+    for part in path:
+        if isinstance(part, int):
+            continue  # of a list: its items are what it was annotated with
+        inner = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        # Else the name of one choice of a union, by what its models say of themselves.
+        chosen = [each for each in models if any(part in get_args(i.annotation) for i in each.model_fields.values())]
+        models = [each for annotation in inner for each in _models(annotation)] or chosen or models
     return [info.alias or name for model in models[:1] for name, info in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation: of a list, a union, or one that may be null."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [each for inner in get_args(annotation) for each in _models(inner)]
 
 
 def _not_json(body: str, place: int, what: str) -> Invalid:
@@ -236,7 +253,7 @@ def _pointer(error: Mapping[str, Any], body: Any) -> str:
     return pointer_to(*parts)
 
 
-async def _of_http(request: Request, exc: Exception) -> JSONResponse:
+async def _of_http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     headers = dict(exc.headers or {})
     if exc.status_code == 405 and (methods := request.app.state.paths.methods(request.url.path)):
@@ -245,31 +262,26 @@ async def _of_http(request: Request, exc: Exception) -> JSONResponse:
 
 
 def _refusal(request: Request, exc: HTTPException, **values: Any) -> DrystoneError:
-    path = request.url.path
+    path, described_in = request.url.path, edge_of(request.scope).described_in
     if exc.status_code == 404:
         return NotFound(
             "request.no_such_path",
             f"There is no path {path}.",
-            hint="/openapi.json lists the paths there are",
+            hint=f"{described_in} lists the paths there are",
             **values,
         )
     if exc.status_code == 405:
         return Invalid(
             "request.method_not_allowed",
             f"{request.method} is no method of {path}.",
-            hint="/openapi.json lists the methods of each path",
+            hint=f"{described_in} lists the methods of each path",
             **values,
         )
     return Invalid("request.refused", f"It cannot be taken: {exc.detail}", hint="check how it is sent", **values)
 
 
-async def _of_anything(request: Request, exc: Exception) -> JSONResponse:
+async def _of_anything(request: Request, exc: Exception) -> Response:
     error_id = uuid4().hex[:12]
     log.error("request.internal_error", error_id=error_id, path=request.url.path, exc_info=exc)
-    return _respond(
-        request,
-        500,
-        "internal.error",
-        f"A fault of ours, id {error_id}.",
-        hint="the log of web tells more under this id; please report it",
-    )
+    hint = "the log of web tells more under this id; please report it"
+    return _tell(request, Told(500, "internal.error", f"A fault of ours, id {error_id}.", hint))

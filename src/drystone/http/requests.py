@@ -11,27 +11,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from drystone.access.service import Principal
 from drystone.core import measures, tracing
 from drystone.core.logging import bind, get_logger, unbind
+from drystone.http.edges import edge_of
 
 log = get_logger("api.requests")
 
-# What all routes but a few are under.
-PREFIX = "/api/v1"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # A whole key where its prefix belongs.
 _SECRET = re.compile(r"\.[A-Za-z0-9_-]{32,}")
 _QUIET_PATHS = ("/health",)
-# Whatever is answered is no page: a browser shows it nowhere within another, runs nothing of it and tells nobody of it.
+# What says nothing of these itself is no page: a browser shows it nowhere within another, runs nothing of it and tells nobody of it.
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
 ]
-_CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
-# Told once, or to whoever holds a link: to be kept nowhere.
-_UNKEPT, _NO_STORE = "/api/v1/draft", (b"cache-control", b"no-store")
-# The pages that show the API's routes are pages.
-_PAGES = ("/docs", "/redoc")
+_NO_STORE = (b"cache-control", b"no-store")
 
 
 class RequestMiddleware:
@@ -61,13 +57,11 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", []),
-                    (b"x-request-id", request_id.encode()),
-                    *_HEADERS,
-                    *([_NO_STORE] if scope["path"].startswith(_UNKEPT) else []),
-                    *([] if scope["path"].startswith(_PAGES) else [_CONTENT_POLICY]),
-                ]
+                headers = message.setdefault("headers", [])
+                headers.append((b"x-request-id", request_id.encode()))
+                said = {name for name, _ in headers}
+                headers += [each for each in _HEADERS if each[0] not in said]
+                headers += [_NO_STORE] if edge_of(scope).is_told_once else []
             await send(message)
 
         measures.HTTP_IN_FLIGHT.inc()
@@ -110,8 +104,8 @@ def _template(scope: Scope) -> str:
     found: str | None = getattr(scope.get("route"), "path", None)
     if found is None:
         return "none"
-    is_inner = scope["path"].startswith(f"{PREFIX}/") and not found.startswith(PREFIX)
-    return PREFIX + found if is_inner else found
+    mount = edge_of(scope).mount
+    return found if found.startswith(mount) else mount + found
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,6 +1,6 @@
 """How much of a body is taken before anybody has looked at it: nothing without a key that is right, some megabytes, within a minute.
 
-Uploads are received by their own routes, under limits of their own.
+Uploads are received by their own routes, under limits of their own. Which those are, and who may ask, edges say.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from drystone.api import problems
-from drystone.api.dependencies import bearer, draft_link, get_holder, get_principal, get_resources
 from drystone.core.errors import DrystoneError
+from drystone.http import problems
+from drystone.http.edges import Edge, edge_of
 
 # The largest that is meant: ten thousand ids to delete, a hundred long questions.
 MOST_BYTES = 8 << 20
 LONGEST_S = 60.0
-# Here the link of a draft stands in place of a key.
-OF_LINK = "/api/v1/draft"
 
 
 class BodyMiddleware:
@@ -33,40 +31,32 @@ class BodyMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_upload(scope):
+        if scope["type"] != "http" or (edge := edge_of(scope)).receives(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         body = _Body(receive)
         request = Request(scope)
-        if _is_of_no_route(request):
+        if edge.is_frank and _is_of_no_route(request):
             await self._app(scope, body.nothing, send)
             return
-        if _has_key(scope) and _has_body(scope) and scope["path"].startswith("/api/"):
+        if _has_key(scope) and _has_body(scope):
             try:
-                await _ask(request)
+                await _identify(edge, request)
             except DrystoneError as exc:
                 await (await problems.answer(request, exc))(scope, receive, send)
                 return
-        await self._app(scope, body.receive if _has_key(scope) else body.nothing, send)
+        is_taken = _has_key(scope) or _is_small_form(scope, edge.form_bytes)
+        await self._app(scope, body.receive if is_taken else body.nothing, send)
 
 
 def _is_of_no_route(request: Request) -> bool:
-    """Whether a method is not among those of a link's path: that is told to everybody, as without a body."""
-    path = request.url.path
-    return is_of_link(path) and request.method not in request.app.state.paths.methods(path)
+    """Whether a method is not among those of its path: that is told to everybody here, as without a body."""
+    return request.method not in request.app.state.paths.methods(request.url.path)
 
 
-async def _ask(request: Request) -> None:
-    """Raise DrystoneError unless it shows a key, or where links are shown, a link."""
-    if is_of_link(request.url.path):
-        await get_holder(request, get_resources(request), await draft_link(request))
-    else:
-        await get_principal(request, get_resources(request), await bearer(request))
-
-
-def is_of_link(path: str) -> bool:
-    """Whether a path is for whoever holds the link of a draft."""
-    return path == OF_LINK or path.startswith(f"{OF_LINK}/")
+async def _identify(edge: Edge, request: Request) -> None:
+    if edge.identify is not None:
+        await edge.identify(request)
 
 
 class _Body:
@@ -103,11 +93,12 @@ def _has_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in scope["headers"])
 
 
-def _is_upload(scope: Scope) -> bool:
-    path: str = scope["path"].rstrip("/")
-    return (scope["method"] == "POST" and path in ("/api/v1/documents", "/api/v1/observations")) or (
-        scope["method"] == "PUT" and path.startswith("/api/v1/documents/") and path.endswith("/content")
-    )
+def _is_small_form(scope: Scope, most: int) -> bool:
+    """Whether it is a form that says how small it is: no more than its edge takes from whoever shows no key."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    is_form = headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded")
+    return is_form and length.isdigit() and int(length) <= most
 
 
 def _has_key(scope: Scope) -> bool:

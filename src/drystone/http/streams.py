@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, parts: AsyncIterator[str]) -> None:
+    def __init__(self, parts: AsyncGenerator[str]) -> None:
         self._parts = parts
         self.status_code, self.background, self.body = 200, None, b""
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -68,7 +69,7 @@ class EventStream(Response):
         self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending, leaving = asyncio.create_task(self._send_all(send)), asyncio.create_task(_left(receive))
+        sending, leaving = asyncio.create_task(self._send_all(send)), asyncio.create_task(left(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -79,9 +80,10 @@ class EventStream(Response):
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
-            async for part in self._parts:
-                async with asyncio.timeout(SEND_S):
-                    await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
+            async with aclosing(self._parts) as parts:  # also where the client leaves while a part is on its way
+                async for part in parts:
+                    async with asyncio.timeout(SEND_S):
+                        await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (TimeoutError, OSError) as exc:
             log.info("stream.cut", reason=type(exc).__name__)
@@ -89,7 +91,8 @@ class EventStream(Response):
             log.exception("stream.failed")
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
+    """Returns when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -101,7 +104,7 @@ async def open_stream(
     listening = feed.listen(caller.workspace_id, caller.actor, subject.scope)
     listener = await listening.__aenter__()
 
-    async def parts() -> AsyncIterator[str]:
+    async def parts() -> AsyncGenerator[str]:
         try:
             async for part in _Stream(sessions, caller, listener, subject, follow).parts(last_id):
                 yield part
@@ -128,7 +131,7 @@ class _Stream:
         position = self._resumable(last_id, start)
         if position is None:
             if last_id:
-                yield _told(
+                yield line_of(
                     "reset",
                     {
                         "reason": "the last event id is too old, unknown, or from before a restore; the present state follows"
@@ -144,7 +147,7 @@ class _Stream:
                 return
         state, is_final = await self._state()
         if position is None or is_final:
-            yield _told("snapshot", state, start.token())
+            yield line_of("snapshot", state, start.token())
         if is_final and not self.follow:
             yield _end()
             return
@@ -178,7 +181,7 @@ class _Stream:
         said = events.message(told.row)
         if self.caller.collection_ids is not None and told.row.collection_id is None:
             said["data"].pop("documents", None)  # counts of all of a batch
-        return _told(told.row.kind, said, told.position.token())
+        return line_of(told.row.kind, said, told.position.token())
 
     async def _check_key(self) -> None:
         """Raise Cut when the key was revoked, has expired or may see something else now: whoever comes back is told."""
@@ -212,9 +215,9 @@ class _Stream:
 
 
 def _end() -> str:
-    return _told("end", {"reason": "nothing more will happen; ?follow=true keeps the stream open"})
+    return line_of("end", {"reason": "nothing more will happen; ?follow=true keeps the stream open"})
 
 
-def _told(kind: str, data: dict[str, Any], token: str | None = None) -> str:
+def line_of(kind: str, data: dict[str, Any], token: str | None = None) -> str:
     head = "" if token is None else f"id: {token}\n"
     return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"

@@ -9,12 +9,12 @@ from typing import Annotated
 from fastapi import Header
 
 from drystone.access.service import Principal
-from drystone.api import overload
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Denied, NotFound, Unavailable
 from drystone.documents import service
 from drystone.documents.models import PENDING
 from drystone.documents.service import DocumentView
+from drystone.http import overload
 from drystone.jobs.events import Scope
 from drystone.jobs.feed import Cut, Feed, Listener
 

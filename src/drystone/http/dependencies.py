@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -18,7 +19,7 @@ from drystone.access.service import Limits, Principal
 from drystone.catalogue import links
 from drystone.catalogue.links import Holder
 from drystone.core.db import transaction
-from drystone.core.errors import Denied, Invalid, NotFound, pointer_to
+from drystone.core.errors import Denied, DrystoneError, Invalid, NotFound, pointer_to
 from drystone.core.settings import ReceivingSettings
 from drystone.jobs.feed import Feed
 from drystone.resources import Resources
@@ -57,22 +58,15 @@ async def get_principal(
             hint='send "Authorization: Bearer <key>"; the first key is DRYSTONE_API_KEY in .env',
             status=401,
         )
-    address = request.client.host if request.client else ""
-    token, gate = credentials.credentials, resources.gate
-    await gate.admit(address, token)
-    try:
-        async with transaction(resources.singles) as session:
-            principal = await access.authenticate(
-                session,
-                token,
-                request_id=request.state.request_id,
-                limits=default_limits(resources.settings.receiving),
-            )
-    except Denied:
-        await gate.note_wrong(address, token)
-        raise
-    gate.note_right(address, token)
-    await gate.keep_pace(principal)
+    token = credentials.credentials
+    async with _guesses_counted(request, resources, token, Denied), transaction(resources.singles) as session:
+        principal = await access.authenticate(
+            session,
+            token,
+            request_id=request.state.request_id,
+            limits=default_limits(resources.settings.receiving),
+        )
+    await resources.gate.keep_pace(principal)
     request.state.principal = principal
     return principal
 
@@ -88,18 +82,36 @@ async def get_holder(
         return known  # `bodies` asked before it took the body
     is_link = credentials is not None and credentials.scheme.lower() == "draft"
     token = credentials.credentials if credentials is not None and is_link else ""
-    address, gate = request.client.host if request.client else "", resources.gate
-    await gate.admit(address, token)
-    try:
-        async with transaction(resources.singles) as session:
-            holder = await links.holder(session, token, request_id=request.state.request_id)
-    except NotFound:
-        await gate.note_wrong(address, token)
-        raise
-    gate.note_right(address, token)
-    await gate.keep_pace(holder)
+    async with _guesses_counted(request, resources, token, NotFound), transaction(resources.singles) as session:
+        holder = await links.holder(session, token, request_id=request.state.request_id)
+    await resources.gate.keep_pace(holder)
     request.state.principal = holder
     return holder
+
+
+async def identify(request: Request) -> Principal:
+    """The caller of a request, asked before any route is. Raises Denied."""
+    return await get_principal(request, get_resources(request), await bearer(request))
+
+
+async def identify_holder(request: Request) -> Holder:
+    """The same for whoever holds the link of a draft. Raises NotFound."""
+    return await get_holder(request, get_resources(request), await draft_link(request))
+
+
+@asynccontextmanager
+async def _guesses_counted(
+    request: Request, resources: Resources, token: str, wrong: type[DrystoneError]
+) -> AsyncIterator[None]:
+    """The block asks who has this token, and raises `wrong` where nobody does. Raises Denied for too many guesses."""
+    address = request.client.host if request.client else ""
+    await resources.gate.admit(address, token)
+    try:
+        yield
+    except wrong:
+        await resources.gate.note_wrong(address, token)
+        raise
+    resources.gate.note_right(address, token)
 
 
 def default_limits(receiving: ReceivingSettings) -> Limits:

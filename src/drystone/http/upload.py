@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -31,7 +31,6 @@ from drystone.documents.receiving import Upload
 from drystone.resources import Resources
 
 _CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
-_FIELDS = ("file", "collection", "external_id", "title", "attributes", "batch")
 # Boundaries, headers and the other fields of the form, beside the file itself.
 FORM_BYTES = 256 * 1024
 MOST_FIELDS, MOST_FIELD_BYTES = 10, 128 * 1024
@@ -42,28 +41,75 @@ SLOWEST_BYTES_PER_S = 1000
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What a form may hold. file: the field with the file. others: all other fields. takes_alone: also a body that is the file
+    alone, with these fields in the query and `name` beside them.
+    """
+
+    file: str
+    others: tuple[str, ...]
+    takes_alone: bool = False
+
+
+OF_DOCUMENTS = Shape("file", ("collection", "external_id", "title", "attributes", "schema", "batch"), takes_alone=True)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An upload, and those of its other fields that say anything."""
+
+    upload: Upload
+    texts: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of what a form says, whatever its boundary was: its fields, and name, type and hash of its file."""
+        return _hashed(dict(self.texts), self.upload)
+
+
+@dataclass(frozen=True)
 class Form:
-    """The fields of the upload form."""
+    """The fields of the form that documents are uploaded by."""
 
     upload: Upload
     collection: str | None
     external_id: str | None
     title: str | None
     attributes: dict[str, Any] | None
+    schema: str | None
     batch_id: UUID | None
 
 
 @asynccontextmanager
 async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
-    """The upload as received; its spool is gone when the block ends.
+    """The upload of a document as received; its spool is gone when the block ends.
 
     A multipart form with a field named file, or, where the query names the file (`?name=`), a body that is the file
     alone, its other fields in the query as well.
-    Raises Invalid: neither of them, an unknown field, too large or too slow (while receiving, not after), attributes that are no JSON
-    object; Unavailable: no room for it now; Denied: the key's quota is used up.
+    Raises as `receive_sent` does, and Invalid for attributes that are no JSON object.
+    """
+    async with receive_sent(request, OF_DOCUMENTS, max_bytes=max_bytes) as sent:
+        texts = sent.texts
+        yield Form(
+            upload=sent.upload,
+            collection=texts.get("collection"),
+            external_id=texts.get("external_id"),
+            title=texts.get("title"),
+            attributes=_attributes(texts.get("attributes")),
+            schema=texts.get("schema"),
+            batch_id=_batch_id(texts.get("batch")),
+        )
+
+
+@asynccontextmanager
+async def receive_sent(request: Request, shape: Shape, *, max_bytes: int) -> AsyncIterator[Sent]:
+    """An upload of this shape as received; its spool is gone when the block ends.
+
+    Raises Invalid: no such form, an unknown field, too large or too slow (while receiving, not after); Unavailable: no room for
+    it now; Denied: the key's quota is used up.
     """
     resources: Resources = request.app.state.resources
-    is_form = _check_kind(request)
+    is_form = _check_kind(request, shape)
     if (length := _content_length(request)) > max_bytes + FORM_BYTES:
         raise _too_large(max_bytes)
     await resources.admission.check(length, principal=getattr(request.state, "principal", None))
@@ -72,18 +118,25 @@ async def receive(request: Request, *, max_bytes: int) -> AsyncIterator[Form]:
         try:
             limit = max_bytes + FORM_BYTES if is_form else max_bytes
             body = _counted(unless_slow(request, resources.settings.receiving.idle_s), limit, max_bytes)
-            form = await _read_form(request, body, spool) if is_form else await _read_alone(request, body, spool)
-            yield _form_of(form, spool, max_bytes)
+            form = await (_read_form(request, body, spool, shape) if is_form else _read_alone(request, body, spool))
+            yield _sent(form, spool, shape, max_bytes)
         finally:
             spool.close()
 
 
-def _check_kind(request: Request) -> bool:
-    """Whether it is a form. Raises Invalid when it is neither that nor a file alone."""
+def _check_kind(request: Request, shape: Shape) -> bool:
+    """Whether it is a form. Raises Invalid when it is neither that nor a file alone, where one is taken."""
     media_type, _, parameters = request.headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != "multipart/form-data":
-        if "name" in request.query_params:
+        if shape.takes_alone and "name" in request.query_params:
             return False
+        if not shape.takes_alone:
+            raise Invalid(
+                "request.not_multipart",
+                f"An upload is a multipart form with a field named {shape.file}.",
+                hint=f"curl -F {shape.file}=@report.pdf …",
+                status=415,
+            )
         raise Invalid(
             "request.not_multipart",
             "An upload is a multipart form with a field named file, or the file alone with its name in the query.",
@@ -177,18 +230,19 @@ class _SpooledFile(UploadFile):
 class _FormParser(MultiPartParser):
     """Starlette's parser, whose file goes into a spool instead of a file in the system's temporary folder."""
 
-    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes], spool: Spool) -> None:
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes], spool: Spool, shape: Shape) -> None:
         super().__init__(headers, stream, max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
         self._spool = spool
+        self._known = (shape.file, *shape.others)
 
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
         part = self._current_part
-        if part.field_name not in _FIELDS:
+        if part.field_name not in self._known:
             raise Invalid(
                 "request.unknown_field",
                 f"There is no field {part.field_name} in this form.",
-                hint=f"known: {', '.join(_FIELDS)}",
+                hint=f"known: {', '.join(self._known)}",
                 pointer=pointer_to(part.field_name),
             )
         if part.file is not None:
@@ -202,9 +256,9 @@ class _FormParser(MultiPartParser):
         super().on_part_end()
 
 
-async def _read_form(request: Request, body: AsyncGenerator[bytes], spool: Spool) -> FormData:
+async def _read_form(request: Request, body: AsyncGenerator[bytes], spool: Spool, shape: Shape) -> FormData:
     try:
-        form = await _FormParser(request.headers, body, spool).parse()
+        form = await _FormParser(request.headers, body, spool, shape).parse()
     except (MultiPartException, MultipartParseError, KeyError, UnicodeDecodeError) as exc:
         said = str(exc).rstrip(".")
         raise Invalid("request.bad_multipart", f"The form cannot be read: {said}.", status=400) from exc
@@ -238,38 +292,36 @@ def _decoded(name: str, value: bytes) -> str:
         ) from exc
 
 
-def _form_of(form: FormData, spool: Spool, max_bytes: int) -> Form:
-    file = form.get("file")
+def _sent(form: FormData, spool: Spool, shape: Shape, max_bytes: int) -> Sent:
+    file = form.get(shape.file)
     if not isinstance(file, UploadFile):
         raise Invalid(
             "request.no_file",
-            "The form has no field named file with a file in it.",
-            hint="curl -F file=@report.pdf …",
-            pointer="/file",
+            f"The form has no field named {shape.file} with a file in it.",
+            hint=f"curl -F {shape.file}=@report.pdf …",
+            pointer=pointer_to(shape.file),
         )
     if spool.size_bytes > max_bytes:
         raise _too_large(max_bytes)
-    return Form(
-        upload=Upload(
-            body=spool.body,
-            head=spool.head,
-            size_bytes=spool.size_bytes,
-            sha256=spool.sha256,
-            name=clean_name(file.filename),
-            declared_type=file.content_type,
-        ),
-        collection=_text(form, "collection"),
-        external_id=_text(form, "external_id"),
-        title=_text(form, "title"),
-        attributes=_attributes(_text(form, "attributes")),
-        batch_id=_batch_id(_text(form, "batch")),
+    upload = Upload(
+        body=spool.body,
+        head=spool.head,
+        size_bytes=spool.size_bytes,
+        sha256=spool.sha256,
+        name=clean_name(file.filename),
+        declared_type=file.content_type,
     )
+    texts = {name: text for name in shape.others if (text := _text(form, name))}
+    return Sent(upload, texts)
 
 
 def fingerprint(form: Form) -> bytes:
     """SHA-256 of what a form says, whatever its boundary was: its fields, and name, type and hash of its file."""
-    said = {each.name: getattr(form, each.name) for each in fields(form) if each.name != "upload"}
-    said["file"] = [form.upload.name, form.upload.declared_type, form.upload.sha256.hex()]
+    return _hashed({each.name: getattr(form, each.name) for each in fields(form) if each.name != "upload"}, form.upload)
+
+
+def _hashed(said: dict[str, Any], upload: Upload) -> bytes:
+    said["file"] = [upload.name, upload.declared_type, upload.sha256.hex()]
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).digest()
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
-from drystone.api.early import Early
 from drystone.core import conditions
 from drystone.core.conditions import Condition
+from drystone.http.early import Early
 
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not changed since the ETag given"}}
 

@@ -12,8 +12,8 @@ from contextvars import ContextVar
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from drystone.api import problems
 from drystone.core.turnstile import busy
+from drystone.http import problems
 
 # Who asks whether the process lives should be told.
 _UNCOUNTED = "/health"
