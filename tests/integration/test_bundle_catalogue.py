@@ -361,6 +361,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "attributes that are too many": (changed(OBSERVATIONS[1], b"Ada", b"A" * 9000), "8 KiB"),
     "a row that is missing": (lambda members: members.update({OBSERVATIONS[1]: b"".join(members[OBSERVATIONS[1]].splitlines(True)[:-1])}), "another number of rows"),
     "a series of nobody": (changed(OBSERVATIONS[0], b'"entity":"station"', b'"entity":"stations"'), "no such entity"),
+    "a metric that nobody writes": (changed(OBSERVATIONS[0], b'"metric":"no2"', b'"metric":"mentions"'), "nobody writes"),
     "a unit that is too long": (changed(OBSERVATIONS[0], "µg".encode(), b"m" * 99), "unit"),
 }  # fmt: skip
 

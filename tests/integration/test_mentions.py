@@ -19,9 +19,11 @@ from tests.integration.uploads import Work, count, put, send, until_waiting
 
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
+from drystone.documents import mentioning
 from drystone.jobs import queries as job_queries
 from drystone.mentions import queries
 from drystone.mentions.finding import Finder
+from drystone.resources import Resources
 
 NO2 = {"type": "property", "label": "Nitrogen dioxide", "aliases": {"en": ["NO2"], "de": ["Stickstoffdioxid"]}}
 OZONE = {"type": "property", "label": "Ozone"}
@@ -254,6 +256,31 @@ async def test_a_worker_killed_half_way_is_followed_by_one_that_goes_on(
     assert await kept(sessions) == await anew(sessions)
     assert len(await kept(sessions)) == 230
     assert await count(sessions, "select passages from mention_rounds where ended_at is not null") == 230
+
+
+async def test_a_round_that_failed_for_good_is_begun_again(
+    client: httpx.AsyncClient, work: Work, collection: str, sessions: Sessions, resources: Resources
+) -> None:
+    async def healed(since_s: float = 0) -> int:
+        async with transaction(sessions) as session:
+            return len(await mentioning.heal(session, resources.nudger, since_s=since_s))
+
+    await send(client, collection, b"Of NO2.")
+    await work()
+    assert await healed() == 0, "there are no names"
+    await name(client, "no2", NO2)
+    assert await healed() == 0, "a job is waiting"
+    async with transaction(sessions) as session:
+        gone = "update jobs set state = 'failed', finished_at = now() where kind = 'mentions.refresh'"
+        await session.execute(text(gone))
+
+    assert await healed(since_s=600) == 0, "it has failed just now"
+    assert await healed() == 1
+    assert await healed() == 0, "there is one again"
+    await work()
+
+    assert len(await kept(sessions)) == 1
+    assert await healed() == 0, "the round is at its end"
 
 
 _WORKER = """

@@ -175,6 +175,39 @@ async def test_a_filter_chooses_documents_that_mention_an_entity(
     assert sorted(documents(await asked(client, collection, "ozone walls", filter=filter_))) == found
 
 
+@pytest.mark.parametrize(
+    ("filter_", "told"),
+    [
+        ({"type": "eq", "key": "$entity", "value": "NO2"}, {"'NO2'": "is it 'no2'?"}),
+        ({"type": "ne", "key": "$entity", "value": "Nitrogen dioxide"}, {"'Nitrogen dioxide'": "is it 'no2'?"}),
+        ({"type": "in", "key": "$entity", "value": ["no2", "ozon"]}, {"'ozon'": "is it 'ozone'?"}),
+        ({"type": "eq", "key": "$entity", "value": "soot"}, {"'soot'": "drystone entities list"}),
+        ({"type": "in", "key": "$entity", "value": ["no2", "ozone"]}, {}),
+        ({"type": "eq", "key": "title", "value": "soot"}, {}),
+    ],
+)
+async def test_a_filter_by_an_entity_that_there_is_not_is_warned_of_with_what_may_be_meant(
+    client: httpx.AsyncClient, ids: dict[str, str], collection: str, filter_: Any, told: dict[str, str]
+) -> None:
+    warnings = (await asked(client, collection, "gas", filter=filter_))["warnings"]
+
+    unknown = [each for each in warnings if each["code"] == "filter.unknown_entity"]
+    assert len(unknown) == len(told)
+    for each, (key, hint) in zip(unknown, told.items(), strict=True):
+        assert key in each["detail"]
+        assert hint in each["hint"]
+
+
+async def test_a_deleted_entity_is_unknown_to_a_filter(
+    client: httpx.AsyncClient, ids: dict[str, str], collection: str
+) -> None:
+    assert (await client.delete(f"{A}/entities/no2")).status_code == 204
+
+    answer = await asked(client, collection, "gas", filter={"type": "eq", "key": "$entity", "value": "no2"})
+
+    assert [each["code"] for each in answer["warnings"]] == ["filter.unknown_entity"]
+
+
 async def test_what_mentions_an_entity_is_neither_more_nor_less(
     client: httpx.AsyncClient, ids: dict[str, str], collection: str
 ) -> None:

@@ -181,6 +181,33 @@ async def test_an_atomic_bulk_with_a_bad_row_adds_nothing(
     assert await unequal(owner) == []
 
 
+async def test_all_that_stands_against_an_atomic_bulk_is_told_at_once(
+    sessions: Sessions, principal: Principal, owner: Sessions
+) -> None:
+    pump = await make_entity(owner)
+    await add(sessions, principal, [row(pump, "01-05 09:00:00", 1, unit="°C")])
+    gone = {"version_id": str(uuid4()), "start": 0, "end": 1, "quote_sha256": "0" * 64}
+    sent = [
+        row(pump, "01-05 10:00:00", 1),
+        row(pump, "yesterdayT", 1),
+        row("nobody", "01-05 10:00:00", 1),
+        row(pump, "01-05 11:00:00", 1, unit="K"),
+        row(pump, "01-05 12:00:00", 1, evidence=gone),
+        row(pump, "01-05 10:00:00", 2),
+        row(pump, "01-05 09:00:00", 2),
+        row(pump, "01-05 13:00:00", 1, metric="of nobody else", unit="m"),
+    ]
+
+    with pytest.raises(Invalid) as refused:
+        await add(sessions, principal, sent, is_atomic=True, on_conflict="error")
+
+    told = [int(each["pointer"].split("/")[1]) for each in refused.value.values["errors"]]
+    assert told == [1, 2, 3, 4, 5, 6]
+    assert refused.value.message.startswith("6 rows cannot be taken, the first is row 2:")
+    async with transaction(owner) as session:
+        assert await session.scalar(text("select count(*) from series")) == 1, "none is made for what is refused"
+
+
 async def test_evidence_names_a_version_that_is_there(
     sessions: Sessions, principal: Principal, owner: Sessions, client: Any, collection: str
 ) -> None:
@@ -275,6 +302,30 @@ async def test_what_is_deleted_is_gone_from_the_hours_too(
         assert [hour.hour for hour in kept] == [8, 9, 11, 12]
 
 
+@pytest.mark.parametrize(
+    ("first", "end"), [("09:00", "11:00"), ("09:20", "11:00"), ("09:00", "11:20"), ("09:00", "09:00")]
+)
+async def test_what_is_deleted_may_end_with_an_hour(
+    sessions: Sessions, principal: Principal, owner: Sessions, first: str, end: str
+) -> None:
+    pump = await make_entity(owner)
+    await add(sessions, principal, [row(pump, f"01-05 {h:02}:{m:02}:00", h + m) for h in range(8, 13) for m in (0, 40)])
+    async with transaction(owner) as session:
+        series_id = await session.scalar(text("select id from series"))
+    ends = [datetime.fromisoformat(f"2026-01-05T{each}:00Z") for each in (first, end)]
+
+    async with transaction(sessions) as session:
+        would = await adding.delete(session, principal, [series_id], *ends, is_dry=True)
+    there = await contents(owner)
+    async with transaction(sessions) as session:
+        gone = await adding.delete(session, principal, [series_id], *ends)
+
+    left = await contents(owner)
+    assert (would, gone) == (len(there) - len(left),) * 2
+    assert left == {at: value for at, value in there.items() if not first <= at[6:11] < end}
+    assert await unequal(owner) == []
+
+
 async def test_months_are_made_by_need_and_hold_what_is_theirs(
     sessions: Sessions, principal: Principal, owner: Sessions
 ) -> None:
@@ -288,6 +339,21 @@ async def test_months_are_made_by_need_and_hold_what_is_theirs(
         april = await session.scalar(text("select count(*) from observations_2001_04"))
     assert (counts(added), march, april) == ((4, 0, 0, 0, []), 3, 1)
     assert await unequal(owner) == []
+
+
+async def test_a_bulk_of_more_months_than_there_may_be_makes_none(
+    sessions: Sessions, principal: Principal, owner: Sessions
+) -> None:
+    pump = await make_entity(owner)
+    each_month = [f"{year}-{month:02}-01T00:00:00Z" for year in range(1900, 1961) for month in range(1, 13)]
+    async with transaction(owner) as session:
+        before = await session.scalar(text("select count(*) from observation_months()"))
+
+    with pytest.raises(Invalid, match="720 months may have some"):
+        await add(sessions, principal, [row(pump, at, 1) for at in each_month])
+
+    async with transaction(owner) as session:
+        assert await session.scalar(text("select count(*) from observation_months()")) == before
 
 
 @pytest.mark.parametrize("month", ["2026-11-02", "1899-12-01", "2040-01-01"])
@@ -383,7 +449,8 @@ def test_months_are_counted_back_over_the_turn_of_a_year() -> None:
     assert months.first_kept(0, now) is None
 
 
-_MINUTES = st.integers(0, 5 * 60)
+# From half past: bounds that are drawn often lie on an hour, where the hour after them stays as it is.
+_MINUTES = st.integers(0, 5 * 60) | st.sampled_from(range(30, 5 * 60, 60))
 _VALUES = st.floats(-1e9, 1e9, allow_nan=False) | st.sampled_from([0.1, -0.0, 1e300, -1e300, 5e-324])
 _ROWS = st.lists(st.tuples(st.integers(0, 2), _MINUTES, _VALUES), max_size=25)
 _BULKS = st.lists(

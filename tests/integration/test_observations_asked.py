@@ -75,7 +75,7 @@ async def test_each_wrong_row_is_told_and_an_atomic_bulk_is_refused(client: http
         (3, "observation.invalid"),
     ]
     assert (refused.status_code, refused.json()["code"]) == (422, "observations.refused")
-    assert [each["pointer"] for each in refused.json()["errors"]] == ["/2/metric"]
+    assert [each["pointer"] for each in refused.json()["errors"]] == ["/1/entity", "/2/metric"]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +231,21 @@ async def test_gaps_are_null_left_out_or_filled(client: httpx.AsyncClient, pump:
     }
 
 
+@pytest.mark.parametrize("route", ["buckets", "moving_average"])
+async def test_a_time_that_is_not_said_goes_as_far_as_there_are_observations(
+    client: httpx.AsyncClient, pump: str, route: str
+) -> None:
+    await send(client, [row(pump, "01-05 10:00:00", 1), row(pump, "01-07 00:00:00", 3)])
+
+    open_ = await ask(client, f"/observations/{route}", entity=pump, bucket="P1D")
+    begun = await ask(client, f"/observations/{route}", entity=pump, bucket="P1D", from_="2026-01-06T00:00:00Z")
+    late = await ask(client, f"/observations/{route}", entity=pump, bucket="P1D", from_="2026-01-09T00:00:00Z")
+
+    assert [at[:10] for at in open_["times"]] == ["2026-01-05", "2026-01-06", "2026-01-07"]
+    assert [at[:10] for at in begun["times"]] == ["2026-01-06", "2026-01-07"]
+    assert [at[:10] for at in late["times"]] == ["2026-01-09"]
+
+
 async def test_a_late_row_is_in_the_buckets_at_once(client: httpx.AsyncClient, pump: str) -> None:
     given = {"entity": pump, "bucket": "P1D", "from_": "2026-01-05T00:00:00Z", "until": "2026-01-06T00:00:00Z"}
     await send(client, [row(pump, "01-05 10:00:00", 1), row(pump, "01-05 10:30:00", 3)])
@@ -243,7 +258,7 @@ async def test_a_late_row_is_in_the_buckets_at_once(client: httpx.AsyncClient, p
     )
     last = await ask(client, "/observations/buckets", **given)
 
-    assert gone.json() == {"deleted": 2, "series": 1}
+    assert gone.json() == {"dry_run": False, "deleted": 2, "series": 1}
     assert [each["series"][0]["values"] for each in (before, after, last)] == [[2], [5], [1]]
 
 
@@ -320,11 +335,17 @@ async def test_series_are_listed_with_their_span(client: httpx.AsyncClient, owne
         ("/observations/buckets", {"tz": "Mars"}, 422, "observations.bad_time_zone"),
         ("/observations/moving_average", {"window": "1001"}, 422, "request.invalid"),
         ("/observations/moving_average", {"window": "0"}, 422, "request.invalid"),
+        ("/observations/moving_average", {"window": "1000", "bucket": "PT99999H"}, 422, "observations.bad_bucket"),
+        ("/observations/buckets", {"tz": "right/UTC"}, 422, "observations.bad_time_zone"),
     ],
 )
 async def test_what_cannot_be_answered_is_told(
-    client: httpx.AsyncClient, path: str, given: dict[str, str], status: int, code: str
+    client: httpx.AsyncClient, pump: str, path: str, given: dict[str, str], status: int, code: str
 ) -> None:
+    await client.post(
+        f"{A}/observations", json=[{"entity": pump, "metric": "m", "observed_at": "2026-01-05T10:00:00Z", "value": 1}]
+    )
+
     answer = await client.get(f"{A}{path}", params=given)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -407,10 +428,10 @@ MAY = Span(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
 async def test_only_the_months_asked_for_are_opened(plans: Any, principal: Principal) -> None:
     async def one_month(session: Any) -> None:
         await reading.table(
-            session, principal, Choice(), MAY, bucket="P1D", zone=ZoneInfo("UTC"), aggregate="avg", fill="null"
+            session, principal, Choice(), MAY, bucket="P1D", zone=ZoneInfo("UTC"), aggregates=["avg"], fill="null"
         )
         await reading.table(
-            session, principal, Choice(), MAY, bucket="PT30M", zone=ZoneInfo("UTC"), aggregate="avg", fill="null"
+            session, principal, Choice(), MAY, bucket="PT30M", zone=ZoneInfo("UTC"), aggregates=["avg"], fill="null"
         )
         await reading.page_raw(session, principal, Choice(), MAY, after=None, newest_first=False, limit=10)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -44,6 +44,28 @@ def test_a_day_without_midnight_begins_when_clocks_are_changed() -> None:
 
     assert hours(found) == [24, 23, 24]
     assert found.moments[1] == datetime(2018, 11, 4, 3, tzinfo=UTC)
+
+
+def test_a_day_that_a_zone_left_out_is_no_bucket() -> None:
+    apia = ZoneInfo("Pacific/Apia")
+    plain = edges("P1D", apia, "2011-12-28T12:00:00Z", "2012-01-02T12:00:00Z")
+    after = edges("P1D", apia, "2012-01-01T20:00:00Z", "2012-01-01T21:00:00Z", before=4)
+
+    days = [moment.astimezone(apia).day for moment in plain.moments]
+    assert days == [28, 29, 31, 1, 2, 3, 4]
+    assert hours(plain) == [24.0] * 6
+    assert [moment.astimezone(apia).day for moment in after.moments] == [28, 29, 31, 1, 2, 3]
+
+
+def test_buckets_from_before_all_time_are_refused() -> None:
+    with pytest.raises(Invalid, match="year 1"):
+        edges("PT99999H", BERLIN, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", before=999)
+
+
+@pytest.mark.parametrize("name", ["right/UTC", "posix/UTC", "posixrules", "localtime", "Factory", "../etc/passwd", ""])
+def test_what_is_no_place_has_no_time(name: str) -> None:
+    with pytest.raises(Invalid, match="no time zone"):
+        buckets.zone_of(name)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +156,24 @@ def test_gaps_are_filled_between_what_is_known() -> None:
     assert buckets.filled(values, moments, "linear").tolist()[1:4] == [1, 2, 4]  # by time, not by place
     assert np.isnan(buckets.filled(values, moments, "linear")[[0, 4]]).all()
     assert np.isnan(buckets.filled(np.array([NAN]), moments[:1], "linear")).all()
+
+    assert buckets.filled(values, moments, "zero").tolist() == [0, 1, 0, 4, 0]
+
+
+def test_an_empty_bucket_counts_for_one_zero_where_that_is_wanted() -> None:
+    sums, counts = np.array([6.0, 0, 0]), np.array([2.0, 0, 0])
+
+    assert buckets.moving(sums, counts, 2, empty_is_zero=True).tolist() == [2, 0]
+
+
+def test_the_first_day_is_the_one_that_begins_then_or_later() -> None:
+    noon, midnight = datetime(2026, 3, 5, 12, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC)
+
+    assert buckets.first_day(midnight, UTC) == date(2026, 3, 5)
+    assert buckets.first_day(noon, UTC) == date(2026, 3, 6)
+    assert buckets.first_day(midnight, BERLIN) == date(2026, 3, 6)
+    assert buckets.first_day(midnight, ZoneInfo("America/New_York")) == date(2026, 3, 5)
+    assert buckets.first_day(datetime.max.replace(tzinfo=UTC), UTC) == date.max
 
 
 def test_a_moving_average_weighs_by_what_was_observed() -> None:

@@ -99,6 +99,7 @@ def test_microseconds_are_exact_where_a_float_would_not_be() -> None:
         ({"metric": ""}, "observation.invalid"),
         ({"metric": "x" * 201}, "observation.invalid"),
         ({"metric": "a\0b"}, "observation.invalid"),
+        ({"metric": "mentions"}, "observation.reserved_metric"),
         ({"unit": ""}, "observation.invalid"),
         ({"colour": "red"}, "observation.invalid"),
         ({"entity": 7}, "observation.invalid"),
@@ -148,7 +149,12 @@ def test_a_line_that_is_no_row_is_told(bad: str) -> None:
     assert list(found.numbers) == [1, 4]
 
 
-@pytest.mark.parametrize("cell", ["abc", "1,5", "1_000", "nan", "inf", "0x10", "1e999", "21.5 °C"])
+@pytest.mark.timeout(60)  # by a pattern that goes back once for each digit the last would take minutes
+@pytest.mark.parametrize(
+    "cell",
+    ["abc", "1,5", "1_000", "nan", "inf", "0x10", "1e999", "21.5 °C", "\u0663", "0" * 400 + "7", "1" * 60_000 + "x"],
+    ids=lambda cell: ascii(cell[:10]),
+)
 def test_a_cell_that_is_no_number_is_told(cell: str) -> None:
     body = f'entity,metric,observed_at,value\np,m,2026-01-01T00:00:00Z,"{cell}"\np,m,2026-01-01T00:00:00Z, 7 \n'
 
@@ -205,3 +211,13 @@ def test_an_empty_body_has_no_rows() -> None:
     for body, form in (("[]", "json"), ("", "ndjson"), ("entity,metric,observed_at,value\n", "csv")):
         found = taken(body, form)  # type: ignore[arg-type]  # mypy makes one type of the tuples
         assert (len(found), found.problems) == (0, [])
+
+
+@pytest.mark.parametrize("start", ["9" * 5000, "\u00b2", "-1", ""])
+def test_evidence_that_starts_nowhere_is_told(start: str) -> None:
+    header = "entity,metric,observed_at,value,version_id,start,end,quote_sha256"
+    cells = f"p,m,2026-01-01T00:00:00Z,1,0190a1b2-0000-7000-8000-000000000000,{start},5,{'0' * 64}"
+
+    found = taken(f"{header}\n{cells}\n", "csv")
+
+    assert told(found) == [(2, "observation.invalid")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TypeVar
 from uuid import UUID
@@ -22,10 +22,13 @@ from drystone.bundle.schema import (
     ChunkLine,
     CollectionLine,
     DocumentLine,
+    SchemaPart,
     VersionPart,
     blob_name,
     chunks_name,
 )
+from drystone.catalogue.bringing import Brought
+from drystone.index.spaces import Space
 
 _Line = TypeVar("_Line", bound=BaseModel)
 
@@ -62,8 +65,10 @@ def check(bundle: Reading) -> None:
     if {member.name for member in bundle.manifest.members} != named or len(bundle.manifest.members) != len(named):
         raise damaged("its manifest names other members than there should be")
     _check_names(bundle, named, blobs)
-    _check_documents(bundle, found, blobs)
+    named_schemas = {collection.under for collection in found if collection.under is not None}
+    named_schemas |= _check_documents(bundle, found, blobs)
     brought = catalogue.check(bundle)
+    _check_schemas(bundle, named_schemas, brought)
     observations.check(bundle, brought)
 
 
@@ -138,8 +143,23 @@ def _check_names(bundle: Reading, named: set[str], blobs: Blobs) -> None:
         raise damaged(f"it holds something that nothing names: {min(more)!r}")
 
 
-def _check_documents(bundle: Reading, found: list[CollectionLine], blobs: Blobs) -> None:
+def _check_schemas(bundle: Reading, named: set[SchemaPart], brought: Sequence[Brought]) -> None:
+    """What documents are under is in the bundle's catalogue, where it has one."""
+    there = {each.id: each for each in brought}
+    for schema in sorted(named, key=lambda each: str(each.id)) if bundle.has_catalogue else ():
+        found = there.get(schema.id)
+        if (
+            found is None
+            or found.key != schema.key
+            or schema.kind not in (found.kind, getattr(found.content, "type", ""))
+        ):
+            raise damaged(f"the {schema.kind} {schema.key!r} that documents are under is not in its catalogue")
+
+
+def _check_documents(bundle: Reading, found: list[CollectionLine], blobs: Blobs) -> set[SchemaPart]:
+    """What documents are under."""
     seen: set[UUID] = set()
+    under: set[SchemaPart] = set()
     archives: dict[UUID, UUID] = {}  # with their collections
     chunks = 0
     for collection, item in items(bundle):
@@ -153,9 +173,14 @@ def _check_documents(bundle: Reading, found: list[CollectionLine], blobs: Blobs)
         if item.is_archive:
             archives[document.id] = collection.id
         _check_item(bundle, item, blobs)
+        if Space(collection.model, collection.dimension).is_callers:
+            _raise(f"document {document.id}", contents.of_brought(document, item.chunks))
         chunks += len(item.chunks)
+        if document.under is not None:
+            under.add(document.under)
     if (sum(each.documents for each in found), chunks) != (bundle.manifest.documents, bundle.manifest.chunks):
         raise damaged("it has other documents or passages than its manifest says")
+    return under
 
 
 def _check_item(bundle: Reading, item: Item, blobs: Blobs) -> None:

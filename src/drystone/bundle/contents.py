@@ -133,6 +133,16 @@ def _of_ready(version: VersionPart, blobs: Blobs) -> Iterator[str]:
         yield "its pages are not in order, or begin after its end"
 
 
+def of_brought(document: DocumentLine, chunks: Sequence[ChunkLine]) -> Iterator[str]:
+    """What is wrong with a document of a collection whose vectors callers bring: it is one passage, whatever is said of it."""
+    if document.parent_id is not None:
+        yield "it is of an archive, and no file came there"
+    if any(version.state != "ready" for version in document.versions) or not document.versions[-1].is_current:
+        yield "a version of it is not ready"
+    elif len(chunks) != 1 or len(chunks[0].text) != document.versions[-1].text_length:
+        yield "it is not one passage"
+
+
 def of_passages(version: VersionPart | None, chunks: Sequence[ChunkLine], text: str | None) -> Iterator[str]:
     """What is wrong with the passages of the current version. text: it; None: it is too long to be compared."""
     expected = (version.chunk_count if version is not None else 0) or 0

@@ -30,6 +30,7 @@ from drystone.bundle.schema import (
     CollectionLine,
     DocumentLine,
     FilePart,
+    SchemaPart,
     VersionPart,
     blob_name,
     chunks_name,
@@ -192,6 +193,7 @@ def _document(collection_id: UUID, row: Row[Any], versions: Sequence[Row[Any]]) 
         name=row.name,
         title=row.title,
         attributes=row.attributes,
+        under=_under(row),
         created_by=row.created_by,
         created_at=row.created_at,
         versions=[_version(each, is_current=each.id == row.current_version_id) for each in versions],
@@ -210,7 +212,14 @@ def _version(row: Row[Any], *, is_current: bool) -> VersionPart:
 
 
 def _collection(row: Row[Any]) -> CollectionLine:
-    return CollectionLine(**{name: getattr(row, name) for name in CollectionLine.model_fields})
+    given = {name: getattr(row, name) for name in CollectionLine.model_fields if name != "under"}
+    return CollectionLine(**given, under=_under(row))
+
+
+def _under(row: Row[Any]) -> SchemaPart | None:
+    if row.schema_id is None:
+        return None
+    return SchemaPart(kind=row.schema_kind, id=row.schema_id, key=row.schema_key)
 
 
 def _chunk(row: Row[Any]) -> ChunkLine:

@@ -7,7 +7,7 @@ A document that is here already, by its identity in the collection, is left alon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from drystone.bundle import observations as of_observations
 from drystone.bundle import queries as bundles
 from drystone.bundle.checking import Item
 from drystone.bundle.container import Reading, check_bytes
-from drystone.bundle.schema import OF_FAILED, OF_READY, BlobLine, CollectionLine, VersionPart, blob_name
+from drystone.bundle.schema import OF_FAILED, OF_READY, BlobLine, CollectionLine, SchemaPart, VersionPart, blob_name
 from drystone.catalogue import bringing
 from drystone.core import crash_points
 from drystone.core.db import Sessions, transaction
@@ -34,10 +34,11 @@ from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.ids import new_id
 from drystone.core.logging import get_logger
 from drystone.core.spool import nameless_file, telling_full_disk, write_all
-from drystone.documents import blobs, collections, queries, reembedding
+from drystone.documents import blobs, collections, queries, reembedding, schemas
 from drystone.documents.chunking import Chunk as Passage
 from drystone.documents.models import FAILED, INGEST, PENDING, READY, Collection
 from drystone.documents.queries import NewChunk, Pending
+from drystone.documents.schemas import Schema
 from drystone.index import analysis, spaces
 from drystone.index import queries as index
 from drystone.index.embedders import Embedders
@@ -59,12 +60,16 @@ _PART_BYTES = 1024 * 1024
 _PUTS = 4
 
 Say = Callable[[str], None]
+_Schemas = Mapping[SchemaPart, Schema | None]
 log = get_logger("bundle.importing")
 
 
 @dataclass(frozen=True)
 class Place:
-    """What an import works with. sessions: of the role that owns the schema. oldest: before that no observations are kept."""
+    """What an import works with. sessions: of the role that owns the schema. oldest: before that no observations are kept.
+
+    has_graph: whether spaces that are made here have a graph in PostgreSQL.
+    """
 
     sessions: Sessions
     objects: Objects
@@ -73,6 +78,7 @@ class Place:
     spool_folder: Path
     oldest: datetime = EARLIEST
     finders: Finders = field(default_factory=Finders)
+    has_graph: bool = True
 
 
 @dataclass
@@ -80,6 +86,7 @@ class Imported:
     """What was done. already…: what was here. waiting: documents that a worker is to embed or read first.
 
     defined, already_defined: of entities, modules and profiles. too_old: observations that are not kept here.
+    without_schema: documents that are under nothing here, since there is no category or profile of the key that they are under there.
     """
 
     documents: int = 0
@@ -95,14 +102,16 @@ class Imported:
     observations: int = 0
     already_observed: int = 0
     too_old: int = 0
+    without_schema: int = 0
 
 
 @dataclass
 class _Known:
-    """theirs -> ours: documents that are archives, and versions whose id is another here."""
+    """theirs -> ours: documents that are archives, and versions whose id is another here; what came of the catalogue."""
 
     archives: dict[UUID, UUID] = field(default_factory=dict)
     versions: dict[UUID, UUID] = field(default_factory=dict)
+    catalogue: Mapping[UUID, UUID] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,20 +163,21 @@ async def import_(
     done = Imported()
     brought = of_catalogue.read(bundle) if takes_catalogue else None
     series = of_observations.series(bundle) if takes_observations else []
+    await _make_spaces(place, chosen)
     async with transaction(place.sessions) as session:  # a conflict of one leaves nothing of the others behind
         arrival = (
             None
             if brought is None
             else await bringing.bring(session, place.nudger, principal, brought, message=_MESSAGE)
         )
-        homes = await _homes(session, place, principal, chosen, into)
+        known = _Known(catalogue=arrival.ids if arrival else {})
+        homes = await _homes(session, place, principal, known, chosen, into)
         home_series = await of_observations.homes(session, principal, series, arrival.ids if arrival else None)
     if arrival is not None and brought:
         done.defined, done.already_defined = arrival.added, arrival.already
         say(f"catalogue: {arrival.added} brought, {arrival.already} were here")
     sizes = {bytes.fromhex(blob.sha256): blob.size_bytes for blob in checking.blobs(bundle)}
     done.collections = [home.collection.name for home in homes.values()]
-    known = _Known()
     for batch in _batches(bundle, homes):
         await _import(place, bundle, sizes, batch, known, done)
         crash_points.reach("mid_import")
@@ -203,25 +213,44 @@ def _chosen(bundle: Reading, names: Sequence[str], into: str | None) -> list[Col
 # --- where to ---
 
 
+async def _make_spaces(place: Place, chosen: Sequence[CollectionLine]) -> None:
+    """What vectors that callers brought go into; of a model's there is one, or the documents are embedded anew."""
+    for dimension in sorted({each.dimension for each in chosen if Space(each.model, each.dimension).is_callers}):
+        async with transaction(place.sessions) as session:
+            await spaces.of_callers(session, dimension, graph=place.has_graph)
+
+
 async def _homes(
-    session: AsyncSession, place: Place, principal: Principal, chosen: Sequence[CollectionLine], into: str | None
+    session: AsyncSession,
+    place: Place,
+    principal: Principal,
+    known: _Known,
+    chosen: Sequence[CollectionLine],
+    into: str | None,
 ) -> dict[UUID, _Home]:
     """A home for each, found or made."""
     return {
-        each.id: await _home(session, place, principal, each, into or each.name, is_chosen=into is not None)
+        each.id: await _home(session, place, principal, known, each, into or each.name, is_chosen=into is not None)
         for each in chosen
     }
 
 
 async def _home(
-    session: AsyncSession, place: Place, principal: Principal, line: CollectionLine, name: str, *, is_chosen: bool
+    session: AsyncSession,
+    place: Place,
+    principal: Principal,
+    known: _Known,
+    line: CollectionLine,
+    name: str,
+    *,
+    is_chosen: bool,
 ) -> _Home:
     """is_chosen: whether somebody said that it is to go into the collection of this name, if there is one."""
     space = Space(line.model, line.dimension)
     found = await queries.find_collection(session, principal.workspace_id, name, share=True)
     if found is None:
-        space = space if space in place.embedders.spaces else place.embedders.current
-        found = await _make(session, principal, line, name, space)
+        is_here = space.is_callers or space in place.embedders.spaces
+        found = await _make(session, principal, known, line, name, space if is_here else place.embedders.current)
     elif found.id != line.id and not is_chosen:
         raise Conflict(
             "bundle.collection_exists",
@@ -234,14 +263,22 @@ async def _home(
             f"The model of collection {name!r} is being changed.",
             hint="finish or cancel that first: ./drystone embedding",
         )
-    is_same = await spaces.get(session, found.space_id) == Space(line.model, line.dimension)
-    return _Home(principal, found, is_same)
+    ours = await spaces.get(session, found.space_id)
+    if ours.is_callers and ours != space:
+        raise Conflict(
+            "bundle.callers_vectors",
+            f"The vectors of collection {name!r} are brought by callers, and have {ours.dimension} dimensions: those of the "
+            f"bundle's {line.name!r} are others, and no model here could make them anew.",
+            hint="import it under another name with --into NAME",
+        )
+    return _Home(principal, found, keeps_vectors=ours == space)
 
 
 async def _make(
-    session: AsyncSession, principal: Principal, line: CollectionLine, name: str, space: Space
+    session: AsyncSession, principal: Principal, known: _Known, line: CollectionLine, name: str, space: Space
 ) -> Collection:
     is_free = not await bundles.taken(session, [line.id])
+    schema = await _schema(session, principal, known, line.under)
     return await collections.create(
         session,
         principal,
@@ -250,7 +287,20 @@ async def _make(
         description=line.description,
         language=line.language,
         collection_id=line.id if is_free else None,
+        schema=(schema.kind, schema.view.id) if schema else None,
     )
+
+
+async def _schema(session: AsyncSession, principal: Principal, known: _Known, part: SchemaPart | None) -> Schema | None:
+    """The schema here that stands for one there: the one that came along, else the one of this key; None where there is none."""
+    if part is None:
+        return None
+    if part.id in known.catalogue:
+        return await schemas.of_id(session, principal.workspace_id, part.kind, known.catalogue[part.id])
+    try:
+        return await schemas.named(session, principal.workspace_id, f"{part.kind}:{part.key}")
+    except Invalid:
+        return None
 
 
 # --- documents ---
@@ -292,9 +342,10 @@ async def _import(
         await _check_homes(session, [home for home, _ in new])
         for sha256 in sorted(wanted):
             await blobs.confirm(session, sha256)
+        under = await _under(session, [(home, item) for home, item in new], known)
         ids = [each for _, item in new for each in (item.document.id, *(v.id for v in item.document.versions))]
         taken = await bundles.taken(session, ids)
-        added = [await _add(session, place, home, item, taken, known, done) for home, item in new]
+        added = [await _add(session, place, home, item, under, taken, known, done) for home, item in new]
         await _publish(session, place, [each for each in added if each is not None and each.item.chunks])
     done.blobs += len(wanted)
 
@@ -369,11 +420,25 @@ async def _put(place: Place, bundle: Reading, blob: BlobLine, turns: asyncio.Sem
             await blobs.put(place.sessions, place.objects, bytes.fromhex(blob.sha256), file)
 
 
+async def _under(session: AsyncSession, new: Sequence[tuple[_Home, Item]], known: _Known) -> _Schemas:
+    """What is here of the schemas that these documents are under; they stay as they are until the transaction ends."""
+    found: dict[SchemaPart, Schema | None] = {}
+    for home, item in new:
+        part = item.document.under
+        if part is None or part in found:
+            continue
+        if not found:
+            await schemas.share(session, home.principal.workspace_id)
+        found[part] = await _schema(session, home.principal, known, part)
+    return found
+
+
 async def _add(
     session: AsyncSession,
     place: Place,
     home: _Home,
     item: Item,
+    under: _Schemas,
     taken: set[UUID],
     known: _Known,
     done: Imported,
@@ -387,6 +452,7 @@ async def _add(
     theirs = [document.id, *(version.id for version in document.versions)]
     ids = {each: new_id() if each in taken else each for each in theirs}
     done.renamed_ids += ids[document.id] != document.id
+    schema = None if document.under is None else under[document.under]
     is_added = await queries.add_document(
         session,
         {
@@ -400,6 +466,7 @@ async def _add(
             "name": document.name,
             "title": document.title,
             "attributes": document.attributes,
+            **(schemas.NONE if schema is None else schema.columns(schema.problems(document.attributes))),
             "latest_version_id": ids[document.versions[-1].id],
             "created_by": principal.actor,  # theirs is nobody here, or somebody else
         },
@@ -423,6 +490,7 @@ async def _add(
         },
     )
     done.waiting += PENDING in states
+    done.without_schema += document.under is not None and schema is None
     done.documents += 1
     done.chunks += len(item.chunks) if is_ready else 0
     await _tell(session, home, item, ids[document.id], is_ready=is_ready)

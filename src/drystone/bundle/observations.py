@@ -26,7 +26,7 @@ from drystone.catalogue.bringing import Brought
 from drystone.core.db import Sessions
 from drystone.core.errors import Conflict, Invalid
 from drystone.observations import adding, queries
-from drystone.observations.rows import EARLIEST, FURTHEST, Extra, Name, Rows, attributes_json, microseconds
+from drystone.observations.rows import EARLIEST, FURTHEST, MENTIONS, Extra, Name, Rows, attributes_json, microseconds
 
 SERIES, ROWS = OBSERVATIONS
 # Rows of one transaction.
@@ -97,6 +97,8 @@ def check(bundle: Reading, brought: Sequence[Brought]) -> None:
         raise damaged(f"{SERIES} is not in order")
     entities = {each.key: each.id for each in brought if each.kind == "entity" and each.deleted_at is None}
     for each in found:
+        if each.metric == MENTIONS:
+            raise damaged(f"there is a series of the metric {MENTIONS!r}, which nobody writes")
         if bundle.has_catalogue and entities.get(each.entity) != each.entity_id:
             raise damaged(f"there is a series of the entity {each.entity!r}, and no such entity")
     counts = [0] * (len(found) + 1)

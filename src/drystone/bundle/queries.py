@@ -137,8 +137,16 @@ async def date_document(session: AsyncSession, values: dict[str, Any]) -> None:
     await session.execute(_DATE_DOCUMENT, values)
 
 
-_COLLECTIONS = text("""
-select k.id, k.name, k.description, k.language, k.space_id, k.created_at, s.model, s.dimension,
+def _under(of: str) -> str:
+    """What a row is under: kind, id and key."""
+    key = f"""case {of}.schema_kind
+           when 'category' then (select e.key from entities e where e.id = {of}.schema_id)
+           else (select p.key from profiles p where p.id = {of}.schema_id) end"""
+    return f"{of}.schema_kind, {of}.schema_id, {key} as schema_key"
+
+
+_COLLECTIONS = text(f"""
+select k.id, k.name, k.description, k.language, k.space_id, k.created_at, s.model, s.dimension, {_under("k")},
        (select count(*) from documents d where d.collection_id = k.id and d.deleted_at is null) as documents,
        (select count(*) from chunks c join documents d on d.current_version_id = c.version_id
         where d.collection_id = k.id and d.deleted_at is null) as chunks
@@ -147,11 +155,12 @@ where k.workspace_id = :workspace_id and k.deleted_at is null
 order by k.name
 """)
 
-_DOCUMENTS = text("""
-select id, external_id, parent_id, member_path, sha256, name, title, attributes, current_version_id, created_by, created_at
-from documents
-where collection_id = :collection_id and deleted_at is null and id > :after
-order by id limit :limit
+_DOCUMENTS = text(f"""
+select d.id, d.external_id, d.parent_id, d.member_path, d.sha256, d.name, d.title, d.attributes, d.current_version_id, d.created_by,
+       d.created_at, {_under("d")}
+from documents d
+where d.collection_id = :collection_id and d.deleted_at is null and d.id > :after
+order by d.id limit :limit
 """)
 
 _VERSIONS = text("""

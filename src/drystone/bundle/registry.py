@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Table -> how it is carried.
 CARRIED = {
-    "collections": "`collections.ndjson`",
+    "collections": "`collections.ndjson`; label, notes and expiry, which OpenAI's clients set, stay",
     "documents": "`documents.ndjson`; deleted ones are left out",
     "versions": "`documents.ndjson`, within their document",
     "files": "`documents.ndjson`, within their version; the bytes under `blobs/`",
@@ -32,6 +32,8 @@ CARRIED = {
 LEFT = {
     "workspaces": "the bundle goes into a workspace of the other installation",
     "api_keys": "secrets of this installation",
+    "visits": "browsers that are signed in here",
+    "readers": "roles of this PostgreSQL",
     "audit": "says what happened here; the import has its own entries there",
     "idempotency_keys": "answers to requests that were sent here",
     "upload_usage": "what keys of this installation uploaded",
@@ -41,6 +43,10 @@ LEFT = {
     "webhooks": "secrets of this installation, and who wants to hear of it",
     "webhook_deliveries": "calls of this installation",
     "batches": "uploads that somebody watched here",
+    "collection_uses": "when collections were used here",
+    "kept_files": "documents made of them go, with their bytes; a file that none was made of is nobody's knowledge",
+    "part_uploads": "files that come in parts here",
+    "upload_parts": "of files that come in parts here",
     "direct_uploads": "uploads that are under way here",
     "reembeddings": "a change of model here; documents go with the vectors that searches ask",
     "kept_embeddings": "of documents that are being embedded",

@@ -86,6 +86,14 @@ class BundleManifest(_Line):
     members: Annotated[list[Member], Len(0, 30_000)]
 
 
+class SchemaPart(_Line):
+    """The category or profile that a document is under, or documents of a collection are put under."""
+
+    kind: Literal["category", "profile"]
+    id: UUID
+    key: bounds.Key
+
+
 class CollectionLine(_Line):
     """A line of `collections.ndjson`; its number, from 1, names `chunks/NNNN`. documents, chunks: how many follow."""
 
@@ -98,6 +106,7 @@ class CollectionLine(_Line):
     documents: Count
     chunks: Size
     created_at: Time
+    under: SchemaPart | None = None
 
 
 class FilePart(_Line):
@@ -143,6 +152,7 @@ class DocumentLine(_Line):
     name: Name | None
     title: Name | None
     attributes: dict[str, Any]
+    under: SchemaPart | None = None
     created_by: Name
     created_at: Time
     versions: Annotated[list[VersionPart], Len(1, 100_000)]

@@ -138,6 +138,8 @@ async def apply(
     await writing.write(message)
     if any(step.changes_names for step in plan.steps):
         await names_changed(session, nudger, principal.workspace_id)
+    if any(step.changes_shapes for step in plan.steps):
+        await shapes_changed(session, nudger, principal.workspace_id)
     return Applied(revision + 1, tuple(plan.made()))
 
 
@@ -148,6 +150,18 @@ async def names_changed(session: AsyncSession, nudger: Nudger, workspace_id: UUI
         session,
         nudger,
         kind=models.NAMES_CHANGED,
+        subject_id=workspace_id,
+        workspace_id=workspace_id,
+        cost=models.REFRESH_COST,
+    )
+
+
+async def shapes_changed(session: AsyncSession, nudger: Nudger, workspace_id: UUID) -> None:
+    """A job for each change, which ends at once where nothing rests on what was changed."""
+    await jobs.enqueue(
+        session,
+        nudger,
+        kind=models.SCHEMAS_CHANGED,
         subject_id=workspace_id,
         workspace_id=workspace_id,
         cost=models.REFRESH_COST,
@@ -186,6 +200,17 @@ class _Step:
         if self.outcome.action != "put" or not isinstance(before, EntityContent):
             return True
         return (now.label, now.aliases) != (before.label, before.aliases)
+
+    @property
+    def changes_shapes(self) -> bool:
+        """Whether things of a category or profile that was there before may look otherwise from now on."""
+        now, before = self.outcome.content, self.before and self.before.content
+        if self.outcome.action != "put" or not (isinstance(now, EntityContent) and isinstance(before, EntityContent)):
+            return not self.is_new
+        # As JSON: Python holds 1 and true for equal.
+        return replace(now, label="", description="", aliases={}) != replace(
+            before, label="", description="", aliases={}
+        )
 
 
 class _Plan:

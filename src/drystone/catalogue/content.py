@@ -18,6 +18,7 @@ from drystone.core.numbers import MAX_JSON
 # Lower case, so that no two keys are one file where file names have no case.
 KEY = r"[a-z0-9][a-z0-9._-]{0,99}"
 _KEY = re.compile(KEY)
+SHAPE_OF_KEY = "1 to 100 small letters, digits, dots, hyphens and underscores, a letter or digit first, and no UUID"
 
 
 def is_key(text: str) -> bool:

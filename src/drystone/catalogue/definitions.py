@@ -20,6 +20,11 @@ from drystone.core.text import is_storable
 
 MOST_BYTES = 64 * 1024
 DEEPEST = 24
+# Different patterns of a definition, and how long they may be together. Whoever makes automata of them holds Python's lock: the
+# worst that is taken needs some 40 ms (classes such as \p{L} whose case does not matter take most), and no pattern more memory
+# than this.
+MOST_PATTERNS, MOST_PATTERN_CHARACTERS = 20, 1000
+_PATTERN_BYTES = 128 << 10
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Path = tuple[str | int, ...]
@@ -128,12 +133,45 @@ def unstorable(schema: Mapping[str, Any]) -> Fault | None:
 
 def faults(entity_type: EntityType, schema: Mapping[str, Any]) -> list[Fault]:
     """What keeps a definition from being taken; of one that is too large or too deep, only that."""
-    if too_much := _bounds(schema):
+    if too_much := _bounds(schema) or _too_many_patterns(schema):
         return [too_much]
     found = [*_vocabulary(schema, ()), *_invalid(schema)]
     if not found:
         found = [*_uncompilable(schema), *_of_type(entity_type, schema)]
     return found
+
+
+def patterns(value: Any) -> frozenset[str]:
+    """All that may be taken for a pattern in it, wherever: a reference may lead to any part of a definition."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Mapping):
+            if isinstance(pattern := each.get("pattern"), str):
+                found.add(pattern)
+            if isinstance(named := each.get("patternProperties"), Mapping):
+                found.update(named)
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return frozenset(found)
+
+
+def validator(schema: Mapping[str, Any], *, validate_formats: bool = False) -> Any:
+    """What tells whether values are as the schema says; of jsonschema_rs.
+
+    Fetches nothing, and matches patterns in time linear to the text. Raises ValueError, or an error of jsonschema_rs, for what
+    cannot be used.
+    """
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft202012Validator(
+        dict(schema),
+        offline=True,
+        validate_formats=validate_formats,
+        pattern_options=jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES),
+    )
 
 
 def names(entity_type: EntityType, schema: Mapping[str, Any]) -> dict[str, bool]:
@@ -291,6 +329,17 @@ def _bounds(schema: Mapping[str, Any]) -> Fault | None:
     return fault
 
 
+def _too_many_patterns(schema: Mapping[str, Any]) -> Fault | None:
+    found = patterns(schema)
+    if len(found) <= MOST_PATTERNS and sum(map(len, found)) <= MOST_PATTERN_CHARACTERS:
+        return None
+    return Fault(
+        (),
+        f"It has more than {MOST_PATTERNS} patterns, or more than {MOST_PATTERN_CHARACTERS} characters of them.",
+        "list what is allowed under enum, or divide it into several entities",
+    )
+
+
 def _storable(value: Any, path: Path) -> Fault | None:
     if len(path) > DEEPEST:
         return Fault(
@@ -377,18 +426,18 @@ def _invalid(schema: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _uncompilable(schema: Mapping[str, Any]) -> Iterator[Fault]:
-    """References that lead nowhere, and patterns that could take for ever."""
+    """References that lead nowhere, and patterns that could take for ever, or much memory."""
     import jsonschema_rs
 
-    patterns = jsonschema_rs.RegexOptions()  # matched in time linear to the text
     try:
-        jsonschema_rs.Draft202012Validator(dict(schema), offline=True, pattern_options=patterns)
+        validator(schema)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as exc:
         said = getattr(exc, "message", str(exc)).splitlines()[0]
         yield Fault(
             tuple(getattr(exc, "instance_path", ())),
             f"It cannot be used: {said}.",
-            "references begin with # and lead to a part of the definition; patterns have neither lookaround nor backreferences",
+            "references begin with # and lead to a part of the definition; patterns have neither lookaround nor backreferences, "
+            "and do not repeat large classes often",
         )
 
 

@@ -6,6 +6,7 @@ for as long as its transaction lasts, so edits of one draft come one after the o
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.catalogue import definitions, links, queries
-from drystone.catalogue.applying import MOST_CHANGES
-from drystone.catalogue.content import Content, EntityContent, content_of
+from drystone.catalogue.content import SHAPE_OF_KEY, Content, EntityContent, content_of, is_key
 from drystone.catalogue.links import Holder, Link
 from drystone.catalogue.models import EXPIRING, KINDS, Action, Draft, DraftStatus, Kind
 from drystone.core.clock import utc_now
@@ -30,8 +30,14 @@ from drystone.core.errors import Conflict, Denied, Invalid, NotFound, pointer_to
 from drystone.core.ids import new_id
 from drystone.jobs import events
 
-# All changes of a draft together, as JSON.
-MOST_BYTES = 4 << 20
+# What a person could still look through; and all changes of a draft together, as JSON. Each edit reads and writes them all.
+MOST_CHANGES, MOST_BYTES = 1000, 1 << 20
+# Of the patterns in all its definitions, which are compiled whenever it is validated: the worst takes a second.
+MOST_PATTERN_CHARACTERS = 20 * definitions.MOST_PATTERN_CHARACTERS
+# From so many on a draft is large: whoever holds its link reads and edits it at the pace of what takes long.
+LARGE = 100
+# Requests for one draft that a process works on at once; so many others wait, for so long, and without a connection.
+AT_ONCE, MOST_WAITING, WAIT_S = 2, 12, 5.0
 LASTS_S, LONGEST_S = 14 * 86_400, 365 * 86_400
 _EXPIRED_AT_ONCE = 500
 
@@ -166,7 +172,7 @@ async def create(
         expires_at=_end(expires_at),
         created_by=principal.actor,
     )
-    _put_all(draft, edits)
+    await _keep(draft, await asyncio.to_thread(_put_all, draft, edits))
     draft.revision = 1
     session.add(draft)
     await session.flush()
@@ -203,9 +209,15 @@ async def get(session: AsyncSession, principal: Principal, draft_id: UUID) -> Dr
     return draft
 
 
+async def count(session: AsyncSession, draft_id: UUID) -> int:
+    """How many changes a draft has, without reading them; 0 of one that is not there."""
+    length = select(func.jsonb_array_length(Draft.changes)).where(Draft.id == draft_id)
+    return await session.scalar(length) or 0
+
+
 def proposal(draft: Draft, kind: Kind, key: str) -> Proposal:
     """One change of a draft. Raises NotFound."""
-    found = next((each for each in proposals_of(draft) if (each.kind, each.key) == (kind, key)), None)
+    found = _known(draft, kind, key)
     if found is None:
         raise NotFound(
             "draft.no_such_change",
@@ -213,6 +225,15 @@ def proposal(draft: Draft, kind: Kind, key: str) -> Proposal:
             hint="PUT it there to have it do so",
         )
     return found
+
+
+def _known(draft: Draft, kind: Kind, key: str) -> Proposal | None:
+    return next((Proposal.of(each) for each in draft.changes if (each["kind"], each["key"]) == (kind, key)), None)
+
+
+def _others(draft: Draft, kind: Kind, key: str) -> list[dict[str, Any]]:
+    """All other changes as the row has them: nobody looks into these again."""
+    return [each for each in draft.changes if (each["kind"], each["key"]) != (kind, key)]
 
 
 async def describe(session: AsyncSession, principal: Principal, draft_id: UUID, words: Words, *, check: Check) -> Draft:
@@ -230,14 +251,15 @@ async def replace(
 async def put(session: AsyncSession, principal: Principal, draft_id: UUID, edit: Edit, *, check: Check) -> Draft:
     """Have a draft say this of one, whatever it says of others. check: called with the tag of the change that there is."""
     draft = await hold(session, principal, draft_id)
-    others = [each for each in proposals_of(draft) if (each.kind, each.key) != (edit.kind, edit.key)]
-    known = next((each for each in proposals_of(draft) if (each.kind, each.key) == (edit.kind, edit.key)), None)
+    known = _known(draft, edit.kind, edit.key)
     check(known.etag if known else None)
     require(principal, draft, "edit")
     _check_edit(edit)
-    before = hash_of(draft)
-    _put_all(draft, [*map(_again, others), edit])
-    await _note_edit(session, principal, draft, before, what=[f"{edit.kind} {edit.key}"])
+    made = _proposal(draft, edit, known)
+    if made != known:
+        before, kept = draft.changes, [*_others(draft, edit.kind, edit.key), made.kept()]
+        await _keep(draft, kept)
+        await _note_edit(session, principal, draft, before, what=[f"{edit.kind} {edit.key}"])
     return draft
 
 
@@ -248,8 +270,8 @@ async def drop(
     draft = await hold(session, principal, draft_id)
     check(proposal(draft, kind, key).etag)
     require(principal, draft, "edit")
-    before = hash_of(draft)
-    _put_all(draft, [_again(each) for each in proposals_of(draft) if (each.kind, each.key) != (kind, key)])
+    before = draft.changes
+    await _keep(draft, _others(draft, kind, key))
     await _note_edit(session, principal, draft, before, what=[f"{kind} {key}"])
     return draft
 
@@ -367,9 +389,26 @@ def require(principal: Principal, draft: Draft, verb: Verb) -> None:
         _refuse(principal, draft, _SAID[verb])
 
 
-def keep(draft: Draft, proposals: Sequence[Proposal]) -> None:
+async def edited(draft: Draft, edit: Edit) -> list[Proposal]:
+    """What the changes of a draft would be with this one, too; nothing is kept. Raises Invalid as `put` does."""
+    _check_edit(edit)
+    made = _proposal(draft, edit, _known(draft, edit.kind, edit.key))
+    kept = await asyncio.to_thread(_bounded, [*_others(draft, edit.kind, edit.key), made.kept()])
+    return [Proposal.of(each) for each in kept]
+
+
+async def keep(draft: Draft, proposals: Sequence[Proposal]) -> None:
     """Have a draft's changes be these. Raises Invalid where they are too many, or too large."""
-    kept = [each.kept() for each in sorted(proposals, key=lambda each: (KINDS.index(each.kind), each.key))]
+    await _keep(draft, [each.kept() for each in proposals])
+
+
+async def _keep(draft: Draft, kept: list[dict[str, Any]]) -> None:
+    draft.changes = await asyncio.to_thread(_bounded, kept)
+
+
+def _bounded(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By kind and key, as the row has them."""
+    kept = sorted(kept, key=lambda each: (KINDS.index(each["kind"]), each["key"]))
     if len(kept) > MOST_CHANGES:
         raise Invalid(
             "draft.too_large",
@@ -384,7 +423,14 @@ def keep(draft: Draft, proposals: Sequence[Proposal]) -> None:
             hint="divide it into several drafts",
             status=413,
         )
-    draft.changes = kept
+    if sum(map(len, definitions.patterns(kept))) > MOST_PATTERN_CHARACTERS:
+        raise Invalid(
+            "draft.too_large",
+            f"The patterns in the definitions of a draft have {MOST_PATTERN_CHARACTERS} characters at most.",
+            hint="divide it into several drafts",
+            status=413,
+        )
+    return kept
 
 
 def touch(draft: Draft) -> None:
@@ -408,7 +454,11 @@ async def record(
 
 def hash_of(draft: Draft) -> bytes:
     """The SHA-256 of what a draft's changes say, whenever they were edited."""
-    said = [{name: each[name] for name in ("kind", "key", "action", "content", "base")} for each in draft.changes]
+    return _hash(draft.changes)
+
+
+def _hash(changes: Sequence[Mapping[str, Any]]) -> bytes:
+    said = [{name: each[name] for name in ("kind", "key", "action", "content", "base")} for each in changes]
     return hashlib.sha256(_text(said)).digest()
 
 
@@ -480,12 +530,12 @@ async def _edit(
     draft = await hold(session, principal, draft_id)
     check(etag_of(draft))
     require(principal, draft, "edit")
-    before, said = hash_of(draft), _words(draft)
+    before, said = draft.changes, _words(draft)
     for name in ("title", "message", "bump_modules"):
         if (given := getattr(words, name)) is not None:
             setattr(draft, name, given)
     if edits is not None:
-        _put_all(draft, edits)
+        await _keep(draft, await asyncio.to_thread(_put_all, draft, edits))
     await _note_edit(session, principal, draft, before, is_described=_words(draft) != said)
     return draft
 
@@ -498,13 +548,13 @@ async def _note_edit(
     session: AsyncSession,
     principal: Principal,
     draft: Draft,
-    before: bytes,
+    changes_before: Sequence[Mapping[str, Any]],
     *,
     is_described: bool = False,
     what: Sequence[str] = (),
 ) -> None:
     """Open a draft again that says something else now; one that says the same is left as it is."""
-    after = hash_of(draft)
+    before, after = await asyncio.to_thread(lambda: (_hash(changes_before), hash_of(draft)))
     if after == before and not is_described:
         return
     reopen(draft)
@@ -516,19 +566,15 @@ async def _note_edit(
     )  # fmt: skip
 
 
-def _again(proposal: Proposal) -> Edit:
-    return Edit(proposal.kind, proposal.key, proposal.action, proposal.content)
-
-
-def _put_all(draft: Draft, edits: Sequence[Edit]) -> None:
-    """Have a draft change just these. What it changed before goes on resting on what it rested on."""
+def _put_all(draft: Draft, edits: Sequence[Edit]) -> list[dict[str, Any]]:
+    """The changes of a draft that makes just these. What it changed before goes on resting on what it rested on."""
     known = {(each.kind, each.key): each for each in proposals_of(draft)}
     made: dict[tuple[Kind, str], Proposal] = {}
     for place, edit in enumerate(edits):
         at = (edit.kind, edit.key)
         _check_edit(edit, "changes", place, is_twice=at in made)
         made[at] = _proposal(draft, edit, known.get(at))
-    keep(draft, list(made.values()))
+    return [each.kept() for each in made.values()]
 
 
 def _proposal(draft: Draft, edit: Edit, known: Proposal | None) -> Proposal:
@@ -543,6 +589,8 @@ def _check_edit(edit: Edit, *place: str | int, is_twice: bool = False) -> None:
     def refuse(code: str, said: str, fix: str, *path: str | int) -> NoReturn:
         raise Invalid(code, said, hint=fix, pointer=pointer_to(*place, *path))
 
+    if not is_key(edit.key):  # whatever is done to it: keys become names of files
+        refuse(f"{edit.kind}.bad_key", f"{edit.key!r} cannot be a key.", SHAPE_OF_KEY, "key")
     if is_twice:
         said = f"The {edit.kind} {edit.key!r} is changed twice."
         refuse("changeset.twice", said, "say once what is to become of it")

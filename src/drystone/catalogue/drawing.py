@@ -16,8 +16,10 @@ from drystone.catalogue.graphs import Arrow, At, Graph, Node, NodeKind, Role
 from drystone.core import svg
 from drystone.core.errors import Invalid
 
-# With more, nobody could read it, and ordering them would take seconds.
-MOST_NODES, MOST_ARROWS = 400, 2000
+# With more, nobody could read it, and ordering them would take seconds. Spots: nodes, and places of arrows in columns between.
+MOST_NODES, MOST_ARROWS, MOST_SPOTS = 400, 2000, 6000
+# Drawings that a process makes at once; others wait for so long.
+AT_ONCE, WAIT_S = 2, 5.0
 _SWEEPS = 8
 _TALL, _THIN, _BETWEEN = 30.0, 8.0, 14.0
 _GAP, _LEFT, _TOP = 110.0, 16.0, 64.0
@@ -40,15 +42,14 @@ class _Layout:
 
 
 def svg_of(graph: Graph, title: str) -> str:
-    """The document. Raises Invalid for more than MOST_NODES nodes or MOST_ARROWS arrows."""
+    """The document. Raises Invalid for more than MOST_NODES nodes, MOST_ARROWS arrows or, where these are long, MOST_SPOTS."""
     if len(graph.nodes) > MOST_NODES or len(graph.arrows) > MOST_ARROWS:
-        raise Invalid(
-            "catalogue.graph_too_large",
-            f"A drawing of {len(graph.nodes)} things with {len(graph.arrows)} arrows could not be read.",
-            hint=f"up to {MOST_NODES} with {MOST_ARROWS}: choose a profile, leave entities out, or take mermaid",
-        )
+        raise _too_large(graph)
+    depth = _depths(graph)
+    if len(graph.nodes) + sum(_length(arrow, depth) for arrow in graph.arrows) > MOST_SPOTS:
+        raise _too_large(graph)
     nodes = {node.at: node for node in graph.nodes}
-    layout = _spread(graph)
+    layout = _spread(graph, depth)
     _order(layout)
     _place(layout)
     wide = [_width(column, nodes) for column in layout.columns]
@@ -68,8 +69,20 @@ def svg_of(graph: Graph, title: str) -> str:
     )
 
 
-def _spread(graph: Graph) -> _Layout:
-    depth = _depths(graph)
+def _too_large(graph: Graph) -> Invalid:
+    return Invalid(
+        "catalogue.graph_too_large",
+        f"A drawing of {len(graph.nodes)} things with {len(graph.arrows)} arrows could not be read.",
+        hint=f"up to {MOST_NODES} with {MOST_ARROWS}, fewer if these are long: choose a profile, leave entities out, or take mermaid",
+    )
+
+
+def _length(arrow: Arrow, depth: Mapping[At, int]) -> int:
+    """How many columns lie between its ends."""
+    return max(abs(depth[arrow.target] - depth[arrow.source]) - 1, 0)
+
+
+def _spread(graph: Graph, depth: Mapping[At, int]) -> _Layout:
     columns: list[list[_Spot]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for node in graph.nodes:
         columns[depth[node.at]].append(node.at)
@@ -135,11 +148,13 @@ def _neighbours(layout: _Layout) -> tuple[dict[_Spot, list[_Spot]], dict[_Spot, 
 def _order(layout: _Layout) -> None:
     """Put each spot near the middle of its neighbours, column after column, to and fro: fewer lines cross."""
     before, after = _neighbours(layout)
+    place = {spot: number for column in layout.columns for number, spot in enumerate(column)}
     for sweep in range(_SWEEPS):
         beside = after if sweep % 2 else before
         for column in reversed(layout.columns) if sweep % 2 else layout.columns:
-            place = {spot: float(number) for each in layout.columns for number, spot in enumerate(each)}
-            column.sort(key=lambda spot: fmean([place[other] for other in beside[spot]] or [place[spot]]))
+            wanted = {spot: fmean([place[other] for other in beside[spot]] or [place[spot]]) for spot in column}
+            column.sort(key=wanted.__getitem__)
+            place |= {spot: number for number, spot in enumerate(column)}
 
 
 def _place(layout: _Layout) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -67,10 +68,8 @@ class Graph:
 
 def mermaid(graph: Graph) -> str:
     """A flowchart, as forges and editors draw it. Source: https://mermaid.js.org/syntax/flowchart.html."""
-    names: dict[At, str] = {}
-    for node in graph.nodes:
-        kind = node.at[0]
-        names[node.at] = f"{kind[0]}{sum(other[0] == kind for other in names)}"
+    numbers: dict[Kind, Iterator[int]] = defaultdict(itertools.count)
+    names = {node.at: f"{node.at[0][0]}{next(numbers[node.at[0]])}" for node in graph.nodes}
     lines = ["flowchart LR"]
     for node in graph.nodes:
         first, last = _SHAPES[node.at[0]]
@@ -114,4 +113,4 @@ def _to_entities(at: At, keys: Iterable[str], role: Role) -> Iterator[Arrow]:
 def _safe(text: str) -> str:
     """Text that Mermaid shows as it is: entity codes for what has a meaning there."""
     shown = "".join(each if each.isprintable() else " " for each in text)
-    return "".join(f"#{ord(each)};" if each in '"#&<>`\\' else each for each in shown)
+    return "".join(f"#{ord(each)};" if each in '"#%&<>`{}\\' else each for each in shown)

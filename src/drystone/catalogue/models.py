@@ -28,7 +28,9 @@ EXPIRING: tuple[DraftStatus, ...] = ("open", "validated", "submitted", "approved
 
 # The job that follows when entities are called something else: their mentions are looked for anew.
 NAMES_CHANGED = "mentions.refresh"
-# What it says it costs: it goes where large documents go, and keeps no small ones waiting.
+# The job that follows when what is said of categories or profiles may fit other documents than before.
+SCHEMAS_CHANGED = "documents.recheck"
+# What each of them says it costs: it goes where large documents go, and keeps no small ones waiting.
 REFRESH_COST = 1 << 30
 
 _ENTITY_TYPE = Enum(*ENTITY_TYPES, name="entity_type")
@@ -114,20 +116,15 @@ class Edge(Base):
     target_kind: Mapped[Kind] = mapped_column(_KIND)
 
 
-class Entity(Base):
-    """A thing there is: a category of things, a property that they have, or a subobject within them.
+class _Subject:
+    """What entities, modules and profiles have in common.
 
-    type, key: for good. current_id: its newest version, also of one that is deleted. revision: counts changes of this row.
+    key: for good. current_id: the newest version, also of one that is deleted. revision: counts changes of this row.
     """
-
-    __tablename__ = "entities"
-    __table_args__ = _by_key("entities")
 
     id: Mapped[Id]
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
-    type: Mapped[EntityType] = mapped_column(_ENTITY_TYPE)
     key: Mapped[str] = mapped_column(Text(collation="C"))
-    current_id: Mapped[UUID | None] = mapped_column(ForeignKey("entity_versions.id", use_alter=True))
     revision: Mapped[int] = mapped_column(server_default="1")
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[CreatedAt]
@@ -135,64 +132,63 @@ class Entity(Base):
     deleted_at: Mapped[Time | None]
 
 
-class EntityVersion(Base):
-    """What was said of an entity from some revision on. content_sha256: of all that its author wrote."""
+class _Published:
+    """What versions of them have in common. content_sha256: of all that its author wrote."""
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    number: Mapped[int]
+    label: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    published_at: Mapped[Time]
+    published_by: Mapped[str] = mapped_column(Text)
+
+
+class Entity(_Subject, Base):
+    """A thing there is: a category of things, a property that they have, or a subobject within them. type: for good."""
+
+    __tablename__ = "entities"
+    __table_args__ = _by_key("entities")
+
+    type: Mapped[EntityType] = mapped_column(_ENTITY_TYPE)
+    current_id: Mapped[UUID | None] = mapped_column(ForeignKey("entity_versions.id", use_alter=True))
+
+
+class EntityVersion(_Published, Base):
+    """What was said of an entity from some revision on."""
 
     __tablename__ = "entity_versions"
     __table_args__ = (UniqueConstraint("entity_id", "number"),)
 
-    id: Mapped[Id]
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     entity_id: Mapped[UUID] = mapped_column(ForeignKey("entities.id"))
-    number: Mapped[int]
-    label: Mapped[str] = mapped_column(Text)
-    description: Mapped[str] = mapped_column(Text, server_default="")
     # Language (BCP 47) -> other names in it.
     aliases: Mapped[dict[str, list[str]]] = mapped_column(JSONB, server_default="{}")
     # Keys of entities of the same type.
     parents: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     # JSON Schema 2020-12.
     schema_definition: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    published_at: Mapped[Time]
-    published_by: Mapped[str] = mapped_column(Text)
 
 
-class Module(Base):
-    """Entities that are versioned together. Columns as those of `Entity`."""
+class Module(_Subject, Base):
+    """Entities that are versioned together."""
 
     __tablename__ = "modules"
     __table_args__ = _by_key("modules")
 
-    id: Mapped[Id]
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
-    key: Mapped[str] = mapped_column(Text(collation="C"))
     current_id: Mapped[UUID | None] = mapped_column(ForeignKey("module_versions.id", use_alter=True))
-    revision: Mapped[int] = mapped_column(server_default="1")
-    created_by: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[CreatedAt]
-    updated_at: Mapped[CreatedAt]
-    deleted_at: Mapped[Time | None]
 
 
-class ModuleVersion(Base):
+class ModuleVersion(_Published, Base):
     """A module as it was released under a semantic version; its `Member` rows say with which versions of entities."""
 
     __tablename__ = "module_versions"
     __table_args__ = (UniqueConstraint("module_id", "number"), UniqueConstraint("module_id", "version"))
 
-    id: Mapped[Id]
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     module_id: Mapped[UUID] = mapped_column(ForeignKey("modules.id"))
-    number: Mapped[int]
     version: Mapped[str] = mapped_column(Text)
-    label: Mapped[str] = mapped_column(Text)
-    description: Mapped[str] = mapped_column(Text, server_default="")
     # Key of a module -> range of its versions.
     dependencies: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
-    content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    published_at: Mapped[Time]
-    published_by: Mapped[str] = mapped_column(Text)
 
 
 class Member(Base):
@@ -207,40 +203,24 @@ class Member(Base):
     entity_version_id: Mapped[UUID] = mapped_column(ForeignKey("entity_versions.id"))
 
 
-class Profile(Base):
-    """Modules that are chosen for a purpose. Columns as those of `Entity`."""
+class Profile(_Subject, Base):
+    """Modules that are chosen for a purpose."""
 
     __tablename__ = "profiles"
     __table_args__ = _by_key("profiles")
 
-    id: Mapped[Id]
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
-    key: Mapped[str] = mapped_column(Text(collation="C"))
     current_id: Mapped[UUID | None] = mapped_column(ForeignKey("profile_versions.id", use_alter=True))
-    revision: Mapped[int] = mapped_column(server_default="1")
-    created_by: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[CreatedAt]
-    updated_at: Mapped[CreatedAt]
-    deleted_at: Mapped[Time | None]
 
 
-class ProfileVersion(Base):
+class ProfileVersion(_Published, Base):
     """What was chosen from some revision on."""
 
     __tablename__ = "profile_versions"
     __table_args__ = (UniqueConstraint("profile_id", "number"),)
 
-    id: Mapped[Id]
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     profile_id: Mapped[UUID] = mapped_column(ForeignKey("profiles.id"))
-    number: Mapped[int]
-    label: Mapped[str] = mapped_column(Text)
-    description: Mapped[str] = mapped_column(Text, server_default="")
     # Key of a module -> range of its versions.
     modules: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
-    content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    published_at: Mapped[Time]
-    published_by: Mapped[str] = mapped_column(Text)
 
 
 class Draft(Base):

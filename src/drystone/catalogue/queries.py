@@ -140,6 +140,37 @@ _REVISION_THEN = """(
 )"""
 
 
+# Edges lead from one to what its current version refers to.
+_CLOSURE = (
+    _CURRENT
+    + """
+where subject.id in (
+    with recursive reached (id) as (
+        select cast(:id as uuid)
+        union
+        select edge.target_id from reached join catalogue_edges as edge on edge.source_id = reached.id
+        where edge.target_kind = 'entity'
+    )
+    select id from reached
+)
+order by subject.key"""
+)
+_OF_PROFILE = """from (
+    with recursive reached (id) as (
+        select target_id from catalogue_edges where source_id = :id and target_kind = 'module'
+        union
+        select edge.target_id from reached join catalogue_edges as edge on edge.source_id = reached.id
+        where edge.target_kind = 'module'
+    )
+    select id from reached
+) as reached
+join modules as module on module.id = reached.id
+join module_members as member on member.module_version_id = module.current_id
+join entity_versions as version on version.id = member.entity_version_id
+join entities as subject on subject.id = member.entity_id
+order by subject.key"""
+
+
 def _view(kind: Kind, row: Row[Any]) -> View:
     content: Content
     if kind == "entity":
@@ -270,6 +301,18 @@ join entity_versions as version on version.id = member.entity_version_id
 join entities as subject on subject.id = member.entity_id
 where member.module_version_id = :module_version_id order by subject.key"""
     rows = await session.execute(text(_select("entity", source)), {"module_version_id": module_version_id})
+    return [_view("entity", row) for row in rows]
+
+
+async def closure(session: AsyncSession, entity_id: UUID) -> list[View]:
+    """An entity and all that it speaks of, at first or second hand, as they are now."""
+    rows = await session.execute(text(_select("entity", _CLOSURE)), {"id": entity_id})
+    return [_view("entity", row) for row in rows]
+
+
+async def of_profile(session: AsyncSession, profile_id: UUID) -> list[View]:
+    """The entities of a profile's modules and of those that they depend on, as they are pinned."""
+    rows = await session.execute(text(_select("entity", _OF_PROFILE)), {"id": profile_id})
     return [_view("entity", row) for row in rows]
 
 

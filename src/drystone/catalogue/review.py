@@ -22,6 +22,7 @@ from drystone.catalogue import applying, drafts, merging, queries
 from drystone.catalogue.applying import Done, Present, Wanted
 from drystone.catalogue.content import Content
 from drystone.catalogue.drafts import Check, Proposal
+from drystone.catalogue.links import Holder
 from drystone.catalogue.merging import MISSING, Difference, Merge, Path, Take
 from drystone.catalogue.models import Action, Draft, Kind
 from drystone.catalogue.queries import View
@@ -89,9 +90,15 @@ class Rebased:
 
 
 async def compare(session: AsyncSession, principal: Principal, draft_id: UUID) -> tuple[Draft, Comparison]:
-    """A draft, and how it stands to the catalogue of now."""
+    """A draft, and how it stands to the catalogue of now. Raises Conflict for a holder whose draft is merged: that is over."""
     draft = await drafts.get(session, principal, draft_id)
-    return draft, await _compare(session, draft)
+    if isinstance(principal, Holder) and draft.status == "merged":
+        raise Conflict(
+            "draft.wrong_status",
+            "The draft is merged, and is compared with nothing any more.",
+            hint="start another one to see what there is now",
+        )
+    return draft, await _compare(session, principal, draft, drafts.proposals_of(draft))
 
 
 async def validate(
@@ -101,7 +108,7 @@ async def validate(
     draft = await drafts.hold(session, principal, draft_id)
     check(drafts.etag_of(draft))
     drafts.require(principal, draft, "validate")
-    verdict = await _verdict(session, draft)
+    verdict = await _verdict(session, principal, draft, drafts.proposals_of(draft))
     if draft.status in ("open", "validated"):
         status = draft.status
         draft.status = "open" if verdict.problems else "validated"
@@ -109,6 +116,22 @@ async def validate(
             drafts.touch(draft)
             await drafts.record(session, principal, "draft.validate", draft, status=draft.status)
     return draft, verdict
+
+
+async def foresee(
+    session: AsyncSession, principal: Principal, draft_id: UUID, edit: drafts.Edit | None = None
+) -> tuple[Draft, Verdict, Sequence[Proposal]]:
+    """What the rules would say of a draft with this edit, too, and the changes they were asked about. Nothing is kept.
+
+    Raises Conflict where the draft takes no edit, Invalid for one that no draft takes.
+    """
+    draft = await drafts.get(session, principal, draft_id)
+    if edit is None:
+        proposals = drafts.proposals_of(draft)
+    else:
+        drafts.require(principal, draft, "edit")
+        proposals = await drafts.edited(draft, edit)
+    return draft, await _verdict(session, principal, draft, proposals), proposals
 
 
 async def rebase(
@@ -123,21 +146,23 @@ async def rebase(
     """Have a draft rest on the catalogue as it is now, with what was done there meanwhile.
 
     take: which side wins where both say something else, unless a choice says so. A change with a conflict that nobody has
-    chosen about is left as it is, whole. A draft that is another one by this is open again. Raises Invalid for a choice
-    about what does not conflict.
+    chosen about is left as it is, whole. A draft that is another one by this is open again, and so is one in which a conflict
+    was decided: whoever approved it knew nothing of it. Raises Invalid for a choice about what does not conflict.
     """
     draft = await drafts.hold(session, principal, draft_id)
     check(drafts.etag_of(draft))
     drafts.require(principal, draft, "rebase")
-    comparison = await _compare(session, draft)
+    comparison = await _compare(session, principal, draft, drafts.proposals_of(draft))
     before, hash_before = list(draft.changes), drafts.hash_of(draft)
     # In a thread: of large definitions it takes a while, in which the others' requests go on.
-    kept, dropped, conflicts = await asyncio.to_thread(_bring_together, comparison, draft.revision + 1, take, choices)
-    drafts.keep(draft, kept)
+    kept, dropped, conflicts, is_decided = await asyncio.to_thread(
+        _bring_together, comparison, draft.revision + 1, take, choices
+    )
+    await drafts.keep(draft, kept)
     if draft.changes == before and draft.base_revision == comparison.revision:
         return draft, Rebased((), tuple(conflicts))
     was, draft.base_revision = draft.base_revision, comparison.revision
-    if _said(draft.changes) != _said(before):
+    if is_decided or _said(draft.changes) != _said(before):
         drafts.reopen(draft)
     drafts.touch(draft)
     await drafts.record(
@@ -207,9 +232,8 @@ async def page(
     return await queries.page(session, draft.workspace_id, kind, choice, after=after, limit=limit)
 
 
-async def _verdict(session: AsyncSession, draft: Draft) -> Verdict:
-    proposals = drafts.proposals_of(draft)
-    comparison = await _compare(session, draft)
+async def _verdict(session: AsyncSession, principal: Principal, draft: Draft, proposals: Sequence[Proposal]) -> Verdict:
+    comparison = await _compare(session, principal, draft, proposals)
     stale = tuple(_stale_problem(place, each) for place, each in enumerate(comparison.changes) if each.is_stale)
     if not proposals or stale:
         return Verdict(comparison.revision, stale or (_EMPTY,), ())
@@ -280,12 +304,15 @@ def sides(difference: Difference) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not MISSING}
 
 
-async def _compare(session: AsyncSession, draft: Draft) -> Comparison:
+async def _compare(
+    session: AsyncSession, principal: Principal, draft: Draft, proposals: Sequence[Proposal]
+) -> Comparison:
+    """Whoever holds a link is not told what was deleted: they could have any of it be restored, to read it."""
     newest = await queries.revision(session, draft.workspace_id)
     revision = 0 if newest is None else int(newest.revision)
-    proposals = drafts.proposals_of(draft)
     wanted = await _wanted(session, draft, proposals)
-    bases, restored = await _bases(session, draft, proposals), await _restored(session, draft, wanted)
+    bases = await _bases(session, draft, proposals)
+    restored = {} if isinstance(principal, Holder) else await _restored(session, draft, wanted)
     theirs = await _contents(session, draft, proposals, revision)
     return Comparison(revision, tuple(_compared(each, bases, restored, theirs) for each in proposals))
 
@@ -325,6 +352,15 @@ async def _bases(session: AsyncSession, draft: Draft, proposals: Sequence[Propos
     return found
 
 
+async def resting_on(
+    session: AsyncSession, principal: Principal, draft_id: UUID, kind: Kind, key: str
+) -> Content | None:
+    """What there was of one at the revision that new changes of a draft rest on; None: nothing."""
+    draft = await drafts.get(session, principal, draft_id)
+    found = await queries.then(session, draft.workspace_id, kind, [key], revision=draft.base_revision)
+    return found[0].content if found else None
+
+
 async def _wanted(session: AsyncSession, draft: Draft, proposals: Sequence[Proposal]) -> list[Wanted]:
     """The changeset of a draft. What is to be restored is what was deleted when the draft was begun, and not another since."""
     ids: dict[_At, UUID] = {}
@@ -357,8 +393,9 @@ async def _restored(session: AsyncSession, draft: Draft, wanted: Sequence[Wanted
 
 def _bring_together(
     comparison: Comparison, revision: int, take: Take | None, choices: Sequence[Choice]
-) -> tuple[list[Proposal], list[Proposal], list[Compared]]:
-    """The changes on the catalogue of now; those that had nothing left to say; those that are left as they were."""
+) -> tuple[list[Proposal], list[Proposal], list[Compared], bool]:
+    """The changes on the catalogue of now; those that had nothing left to say; those that are left as they were; whether any
+    conflict was decided."""
     _check_choices(choices, comparison)
     chosen: dict[_At, dict[Path | None, Take]] = defaultdict(dict)
     for choice in choices:
@@ -366,6 +403,7 @@ def _bring_together(
     kept: list[Proposal] = []
     dropped: list[Proposal] = []
     conflicts: list[Compared] = []
+    is_decided = False
     for compared in comparison.changes:
         chooser = _chooser(chosen[compared.proposal.kind, compared.proposal.key], take)
         made = _rebased(compared, comparison.revision, revision, chooser)
@@ -375,7 +413,9 @@ def _bring_together(
             kept.append(made)
             if made is compared.proposal:
                 conflicts.append(compared)
-    return kept, dropped, conflicts
+                continue
+        is_decided = is_decided or (compared.is_stale and bool(compared.merged().conflicts))
+    return kept, dropped, conflicts, is_decided
 
 
 def _rebased(compared: Compared, base: int, revision: int, take: merging.Chooser) -> Proposal | None:

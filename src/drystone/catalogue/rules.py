@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from drystone.catalogue import comparing, definitions, semver
-from drystone.catalogue.content import Content, EntityContent, ModuleContent, ProfileContent, is_key
+from drystone.catalogue.content import (
+    SHAPE_OF_KEY,
+    Content,
+    EntityContent,
+    ModuleContent,
+    ProfileContent,
+    is_key,
+)
 from drystone.catalogue.definitions import Difference, Path, Step
 from drystone.catalogue.models import Action, Kind
 
@@ -198,7 +205,7 @@ class _Review:
             self._say(
                 f"{kind}.bad_key",
                 f"{key!r} cannot be a key.",
-                "1 to 100 small letters, digits, dots, hyphens and underscores, a letter or digit first, and no UUID",
+                SHAPE_OF_KEY,
                 change,
                 place,
             )
@@ -374,7 +381,7 @@ class _Review:
                 self._implied.append(key)
 
     def _not_bumped(self, key: str, former: str, least: str, step: Step, differences: list[Difference]) -> None:
-        member = next((each for each in self._modules[key].entities if self._changes("entity", each)), None)
+        member = self._cause(key)
         place = None if member is None else self._place["entity", member]
         said = f"Module {key!r} {former} holds {member!r}: it would have to become {least} ({_NAMES[step]} step: {_told(differences)})."
         fix = f"say bump_modules=true, or put module {key!r} in the same changeset"
@@ -452,13 +459,20 @@ class _Review:
         return None if place is None else self.changes[place].action
 
     def _origin(self, module: str) -> int | None:
-        """The change that made a module another: its own, or that of the first of its members that changes."""
+        """The change that made a module another: its own, or that of the member that changes most."""
         if ("module", module) in self._place:
             return self._place["module", module]
-        places = [
-            self._place["entity", key] for key in self._modules[module].entities if ("entity", key) in self._place
-        ]
-        return min(places, default=None)
+        member = self._cause(module)
+        return None if member is None else self._place["entity", member]
+
+    def _cause(self, module: str) -> str | None:
+        """The member of a module that goes farthest from what it was: the first of several by the alphabet."""
+        steps = {
+            key: comparing.step_of(comparing.of_entity(key, self.before.entities, self._entities))
+            for key in self._modules[module].entities
+            if ("entity", key) in self._place and key in self.before.entities and key in self._entities
+        }
+        return max(steps, key=lambda key: steps[key], default=None)
 
     def _note(self, code: str, said: str, fix: str, kind: Kind, key: str, path: Path = ()) -> None:
         self.problems.append(Problem(code, said, fix, kind, key, self._place.get((kind, key)), path))

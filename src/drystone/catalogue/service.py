@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access.service import Principal
 from drystone.catalogue import queries
 from drystone.catalogue.content import Content, EntityContent, ModuleContent, ProfileContent
+from drystone.catalogue.fitting import Shape
 from drystone.catalogue.graphs import Graph
 from drystone.catalogue.models import Kind
 from drystone.catalogue.queries import Choice, Past, Reference, View
@@ -173,6 +174,14 @@ async def graph(
         found |= {(kind, view.key): view.content for view in views}
     whole = Graph.of(found)
     return whole if top is None else whole.below(("profile", top.key))
+
+
+async def shape(session: AsyncSession, view: View) -> Shape:
+    """What things of a category look like now, or of the categories of a profile; of one that is not deleted."""
+    found = await (queries.closure if view.kind == "entity" else queries.of_profile)(session, view.id)
+    entities = {each.key: each.content for each in found if isinstance(each.content, EntityContent)}
+    categories = [view.key] if view.kind == "entity" else [key for key in entities if entities[key].type == "category"]
+    return Shape(entities, tuple(categories))
 
 
 async def entities_of(

@@ -36,6 +36,7 @@ MAX_NARROWING = 4
 INDEXED_CHARACTERS = 256
 
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_CAST = {"boolean": "boolean", "time": "timestamptz"}
 _NARROWING = {"eq": "=", "gt": ">=", "gte": ">=", "lt": "<=", "lte": "<="}
 
 
@@ -52,10 +53,10 @@ def _as_language(value: Scalar) -> str:
     return value.lower()
 
 
-def _as_time(value: Scalar) -> str:
+def as_time(value: Scalar) -> str:
     """A moment, as PostgreSQL reads it. One without an offset is of UTC, a day alone is its first moment."""
     try:
-        given = datetime.fromisoformat(value) if isinstance(value, str) else None
+        given = datetime.fromisoformat(value.upper()) if isinstance(value, str) else None
         if given is not None:
             return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
@@ -63,18 +64,34 @@ def _as_time(value: Scalar) -> str:
     raise ValueError("is compared with a time in ISO 8601, such as 2024-01-31 or 2024-01-31T12:00:00Z")
 
 
+def _as_truth(value: Scalar) -> str:
+    if not isinstance(value, bool):
+        raise ValueError("is compared with true or false")  # noqa: TRY004  # what pydantic tells the caller
+    return json.dumps(value)
+
+
+def _as_schema(value: Scalar) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"(category|profile):[^:\s]+", value):
+        raise ValueError("is compared with category:KEY or profile:KEY")
+    return value
+
+
 @dataclass(frozen=True)
 class OwnField:
     """A field that every document has. sql: over a row `document`. read: what it is compared with, or ValueError.
 
-    is_many: it has several values, of which one that is equal is enough; sql selects documents, `{which}` of them, that
-    have one of `{keys}`.
+    is_many: sql selects documents, `{which}` of them, that have one of `{keys}`, of which one that is equal is enough. which: SQL
+    that chooses a row `document`, or all of the collections `collection_ids`.
     """
 
     sql: str
-    type: Literal["text", "timestamptz"] = "text"
+    type: Literal["text", "timestamptz", "boolean"] = "text"
     read: Callable[[Scalar], str] = _as_text
-    is_many: bool = False
+    which: tuple[str, str] = ("", "")
+
+    @property
+    def is_many(self) -> bool:
+        return bool(self.which[0])
 
 
 def _of_version(column: str) -> str:
@@ -85,26 +102,42 @@ def _of_version(column: str) -> str:
     )
 
 
-# Documents whose passages name an entity of one of these keys. In `narrowing` the first condition is another one.
+# Documents whose passages name an entity of one of these keys.
 _MENTIONED = (
     "select mention.document_id from mentions as mention join entities as entity on entity.id = mention.entity_id"
     " where {which} and entity.deleted_at is null and entity.key = any(cast({keys} as text[]))"
 )
-_IN_COLLECTIONS = (
+_MENTIONING = (
+    "mention.document_id = document.id and entity.workspace_id = document.workspace_id",
     "mention.collection_id = any(cast(:collection_ids as uuid[])) and entity.workspace_id in"
-    " (select workspace_id from collections where id = any(cast(:collection_ids as uuid[])))"
+    " (select workspace_id from collections where id = any(cast(:collection_ids as uuid[])))",
+)
+# Documents under one of these schemas, deleted ones too: what they are under is told by its name, whatever became of it.
+_UNDER = (
+    "select under.id from documents as under where {which} and under.schema_id in ("
+    "select id from entities where type = 'category' and 'category:' || key = any(cast({keys} as text[]))"
+    " union all select id from profiles where 'profile:' || key = any(cast({keys} as text[])))"
+)
+_BEING_UNDER = (
+    "under.id = document.id",
+    "under.collection_id = any(cast(:collection_ids as uuid[])) and under.deleted_at is null",
 )
 
+ENTITY = "$entity"
 FIELDS = {
     "$collection": OwnField("(select name from collections where id = document.collection_id)"),
-    "$created_at": OwnField("document.created_at", "timestamptz", _as_time),
-    "$entity": OwnField(_MENTIONED, is_many=True),
+    "$created_at": OwnField("document.created_at", "timestamptz", as_time),
+    ENTITY: OwnField(_MENTIONED, which=_MENTIONING),
     "$external_id": OwnField("document.external_id"),
+    "$fits": OwnField(
+        "(case when document.schema_id is not null then document.schema_problem is null end)", "boolean", _as_truth
+    ),
     "$language": OwnField(_of_version("version.detected_language"), read=_as_language),
     "$media_type": OwnField(_of_version("file.media_type")),
     "$name": OwnField(_of_version("coalesce(version.name, document.name)")),
+    "$schema": OwnField(_UNDER, read=_as_schema, which=_BEING_UNDER),
     "$title": OwnField(_of_version("coalesce(document.title, version.title, version.name, document.name)")),
-    "$updated_at": OwnField("document.updated_at", "timestamptz", _as_time),
+    "$updated_at": OwnField("document.updated_at", "timestamptz", as_time),
 }
 
 
@@ -118,6 +151,7 @@ class Comparison(BaseModel):
         description=f"An attribute, or one of {', '.join(FIELDS)}; `$$x` is the attribute `$x`."
     )
     value: Scalar | Annotated[list[Scalar], Len(0, MAX_VALUES)]
+    _is_time: bool = PrivateAttr(False)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -156,6 +190,19 @@ class Comparison(BaseModel):
     def attribute(self) -> str:
         """The name of the attribute that is meant."""
         return self.key.removeprefix(FIELD)
+
+    @property
+    def is_of_times(self) -> bool:
+        """Whether the attribute's values, and those it is compared with, count as the times that they say."""
+        return self._is_time
+
+    def of_times(self) -> Comparison:
+        """The same as a comparison of times. Raises ValueError for values that are none."""
+        for value in self.values:
+            as_time(value)
+        made = self.model_copy()
+        made._is_time = True
+        return made
 
 
 class Compound(BaseModel):
@@ -200,6 +247,8 @@ def condition(given: Comparison | Compound, parameters: dict[str, Any]) -> str:
 def _of_attribute(given: Comparison, parameters: dict[str, Any]) -> str:
     name = f"cast({_bind(parameters, given.attribute)} as text)"
     attribute = f"(document.attributes -> {name})"
+    if given.is_of_times:
+        return _of_times(given, f"indexed_time(document.attributes ->> {name})", parameters)
     if given.type in ("in", "nin"):
         listed = _json(parameters, given.values)
         found = f"exists (select 1 from jsonb_array_elements({listed}) as listed (value) where value = {attribute})"
@@ -220,11 +269,19 @@ def _of_attribute(given: Comparison, parameters: dict[str, Any]) -> str:
     )
 
 
+def _of_times(given: Comparison, time: str, parameters: dict[str, Any]) -> str:
+    values = [as_time(value) for value in given.values]
+    if given.type in ("in", "nin"):
+        found = f"({time} = any(cast(cast({_bind(parameters, values)} as text[]) as timestamptz[])))"
+        return f"({found} is true)" if given.type == "in" else f"({found} is not true)"
+    operator = {"eq": "=", "ne": "is distinct from"}.get(given.type) or _COMPARISONS[given.type]
+    return f"({time} {operator} cast(cast({_bind(parameters, values[0])} as text) as timestamptz))"
+
+
 def _of_field(given: Comparison, field: OwnField, parameters: dict[str, Any]) -> str:
     values = [field.read(value) for value in given.values]
     if field.is_many:
-        which = "mention.document_id = document.id and entity.workspace_id = document.workspace_id"
-        found = f"exists ({field.sql.format(which=which, keys=_bind(parameters, values))})"
+        found = f"exists ({field.sql.format(which=field.which[0], keys=_bind(parameters, values))})"
         return found if given.type in ("eq", "in") else f"(not {found})"
     if given.type in ("in", "nin"):
         found = f"({field.sql} = any(cast(cast({_bind(parameters, values)} as text[]) as {field.type}[])))"
@@ -244,7 +301,14 @@ def attributes(given: Comparison | Compound) -> dict[tuple[str, str], None]:
         return {each: None for part in given.filters for each in attributes(part)}
     if given.field is not None or given.type in ("ne", "nin"):
         return {}
-    return {(given.attribute, _column(value)): None for value in given.values}
+    return {(given.attribute, "time" if given.is_of_times else _column(value)): None for value in given.values}
+
+
+def entity_keys(given: Comparison | Compound) -> dict[str, None]:
+    """The keys of entities that a filter names, in order."""
+    if isinstance(given, Compound):
+        return {each: None for part in given.filters for each in entity_keys(part)}
+    return {str(value): None for value in given.values} if given.key == ENTITY else {}
 
 
 def narrowing(given: Comparison | Compound, parameters: dict[str, Any]) -> list[str]:
@@ -287,7 +351,7 @@ def _ids(given: Comparison | Compound, parameters: dict[str, Any]) -> str | None
         return None
     if isinstance(given, Comparison) and given.field is not None:
         keys = _bind(parameters, [given.field.read(value) for value in given.values])
-        return given.field.sql.format(which=_IN_COLLECTIONS, keys=keys)
+        return given.field.sql.format(which=given.field.which[1], keys=keys)
     if isinstance(given, Comparison):
         return _looked_up(given, parameters)
     parts = _most_telling(_flat(given)) if given.type == "and" else given.filters
@@ -302,6 +366,8 @@ def _looked_up(given: Comparison, parameters: dict[str, Any]) -> str:
         " where attribute.collection_id = any(cast(:collection_ids as uuid[]))"
         f" and attribute.key = cast({_bind(parameters, given.attribute)} as text)"
     )
+    if given.is_of_times:
+        return f"{known} and {_compared('time', given.type, list(map(as_time, given.values)), parameters)}"
     by_column: dict[str, list[str]] = {}
     for value in given.values:
         by_column.setdefault(_column(value), []).append(_indexed(value))
@@ -314,14 +380,14 @@ def _compared(column: str, type_: str, values: list[str], parameters: dict[str, 
         listed = f"cast({_bind(parameters, values)} as text[])"
         if column == "number":
             listed = f"array(select indexed_number(cast(value as numeric)) from unnest({listed}) as listed (value))"
-        elif column == "boolean":
-            listed = f"cast({listed} as boolean[])"
+        elif column in _CAST:
+            listed = f"cast({listed} as {_CAST[column]}[])"
         return f"attribute.{column} = any({listed})"
     constant = f"cast({_bind(parameters, values[0])} as text)"
     if column == "number":
         constant = f"indexed_number(cast({constant} as numeric))"
-    elif column == "boolean":
-        constant = f"cast({constant} as boolean)"
+    elif column in _CAST:
+        constant = f"cast({constant} as {_CAST[column]})"
     return f"attribute.{column} {_NARROWING[type_]} {constant}"
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.catalogue.models import NAMES_CHANGED, REFRESH_COST
 from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.documents import queries
@@ -24,12 +25,15 @@ from drystone.documents.filling import SLICE_S
 from drystone.documents.ingest import Tools
 from drystone.jobs import events
 from drystone.jobs import service as jobs
+from drystone.jobs.broker import Nudger
 from drystone.jobs.queries import Claim, lock_held
 from drystone.mentions import finders
 from drystone.mentions import queries as mentions
 from drystone.mentions.models import Round
 from drystone.mentions.queries import BEGINNING, Found, Place, Position
 
+# So long after the last try failed for good another one begins.
+HEAL_AFTER_S = 600.0
 # Documents looked at together, and passages whose mentions are committed together.
 _DOCUMENTS, _PASSAGES = 200, 1_000
 
@@ -61,6 +65,24 @@ async def refresh(tools: Tools, claim: Claim) -> None:
         crash_points.reach("mid_refresh")
         if time.monotonic() - began > SLICE_S:
             raise jobs.Unfinished
+
+
+async def heal(session: AsyncSession, nudger: Nudger, *, since_s: float = HEAL_AFTER_S) -> list[UUID]:
+    """Make a job for each workspace whose round is not at its end and that has none: the last one failed for good.
+
+    since_s: so long after it did. Which workspaces they are.
+    """
+    found = await mentions.left_behind(session, NAMES_CHANGED, since_s=since_s)
+    for workspace_id in found:
+        await jobs.enqueue(
+            session,
+            nudger,
+            kind=NAMES_CHANGED,
+            subject_id=workspace_id,
+            workspace_id=workspace_id,
+            cost=REFRESH_COST,
+        )
+    return found
 
 
 async def _next_batch(session: AsyncSession, claim: Claim) -> _Batch | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_REMEMBERED = 500_000
 _UNKNOWN = "\x01"
 _FIRST, _SURROGATES, _LAST = 2, range(0xD800, 0xE000), 0x10FFFF
+# Each has a character of Unicode for itself: two that shared one would be taken for each other.
+MOST_TOKENS = _LAST + 1 - _FIRST - len(_SURROGATES)
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,15 @@ class Mention:
 class Finder:
     """Finds names. Made once for all names of a workspace; texts may be looked through in several threads."""
 
-    def __init__(self, named: Iterable[tuple[UUID, Sequence[str]]] = ()) -> None:
-        """named: entities with all their names."""
+    def __init__(self, named: Iterable[tuple[UUID, Sequence[str]]] = (), *, most_tokens: int = MOST_TOKENS) -> None:
+        """named: entities with all their names. Those with a token beyond the first `most_tokens` are not found."""
         by_name: dict[tuple[str, ...], dict[UUID, None]] = {}
         for entity_id, its_names in named:
             for name in its_names:
                 if tokens := names.folded(name):
                     by_name.setdefault(tokens, {})[entity_id] = None
-        self._alphabet = _Alphabet(tokens for name in by_name for tokens in name)
+        self._alphabet = _Alphabet((token for name in by_name for token in name), most_tokens)
+        by_name = {name: ids for name, ids in by_name.items() if all(map(self._alphabet.letters.__contains__, name))}
         self._entities = [tuple(sorted(ids)) for ids in by_name.values()]
         self._patterns = ["".join(map(self._alphabet.letters.__getitem__, name)) for name in by_name]
 
@@ -98,8 +102,8 @@ class _Places:
 class _Alphabet(dict[str, str]):
     """Token as it stands in a text -> its letter; none for one that says nothing. Those met once are remembered."""
 
-    def __init__(self, tokens: Iterable[str]) -> None:
-        self.letters = {token: _letter(number) for number, token in enumerate(dict.fromkeys(tokens))}
+    def __init__(self, tokens: Iterable[str], most: int) -> None:
+        self.letters = {token: _letter(number) for number, token in enumerate(islice(dict.fromkeys(tokens), most))}
 
     def __missing__(self, token: str) -> str:
         if len(self) >= _MOST_REMEMBERED:
@@ -110,7 +114,6 @@ class _Alphabet(dict[str, str]):
 
 
 def _letter(number: int) -> str:
-    """The character of a token's number; all beyond Unicode share the last one, and are found by nobody."""
+    """The character of a token's number, which is below MOST_TOKENS."""
     code = number + _FIRST
-    code += len(_SURROGATES) if code >= _SURROGATES.start else 0
-    return chr(min(code, _LAST))
+    return chr(code + len(_SURROGATES) if code >= _SURROGATES.start else code)

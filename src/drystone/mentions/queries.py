@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -134,6 +135,11 @@ async def is_run_by_another(session: AsyncSession, workspace_id: UUID, kind: str
     return bool(await session.scalar(_RUN_BY_ANOTHER, given))
 
 
+async def left_behind(session: AsyncSession, kind: str, *, since_s: float) -> list[UUID]:
+    """Workspaces whose mentions are of older names, and that no job of this kind is for, nor was until so long ago."""
+    return list(await session.scalars(_LEFT_BEHIND, {"kind": kind, "since_s": since_s}))
+
+
 _NO_MORE = 2**31 - 1
 _SHARE = text("""
 select pg_advisory_xact_lock_shared(7355003, number)
@@ -192,6 +198,19 @@ select exists (
     select from jobs where subject_id = :workspace_id and kind = :kind and state = 'running' and id <> :job_id
 )
 """)
+_LEFT_BEHIND = text("""
+select catalogue.workspace_id
+from catalogues as catalogue left join mention_rounds as latest on latest.workspace_id = catalogue.workspace_id
+where catalogue.names_id is not null
+  and (latest.names_id is distinct from catalogue.names_id or latest.ended_at is null)
+  and not exists (
+      select from jobs
+      where subject_id = catalogue.workspace_id and kind = :kind
+        and (state in ('queued', 'running')
+             or finished_at > clock_timestamp() - make_interval(secs => cast(:since_s as float8)))
+  )
+order by 1
+""")
 
 
 # --- asking ---
@@ -216,10 +235,19 @@ async def page_passages(
     collection_ids: Collection[UUID] | None,
     after: tuple[UUID, int] | None,
     limit: int,
+    first: date | None = None,
+    end: date | None = None,
 ) -> Sequence[Row[Any]]:
-    """Passages that mention an entity, of the newest document first, in these collections or all within reach."""
+    """Passages that mention an entity, of the newest document first, in these collections or all within reach.
+
+    first, end: only of documents dated from the one day up to the other.
+    """
     given: dict[str, Any] = {"entity_id": entity_id, "limit": limit}
     conditions = ["mention.entity_id = :entity_id", "document.deleted_at is null"]
+    for name, sign, day in (("first", ">=", first), ("end", "<", end)):
+        if day is not None:
+            conditions.append(f"document.dated_on {sign} :{name}")
+            given[name] = day
     if collection_ids is not None:
         conditions.append("mention.collection_id = any(cast(:collection_ids as uuid[]))")
         given["collection_ids"] = list(collection_ids)
@@ -245,6 +273,70 @@ async def of_passages(session: AsyncSession, chunk_ids: Collection[int]) -> Sequ
 async def count_in(session: AsyncSession, chunk_ids: Collection[int], *, limit: int) -> list[Row[Any]]:
     """Entities that these passages mention, those of most passages first: id, key, type, label, passages, documents."""
     return list((await session.execute(_COUNT_IN, {"chunk_ids": list(chunk_ids), "limit": limit})).all())
+
+
+@dataclass(frozen=True)
+class Within:
+    """Mentions of these entities, in these collections or all within reach, by documents dated from `first` up to `end`."""
+
+    entity_ids: Collection[UUID]
+    collection_ids: Collection[UUID] | None
+    first: date
+    end: date
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "entity_ids": list(self.entity_ids),
+            "collection_ids": None if self.collection_ids is None else list(self.collection_ids),
+            "first": self.first,
+            "end": self.end,
+        }
+
+
+async def page_mentioned(
+    session: AsyncSession,
+    workspace_id: UUID,
+    *,
+    entity_ids: Collection[UUID] | None,
+    collection_ids: Collection[UUID] | None,
+    after: UUID | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Entities that are mentioned by documents in these collections, or all within reach, by id: id, key, created_at."""
+    given = {
+        "workspace_id": workspace_id,
+        "entity_ids": None if entity_ids is None else list(entity_ids),
+        "collection_ids": None if collection_ids is None else list(collection_ids),
+        "after": after or UUID(int=0),
+        "limit": limit,
+    }
+    return (await session.execute(_MENTIONED, given)).all()
+
+
+async def spans_of(session: AsyncSession, within: Within) -> dict[UUID, tuple[date, date]]:
+    """The first and the last day of each of these entities that has any."""
+    rows = await session.execute(_SPANS, within.parameters())
+    return {row.entity_id: (row.first_on, row.last_on) for row in rows}
+
+
+async def page_days(
+    session: AsyncSession, within: Within, *, newest_first: bool = False, limit: int
+) -> Sequence[Row[Any]]:
+    """Days on which these entities are mentioned, by day: entity_id, day, mentions, passages, documents.
+
+    Beside each previous_day and previous_mentions, of the same entity, or None.
+    """
+    return (await session.execute(_PAGE_OF_DAYS[newest_first], within.parameters() | {"limit": limit})).all()
+
+
+async def newest_days(session: AsyncSession, within: Within) -> Sequence[Row[Any]]:
+    """Of each of these entities the last of its days, as `page_days` has them."""
+    return (await session.execute(_NEWEST_DAYS, within.parameters())).all()
+
+
+async def all_days(session: AsyncSession, within: Within) -> Sequence[Row[Any]]:
+    """A row an entity that has any: entity_id, and as lists its days and how often it is mentioned on each, by day."""
+    return (await session.execute(_ALL_DAYS, within.parameters())).all()
 
 
 async def latest_round(session: AsyncSession, workspace_id: UUID) -> Row[Any]:
@@ -304,4 +396,68 @@ select case
 from (select) as one
 left join catalogues as catalogue on catalogue.workspace_id = :workspace_id and names_id is not null
 left join mention_rounds as latest on latest.workspace_id = catalogue.workspace_id and latest.names_id is not null
+""")
+_IN_COLLECTIONS = (
+    """(cast(:collection_ids as uuid[]) is null or mention.collection_id = any(cast(:collection_ids as uuid[])))"""
+)
+_MENTIONED = text(f"""
+select entity.id, entity.key, entity.created_at
+from entities as entity
+cross join lateral (
+    select from mentions as mention
+    join documents as document on document.id = mention.document_id and document.deleted_at is null
+    where mention.entity_id = entity.id and {_IN_COLLECTIONS}
+    limit 1
+) as one
+where entity.workspace_id = :workspace_id and entity.deleted_at is null and entity.id > :after
+  and (cast(:entity_ids as uuid[]) is null or entity.id = any(cast(:entity_ids as uuid[])))
+order by entity.id
+limit :limit
+""")
+_DATED = "join documents as document on document.id = mention.document_id and document.deleted_at is null"
+_DAYS = f"""
+select mention.entity_id, document.dated_on as day, cast(sum(mention.mentions) as bigint) as mentions,
+       cast(sum(mention.passages) as bigint) as passages, count(*) as documents
+from (
+    select mention.entity_id, mention.document_id, sum(cardinality(mention.starts)) as mentions, count(*) as passages
+    from mentions as mention
+    where mention.entity_id = any(cast(:entity_ids as uuid[])) and {_IN_COLLECTIONS}
+    group by mention.entity_id, mention.document_id
+) as mention {_DATED}
+where document.dated_on < :end {{since}}
+group by mention.entity_id, document.dated_on
+"""
+_SINCE = "and document.dated_on >= :first"
+_ALL = f"""
+from mentions as mention {_DATED}
+where mention.entity_id = any(cast(:entity_ids as uuid[])) and {_IN_COLLECTIONS}
+  and document.dated_on < :end {_SINCE}
+"""
+_SPANS = text(f"""
+select mention.entity_id, min(document.dated_on) as first_on, max(document.dated_on) as last_on {_ALL}
+group by mention.entity_id
+""")
+_PAGE_OF_DAYS = {
+    newest_first: text(f"""
+select * from (
+    select days.*, lag(day) over its as previous_day, lag(mentions) over its as previous_mentions
+    from ({_DAYS.format(since="")}) as days
+    window its as (partition by entity_id order by day)
+) as days
+where day >= :first
+order by day {"desc" if newest_first else "asc"}, entity_id
+limit :limit
+""")
+    for newest_first in (False, True)
+}
+_NEWEST_DAYS = text(f"""
+select distinct on (entity_id) days.* from ({_DAYS.format(since=_SINCE)}) as days order by entity_id, day desc
+""")
+_ALL_DAYS = text(f"""
+select entity_id, array_agg(day order by day) as days, array_agg(mentions order by day) as mentions
+from (
+    select mention.entity_id, document.dated_on as day, sum(cardinality(mention.starts)) as mentions {_ALL}
+    group by mention.entity_id, document.dated_on
+) as days
+group by entity_id
 """)

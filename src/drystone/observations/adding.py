@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 from uuid import UUID
 
 import numpy as np
@@ -76,10 +76,13 @@ async def add(
     Raises Denied, and Invalid `observations.refused` for an atomic one with problems.
     """
     principal.require_whole("write")
-    prepared = await _prepare(sessions, principal, rows, is_atomic=is_atomic, checks_evidence=checks_evidence)
+    prepared = await _prepare(
+        sessions, principal, rows, on_conflict, is_atomic=is_atomic, checks_evidence=checks_evidence
+    )
     plan = _plan(rows, prepared, on_conflict)
-    if is_atomic:
-        _refuse_any(rows, plan.problems)
+    if is_atomic and plan.problems:
+        async with transaction(sessions) as session:
+            await _refuse_all(session, principal, plan, on_conflict)
     await months.ensure(sessions, _months(plan.times))
     try:
         return await _write(sessions, principal, plan, on_conflict, is_atomic, sha256, before_commit)
@@ -103,21 +106,36 @@ class _Prepared:
 
 
 async def _prepare(
-    sessions: Sessions, principal: Principal, rows: Rows, *, is_atomic: bool, checks_evidence: bool
+    sessions: Sessions,
+    principal: Principal,
+    rows: Rows,
+    on_conflict: OnConflict,
+    *,
+    is_atomic: bool,
+    checks_evidence: bool,
 ) -> _Prepared:
-    """Have a series for all rows that can be taken, in a transaction of its own."""
-    if is_atomic:
-        _refuse_any(rows, rows.problems)
+    """Have a series for all rows that can be taken, in a transaction of its own; for a bulk that is refused none is made."""
     async with transaction(sessions) as session:
         bad_rows = await _unknown_versions(session, rows) if checks_evidence else {}
         entities = await queries.find_entities(session, principal.workspace_id, {name.entity for name in rows.names})
         problem_of = {
             code: _unknown_entity(name.entity) for code, name in enumerate(rows.names) if name.entity not in entities
         }
-        if is_atomic and (problem_of or bad_rows):
-            _refuse_any(rows, list(_problems(rows, problem_of, bad_rows)))
         series_of = await _series(session, principal, rows, entities, problem_of)
-    return _Prepared(series_of, problem_of, bad_rows)
+        prepared = _Prepared(series_of, problem_of, bad_rows)
+        if is_atomic and (rows.problems or problem_of or bad_rows):
+            await _refuse_all(session, principal, _plan(rows, prepared, on_conflict), on_conflict)
+    return prepared
+
+
+async def _refuse_all(session: AsyncSession, principal: Principal, plan: _Plan, on_conflict: OnConflict) -> NoReturn:
+    """Raise all that stands against an atomic bulk, whichever check finds it."""
+    if on_conflict == "error":
+        for chosen, has_extras in _slices(plan):
+            given = _parameters(principal, plan, chosen, has_extras) | _bounds(plan.times[chosen])
+            others = await queries.different(session, given, has_extras=has_extras)
+            plan.problems += _there_already(plan, chosen[others])
+    _refuse(plan.rows, plan.problems)
 
 
 async def _series(
@@ -199,14 +217,12 @@ def _months(times: np.ndarray) -> set[date]:
     return {date.fromisoformat(f"{month}-01") for month in found.astype(str)}
 
 
-def _refuse_any(rows: Rows, problems: Sequence[Problem]) -> None:
-    """Raise what stands against an atomic bulk."""
-    if not problems:
-        return
+def _refuse(rows: Rows, problems: Sequence[Problem]) -> NoReturn:
     first = min(problems, key=lambda problem: problem.row)
+    count = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
     raise Invalid(
         "observations.refused",
-        f"{len(problems)} rows cannot be taken, the first is row {first.row}: {first.message}",
+        f"{count} cannot be taken, the first is row {first.row}: {first.message}",
         hint=f"{first.fix}; nothing was added, since atomic was asked for",
         errors=[
             {"pointer": f"/{problem.row - rows.is_list}{problem.pointer}", "detail": f"{problem.message} {problem.fix}"}
@@ -289,6 +305,10 @@ def _differs(row: int, where: str) -> Problem:
     )
 
 
+def _there_already(plan: _Plan, differing: np.ndarray) -> list[Problem]:
+    return [_differs(plan.rows.numbers[int(place)], "is there already") for place in plan.places[differing]]
+
+
 async def _write(
     sessions: Sessions,
     principal: Principal,
@@ -307,8 +327,8 @@ async def _write(
         if len(held):
             await queries.hold_series(session, held.tolist())
         touched = [await _write_slice(session, principal, plan, each, on_conflict, added) for each in slices]
-        if is_atomic:
-            _refuse_any(plan.rows, added.problems)
+        if is_atomic and added.problems:
+            _refuse(plan.rows, added.problems)
         await _make_hours(session, principal, plan, np.concatenate(touched) if touched else np.zeros(0, np.int64))
         if added.is_change:
             await _tell(session, principal, plan, added, sha256)
@@ -352,8 +372,7 @@ async def _write_slice(
     elif on_conflict == "keep":
         added.kept += len(others)
     else:
-        numbers = [plan.rows.numbers[int(place)] for place in plan.places[differing]]
-        added.problems += [_differs(number, "is there already") for number in numbers]
+        added.problems += _there_already(plan, differing)
     if inserted:
         return chosen
     return differing if on_conflict == "replace" else chosen[:0]
@@ -431,10 +450,18 @@ async def _tell(session: AsyncSession, principal: Principal, plan: _Plan, added:
 
 
 async def delete(
-    session: AsyncSession, principal: Principal, series_ids: Sequence[int], start: datetime, end: datetime
+    session: AsyncSession,
+    principal: Principal,
+    series_ids: Sequence[int],
+    start: datetime,
+    end: datetime,
+    *,
+    is_dry: bool = False,
 ) -> int:
-    """Delete what was observed from `start` up to `end`; how much."""
+    """Delete what was observed from `start` up to `end`; how much. is_dry: nothing is deleted."""
     principal.require_whole("write")
+    if is_dry:
+        return await queries.count(session, series_ids, start, end)
     await queries.hold_series(session, series_ids)
     gone = await queries.delete(session, series_ids, start, end)
     if gone:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,13 +17,15 @@ import numpy as np
 
 from drystone.core.errors import Invalid, pointer_to
 
-Fill = Literal["null", "none", "previous", "linear"]
+Fill = Literal["null", "none", "previous", "linear", "zero"]
 MOST_POINTS = 200_000
 _CALENDAR = {"P1D": "day", "P1W": "week", "P1M": "month", "P3M": "quarter", "P1Y": "year"}
 _DAYS = {"day": 1, "week": 7, "month": 28, "quarter": 90, "year": 365}
 _FIXED = re.compile(r"PT(\d{1,5})([HMS])")
 _SECONDS = {"H": 3600, "M": 60, "S": 1}
 _ORIGIN = date(2000, 1, 1)
+# Files beside those of zones.
+_NO_PLACES = frozenset(["Factory", "localtime", "posixrules"])
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def parse(said: str) -> Bucket:
 def zone_of(said: str) -> ZoneInfo:
     """A time zone by its name in the IANA database. Raises Invalid."""
     try:
+        if said in _NO_PLACES or said.startswith(("posix/", "right/")):
+            raise ValueError("the machine's own, none at all, or with leap seconds, which no time here has")
         return ZoneInfo(said)
     except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
         raise Invalid(
@@ -105,21 +109,48 @@ def _fixed(step: timedelta, zone: ZoneInfo, start: datetime, end: datetime, befo
     origin = datetime.combine(_ORIGIN, time.min, zone).astimezone(UTC)
     first = (start - origin) // step - before
     last = -((origin - end) // step)
-    return Edges([origin + n * step for n in range(first, max(last, first + before + 1) + 1)], step)
+    try:
+        return Edges([origin + n * step for n in range(first, max(last, first + before + 1) + 1)], step)
+    except OverflowError as exc:
+        raise _beyond_time() from exc
 
 
 def _calendar(unit: str, zone: ZoneInfo, start: datetime, end: datetime, before: int) -> Edges:
     day = _first_day(unit, start.astimezone(zone).date())
     for _ in range(before):
-        day = _first_day(unit, day - timedelta(days=1))
-    moments = [_midnight(day, zone)]
+        day = _earlier(unit, day, zone)
+    moments = [midnight(day, zone)]
     while moments[-1] < end or len(moments) < before + 2:
         day = _next(unit, day)
-        moments.append(_midnight(day, zone))
+        if (moment := midnight(day, zone)) > moments[-1]:
+            moments.append(moment)
     return Edges(moments, None)
 
 
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
+def first_day(moment: datetime, zone: tzinfo) -> date:
+    """The first day that begins at this moment, or after it."""
+    day = moment.astimezone(zone).date()
+    return day if midnight(day, zone) >= moment or day == date.max else day + timedelta(days=1)
+
+
+def _earlier(unit: str, day: date, zone: ZoneInfo) -> date:
+    """The day on which the bucket before begins. Some zones have left out a whole day, which was none."""
+    begin = midnight(day, zone)
+    while midnight(day, zone) >= begin:
+        day = _first_day(unit, day - timedelta(days=1))
+    return day
+
+
+def _beyond_time() -> Invalid:
+    return Invalid(
+        "observations.bad_bucket",
+        "Some of these buckets would begin before the year 1, or end after the year 9999.",
+        hint="ask for shorter buckets, a smaller window, or another time",
+        pointer=pointer_to("bucket"),
+    )
+
+
+def midnight(day: date, zone: tzinfo) -> datetime:
     """The first moment of a day; where clocks leave midnight out, that is the moment they are changed."""
     return datetime.combine(day, time.min, zone).astimezone(UTC)
 
@@ -142,7 +173,10 @@ def _next(unit: str, day: date) -> date:
 
 
 def filled(values: np.ndarray, moments: Sequence[datetime], fill: Fill) -> np.ndarray:
-    """Values with gaps (NaN) filled: by the value before, or on the line between its neighbours. Ends stay as they are."""
+    """Values with gaps (NaN) filled: by 0, by the value before, or on the line between its neighbours. The latter two leave
+    both ends as they are."""
+    if fill == "zero":
+        return np.where(np.isnan(values), 0.0, values)
     known = np.flatnonzero(~np.isnan(values))
     if fill in ("null", "none") or not len(known):
         return values
@@ -157,11 +191,14 @@ def filled(values: np.ndarray, moments: Sequence[datetime], fill: Fill) -> np.nd
     return made
 
 
-def moving(sums: np.ndarray, counts: np.ndarray, window: int) -> np.ndarray:
+def moving(sums: np.ndarray, counts: np.ndarray, window: int, *, empty_is_zero: bool = False) -> np.ndarray:
     """The mean of all that was observed in a bucket and the window - 1 before it; NaN where there was nothing.
 
-    The first window - 1 buckets are only read. Of sums and counts, so a bucket counts for as much as was observed in it.
+    The first window - 1 buckets are only read. Of sums and counts, so a bucket counts for as much as was observed in it;
+    an empty one for nothing, or for one 0.
     """
+    if empty_is_zero:
+        counts = np.maximum(counts, 1)
     views = np.lib.stride_tricks.sliding_window_view
     all_of, count = views(sums, window).sum(axis=1), views(counts, window).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -107,6 +107,11 @@ async def end_months(session: AsyncSession, first: date, *, is_detached: bool) -
     return list(await session.scalars(_END_MONTHS, {"first": first, "is_detached": is_detached}))
 
 
+async def count(session: AsyncSession, ids: Sequence[int], start: datetime, end: datetime) -> int:
+    """How many raw rows of these series there are from `start` up to `end`."""
+    return int((await session.execute(_COUNT, {"ids": list(ids), "start": start, "end": end})).scalar_one())
+
+
 async def delete(session: AsyncSession, ids: Sequence[int], start: datetime, end: datetime) -> int:
     """Remove the raw rows of these series from `start` up to `end`, and make the hours they were in anew; how many."""
     given = {"ids": list(ids), "start": start, "end": end}
@@ -230,6 +235,11 @@ cross join lateral (
 on conflict (series_id, hour) do update set {_SET_HOUR}
 """)
 
+_COUNT = text("""
+select count(*) from observations
+where series_id = any(cast(:ids as bigint[])) and observed_at >= :start and observed_at < :end
+""")
+
 _DELETE = text("""
 with gone as (
     delete from observations
@@ -245,14 +255,15 @@ where series_id = any(cast(:ids as bigint[]))
   and hour >= date_trunc('hour', cast(:start as timestamptz), 'UTC') and hour < :end
 """)
 
-# What is left of the first and the last hour; those between are empty.
+# What is left of the first and the last hour; those between are empty. The hour that begins with `end` is none of them.
 _MAKE_EDGES = text(f"""
 insert into observation_hours (series_id, hour, workspace_id, count, sum, min, max, first, last)
 select series_id, date_trunc('hour', observed_at, 'UTC'), workspace_id, {_AGGREGATES}
 from observations
 where series_id = any(cast(:ids as bigint[]))
   and (observed_at >= date_trunc('hour', cast(:start as timestamptz), 'UTC') and observed_at < :start
-       or observed_at >= :end and observed_at < date_trunc('hour', cast(:end as timestamptz), 'UTC') + interval '1 hour')
+       or observed_at >= :end and observed_at < date_trunc('hour', cast(:end as timestamptz), 'UTC') + interval '1 hour'
+          and date_trunc('hour', cast(:end as timestamptz), 'UTC') < :end)
 group by 1, 2, 3
 """)
 

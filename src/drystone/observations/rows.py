@@ -33,10 +33,15 @@ MAX_NAME, MAX_UNIT, MAX_ATTRIBUTES_BYTES = 200, 64, 8 << 10
 # Sums over a century of such values are still numbers.
 MAX_VALUE = 1e300
 DEFAULT_SOURCE = "default"
+# Counted from documents, and written by nobody: `mentioned`.
+MENTIONS = "mentions"
 _PLAIN_COLUMNS = ("entity", "metric", "observed_at", "value", "source", "unit", "attributes")
 _OF_EVIDENCE = ("version_id", "start", "end", "quote_sha256")
 COLUMNS = (*_PLAIN_COLUMNS, *_OF_EVIDENCE)
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+# There is one way only to match it: in time linear to the text.
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+# The exact decimal of a double has some 770 digits; nobody writes them, and what is read of a cell has an end.
+_MOST_DIGITS, _MOST_OFFSET_DIGITS = 400, 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 # PostgreSQL's functions say ten years: this stays within them.
@@ -209,6 +214,13 @@ class _Taking:
                     "leave that character out",
                     f"/{name}",
                 )
+        if said[1] == MENTIONS:
+            raise _Wrong(
+                "observation.reserved_metric",
+                f"The metric {MENTIONS!r} is counted from documents, and nobody writes it.",
+                "give the metric another name",
+                "/metric",
+            )
         self._codes[said] = code = len(self.rows.names)
         self.rows.names.append(Name(*said))
         return code
@@ -442,7 +454,7 @@ def _row_of(columns: Sequence[str], cells: Sequence[str]) -> ObservationIn:
     given: dict[str, Any] = {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
     value = given.get("value")
     if value is not None:
-        if not _NUMBER.fullmatch(value):
+        if len(value) > _MOST_DIGITS or not _NUMBER.fullmatch(value):
             raise _Wrong(
                 "observation.invalid",
                 f"value: {value[:40]!r} is no number.",
@@ -461,6 +473,6 @@ def _row_of(columns: Sequence[str], cells: Sequence[str]) -> ObservationIn:
     if not evidence:
         return ROW.validator.validate_python(given)  # type: ignore[no-any-return]  # pydantic types it as Any
     for name in ("start", "end"):
-        if evidence.get(name, "").isdecimal():
-            evidence[name] = int(evidence[name])
+        if 0 < len(said := evidence.get(name, "")) <= _MOST_OFFSET_DIGITS and said.isascii() and said.isdecimal():
+            evidence[name] = int(said)
     return _by_json(given | {"evidence": evidence})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import jsonschema_rs
@@ -130,6 +133,11 @@ def test_nothing_differs_from_itself(schema: dict[str, Any]) -> None:
         ({"enum": [float("nan")]}, ("enum", 0), "finite"),
         ({"title": "a\0b"}, ("title",), "NUL"),
         ({"title": "x" * definitions.MOST_BYTES}, (), "64 KiB"),
+        ({"pattern": r"(?i:\p{L}{100})a"}, ("pattern",), "repeat large classes"),
+        ({"pattern": "(((a{99}){99}){99}){99}"}, ("pattern",), "repeat large classes"),
+        ({"patternProperties": {f"^x{number}": {} for number in range(21)}}, (), "20 patterns"),
+        ({"$defs": {"a": {"items": {"pattern": "a" * 501}}}, "pattern": "b" * 500}, (), "1000 characters"),
+        ({"$ref": "#/x-a/0", "x-a": [{"pattern": "a" * 1001}]}, (), "1000 characters"),
     ],
 )
 def test_a_wrong_definition_says_where_and_what_to_write(
@@ -149,6 +157,40 @@ def test_a_definition_that_is_too_deep_is_refused_before_it_is_read() -> None:
     (fault,) = faults("property", schema)
 
     assert "deeper" in fault.sentence
+
+
+# Near the largest automaton that is taken, and the slowest classes to make.
+_WORST = {
+    "automata": [rf"{number:02}(?i:\w{{340}})" for number in range(20)],
+    "classes": [rf"{number:02}(?i:[" + r"\PL" * 10 + "])" for number in range(20)],
+    "cases": [rf"{number:02}(?i)\pL\pL" for number in range(20)],
+}
+
+
+@pytest.mark.parametrize("patterns", _WORST.values(), ids=_WORST)
+def test_what_patterns_cost_is_bounded(patterns: list[str]) -> None:
+    """In a process of its own: how large it was at most can be asked of whole processes only."""
+    schema = {"properties": {f"p{number}": {"pattern": each} for number, each in enumerate(patterns)}}
+    assert sum(map(len, patterns)) <= definitions.MOST_PATTERN_CHARACTERS
+    assert faults("category", schema) == []
+    asked = (
+        "import json, resource, sys; from drystone.catalogue import definitions;"
+        "schema = json.load(sys.stdin);"
+        "definitions.faults('category', {'properties': {'a': {'pattern': 'a'}}});"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "definitions.faults('category', schema);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-c", asked], input=json.dumps(schema), capture_output=True, text=True, check=True
+    )
+
+    assert int(told.stdout) * (1 if sys.platform == "darwin" else 1024) < 16 << 20
+
+
+def test_the_same_pattern_again_costs_nothing() -> None:
+    assert faults("category", {"properties": {f"p{number}": {"pattern": "^[A-Z]{2}$"} for number in range(300)}}) == []
 
 
 def test_words_of_ones_own_are_taken_where_they_say_so() -> None:

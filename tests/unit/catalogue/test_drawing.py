@@ -55,8 +55,9 @@ def test_arrows_point_to_the_right_and_a_cycle_is_closed_to_the_left() -> None:
 
 def test_labels_are_escaped_and_long_ones_are_cut_with_the_whole_told() -> None:
     label = "<script>alert(1)</script> & so on and on and on"
-    drawn = drawing.svg_of(Graph((Node(("entity", "x"), "category", label),), ()), "<b>")
+    drawn = drawing.svg_of(Graph((Node(("entity", "x"), "category", label),), ()), "<b>\u202e")
 
+    assert "\u202e" not in drawn
     assert "<script" not in drawn
     assert "<b>" not in drawn
     assert re.search(r"&lt;script&gt;alert[^<]*…</text>", drawn)
@@ -68,6 +69,22 @@ def test_what_nobody_could_read_is_not_drawn() -> None:
 
     with pytest.raises(Invalid, match="401 things"):
         drawing.svg_of(Graph(many, ()), "Many")
+
+
+def _chain(nodes: int, long: int) -> Graph:
+    """Nodes one behind the other, and as many arrows from its beginning to its end."""
+    keys: list[At] = [("entity", f"e{number}") for number in range(nodes)]
+    arrows = [*itertools.pairwise(keys), *[(keys[0], keys[-1])] * long]
+    return Graph(
+        tuple(Node(at, "subobject", at[1]) for at in keys), tuple(Arrow(one, other, "has") for one, other in arrows)
+    )
+
+
+def test_arrows_that_are_long_count_for_the_columns_they_cross() -> None:
+    with pytest.raises(Invalid, match="90 things with 449 arrows"):
+        drawing.svg_of(_chain(90, 360), "Long")
+
+    assert "marker-end" in drawing.svg_of(_chain(90, 60), "Long")
 
 
 def _box(group: ElementTree.Element) -> tuple[float, float, float, float]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from drystone.catalogue.content import Content, EntityContent, ModuleContent, ProfileContent
-from drystone.catalogue.graphs import At, Graph, mermaid
+from drystone.catalogue.graphs import At, Graph, Node, mermaid
 
 ENTITIES: dict[At, Content] = {
     ("entity", "name"): EntityContent("property", "Name", schema_definition={"required": ["x"]}),
@@ -32,6 +32,14 @@ def test_modules_and_profiles_are_written_with_their_ranges() -> None:
         '  p1 -->|"*"| m1',
         '  m0 -->|"*"| m1',
     ]
+
+
+def test_a_label_gives_mermaid_no_orders() -> None:
+    label = "%%{init: {'securityLevel': 'loose'}}%%"
+
+    written = mermaid(Graph((Node(("entity", "x"), "category", label),), ()))
+
+    assert not {*"%{}"} & {*written}
 
 
 def test_entities_are_written_where_they_are_there() -> None:

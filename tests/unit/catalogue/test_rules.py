@@ -66,6 +66,19 @@ def test_a_member_is_not_changed_behind_its_module_s_back() -> None:
     assert "bump_modules=true" in problem.fix
 
 
+def test_what_makes_a_module_another_is_the_member_that_changes_most() -> None:
+    """Others are sent with it, as an import sends whatever has a file: they stand before it, and are what they were."""
+    without_name = entity("category", {"required": ["place"], "properties": {"status": {}, "no2": {}}})
+    changes = [put("no2", replace(NO2, label="other words")), put("status", air.STATUS), put("station", without_name)]
+
+    (bumped,) = check(replace(air.state(), profiles={}), changes).problems
+    (left,) = check(air.state(), changes, bump_modules=True).problems
+
+    assert (bumped.code, bumped.change) == ("module.not_bumped", 2)
+    assert "holds 'station'" in bumped.sentence
+    assert (left.code, left.change) == ("profile.range_left", 2)
+
+
 def test_a_module_may_go_further_than_it_must_and_no_less() -> None:
     widened = put("no2", prop(type="number", unit="µg/m³"))
 

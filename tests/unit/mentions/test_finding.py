@@ -91,10 +91,10 @@ def test_entities_of_one_name_are_all_mentioned() -> None:
     assert finder.find("Mercury") == [Mention(0, 7, (A, B))]
 
 
-def test_tokens_beyond_the_alphabet_are_found_by_nobody() -> None:
+def test_each_token_has_a_character_of_its_own() -> None:
     assert finding._letter(0) == "\x02"
     assert finding._letter(0xD800 - 2) == "\ue000"
-    assert finding._letter(1 << 21) == chr(0x10FFFF)
+    assert finding._letter(finding.MOST_TOKENS - 1) == chr(0x10FFFF)
 
 
 @given(text=texts, wanted=some_names)
@@ -148,3 +148,9 @@ def _slowly(text: str, looked_for: set[tuple[str, ...]]) -> list[tuple[str, ...]
             found.append(max(here, key=len))
         at += len(found[-1]) if here else 1
     return found
+
+
+def test_names_beyond_what_there_are_letters_for_are_found_by_nobody_and_taken_for_no_other() -> None:
+    finder = Finder([(A, ["ozone", "nitrogen dioxide"]), (B, ["sulphur dioxide", "soot", "dust"])], most_tokens=3)
+
+    assert [(each.entity_ids, each.start) for each in finder.find("soot dust sulphur dioxide ozone")] == [((A,), 26)]
