@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED, Format, check_readable, media_type_of
-from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Member, Parsed
+from drystone.adapters.parsing.parsed import PARSER_VERSION, Heading, Member, Parsed, Picture
 
 if TYPE_CHECKING:
     from drystone.adapters.parsing.sandbox import Archive, Parser, ParserDied
@@ -24,6 +24,7 @@ __all__ = [
     "Parsed",
     "Parser",
     "ParserDied",
+    "Picture",
     "check_readable",
     "media_type_of",
 ]

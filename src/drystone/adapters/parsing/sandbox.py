@@ -1,4 +1,4 @@
-"""`Parser`: a document goes to a limited child process, its text comes back.
+"""`Parser`: a document goes to a limited child process, its text comes back, or a page of it as pixels.
 
 Each parser keeps one zygote (see `zygote.py`) and starts another when that one dies. What comes out of a child is
 checked before it is believed: a child may have been taken over by the file it reads.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from drystone.adapters.parsing.containers import MAX_MEMBERS
 from drystone.adapters.parsing.failures import failure, is_known
 from drystone.adapters.parsing.formats import ARCHIVE, SUPPORTED
-from drystone.adapters.parsing.parsed import Heading, Member, Parsed
+from drystone.adapters.parsing.parsed import MOST_PIXELS, Heading, Member, Parsed, Picture
 from drystone.adapters.parsing.zygote import HEAD, MAX_MESSAGE_BYTES
 from drystone.core import crash_points, measures, priority
 from drystone.core.errors import DrystoneError, Unavailable
@@ -46,6 +46,8 @@ _MAX_HEAD_BYTES = 32 * 1024 * 1024
 _MEMORY_SHARE = 0.6
 # A member comes over the pipe and is held in memory once.
 MAX_MEMBER_BYTES = 100 * 1024 * 1024
+# Of a passage that is marked on a page: what the zygote is told goes through a socket in one piece.
+_MOST_MARKED = 10_000
 _TAG = re.compile(r"[a-z]{2,3}")
 _Ask = Callable[[int], Awaitable[tuple[dict[str, Any], bytes]]]
 _ITS_OWN_TEXT = frozenset({"text/plain", "text/markdown", "text/csv"})
@@ -130,6 +132,19 @@ class Parser:
             head, _ = await self._ask(document, None)
             yield Archive(tuple(_members(head)), functools.partial(self._ask, document))
 
+    async def draw(self, body: bytes | BinaryIO, page: int, *, width: int, passage: str = "") -> Picture:
+        """A page of a PDF, from 0, so many pixels wide; less where it would be too large. passage: what is marked on it.
+
+        Raises like `parse`.
+        """
+        asked = {"page": page, "width": width, "passage": passage[:_MOST_MARKED]}
+        wall_s = float(self._limits.wall_s)
+        with _as_file(body) as document:
+            async with self._turn:
+                with measures.parser_run():
+                    end = await self._run(document, "draw_pdf", shares_child=False, wall_s=wall_s, asked=asked)
+                    return _picture(*self._judge(end, MOST_PIXELS * 3))
+
     async def aclose(self) -> None:
         """End the zygote and whatever it runs."""
         if self._zygote is not None:
@@ -140,22 +155,20 @@ class Parser:
         async with self._turn:
             wall_s = float(self._limits.wall_s)
             with measures.parser_run():
-                end = await self._run(document, "read_zip", shares_child=False, wall_s=wall_s, member=member)
+                end = await self._run(document, "read_zip", shares_child=False, wall_s=wall_s, asked=member)
                 return self._judge(end, MAX_MEMBER_BYTES)
 
-    async def _run(
-        self, document: int, reader: str, *, shares_child: bool, wall_s: float, member: int | None = None
-    ) -> _End:
+    async def _run(self, document: int, reader: str, *, shares_child: bool, wall_s: float, asked: Any = None) -> _End:
         request = {
             "reader": f"{_PACKAGE}.{reader}",
             "shares_child": shares_child,
-            "member": member,
+            "asked": asked,
             "max_text_bytes": self._limits.max_text_bytes,
             "memory_bytes": self._limits.memory_bytes,
             "cpu_s": self._limits.cpu_s,
             "wall_s": wall_s,
         }
-        max_bytes = (self._limits.max_text_bytes if member is None else MAX_MEMBER_BYTES) + _MAX_HEAD_BYTES
+        max_bytes = (self._limits.max_text_bytes if asked is None else MAX_MEMBER_BYTES) + _MAX_HEAD_BYTES
         for _ in range(2):  # a zygote that was killed while idle costs nobody a try
             if self._zygote is not None and not self._zygote.is_alive:
                 self._end_zygote()
@@ -373,6 +386,15 @@ def _parsed(head: dict[str, Any], text: bytes) -> Parsed:
         return _parsed_of(head, text.decode())
     except (ValueError, KeyError, TypeError) as exc:
         raise _no_outcome() from exc
+
+
+def _picture(head: dict[str, Any], pixels: bytes) -> Picture:
+    """What a child drew, if it is what it says: so what is made of it cannot harm whoever looks at it."""
+    width, height, marks = head.get("width"), head.get("height"), head.get("marks")
+    are_numbers = all(type(each) is int and each >= 0 for each in (width, height, marks))
+    if not are_numbers or not width or not height or width * height * 3 != len(pixels):
+        raise _no_outcome()
+    return Picture(int(width), int(height), pixels, int(marks or 0))
 
 
 def _parsed_of(head: dict[str, Any], text: str) -> Parsed:

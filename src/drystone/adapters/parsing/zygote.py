@@ -5,9 +5,9 @@ time, and says how the child ended. The child reads the document from one descri
 For readers written in Python alone one child serves many small documents, which spares them most of a fork's cost; any
 other child serves one. End of file on the control socket ends everything.
 
-Request, a line of JSON with two descriptors (document, outcome): {"reader", "shares_child", "member", "max_text_bytes",
-"memory_bytes", "cpu_s", "wall_s"}; member: of an archive, null for the list of them. Replies, a line each: {"pid"}, then {"signal", "exit_code", "timed_out", "cpu_s",
-"max_rss_bytes"}. Outcome: four bytes length of a JSON head, the head, then the text in UTF-8 or the member's bytes.
+Request, a line of JSON with two descriptors (document, outcome): {"reader", "shares_child", "asked", "max_text_bytes",
+"memory_bytes", "cpu_s", "wall_s"}; asked: which member of an archive, null for the list of them; which page of a PDF is to be drawn, and how. Replies, a line each: {"pid"}, then {"signal", "exit_code", "timed_out", "cpu_s",
+"max_rss_bytes"}. Outcome: four bytes length of a JSON head, the head, then the text in UTF-8, the member's bytes or the page's pixels.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def _outcome(request: dict[str, Any], document: int) -> tuple[dict[str, Any], by
     try:
         reader = importlib.import_module(request["reader"])
         if hasattr(reader, "answer"):
-            answer: tuple[dict[str, Any], bytes] = reader.answer(document, request["member"])
+            answer: tuple[dict[str, Any], bytes] = reader.answer(document, request["asked"])
             return answer
         parsed: Parsed = reader.read(_read(document), request["max_text_bytes"])
         head = {

@@ -1,0 +1,110 @@
+"""Search: a question in the address, its hits, and why each stands where it does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le, Len
+from fastapi import Query, Request, Response
+from pydantic import TypeAdapter, ValidationError
+
+from drystone.console import marking
+from drystone.console.marking import Name, Piece
+from drystone.console.pages import new_router, page
+from drystone.console.visitors import Visitor
+from drystone.core.db import transaction
+from drystone.core.errors import DrystoneError, Invalid
+from drystone.core.text import Text
+from drystone.documents import collections
+from drystone.documents.filters import Filter
+from drystone.http.dependencies import ResourcesOf
+from drystone.search import service
+from drystone.search.schemas import MAX_LIMIT, Hit, Mode, Question
+
+router = new_router()
+
+_FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
+_SHOWN_BY_DEFAULT = 10
+
+
+@router.get("/search")
+async def get(
+    request: Request,
+    visitor: Visitor,
+    resources: ResourcesOf,
+    q: Text = "",
+    collection: Annotated[list[Text] | None, Query()] = None,
+    mode: Mode = "hybrid",
+    entity: Annotated[list[Text] | None, Query(), Len(0, 8)] = None,
+    filter: Text = "",
+    limit: Annotated[int, Ge(1), Le(MAX_LIMIT)] = _SHOWN_BY_DEFAULT,
+    explain: bool = False,
+) -> Response:
+    """The form, and below it the passages that answer the question best."""
+    visitor.require("read")
+    async with transaction(resources.sessions.within(visitor.reach)) as session:
+        there_are = [each.name for each in await collections.list_all(session, visitor)]
+    chosen = [name for name in collection or [] if name]
+    answer, error = None, None
+    if q.strip() and there_are:
+        try:
+            question = Question(
+                queries=[q],
+                collections=chosen or there_are,
+                mode=mode,
+                limit=limit,
+                filter=_filter(filter, entity or []),
+                highlight=True,
+                explain=explain,
+                entities=True,
+                facets=["entity"],
+            )
+            answer = await service.search(resources.searcher, visitor, question)
+        except DrystoneError as exc:
+            error = exc
+    return page(
+        request,
+        "search.html",
+        visitor=visitor,
+        q=q,
+        there_are=there_are,
+        chosen=chosen,
+        mode=mode,
+        entities=entity or [],
+        filter=filter,
+        limit=limit,
+        explain=explain,
+        answer=answer,
+        hits=[(hit, marked(hit)) for hit in answer.hits] if answer else [],
+        error=error,
+    )
+
+
+def _filter(written: str, entities: list[str]) -> Filter | None:
+    """What was written as JSON, and the entities that were picked. Raises Invalid."""
+    parts: list[dict[str, Any]] = [{"type": "eq", "key": "$entity", "value": key} for key in entities]
+    try:
+        if written.strip():
+            parts.append(_FILTER.validate_json(written).model_dump(exclude_unset=True))
+        return (
+            _FILTER.validate_python(parts[0] if len(parts) == 1 else {"type": "and", "filters": parts})
+            if parts
+            else None
+        )
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise Invalid(
+            "filter.invalid",
+            f"The filter is not acceptable: {first['msg']}.",
+            hint='for example {"type": "gte", "key": "year", "value": 1960}',
+        ) from exc
+
+
+def marked(hit: Hit) -> list[Piece]:
+    """A hit's quote in pieces, words of the question and entities marked."""
+    names = [
+        Name(start - hit.start, end - hit.start, entity.key, entity.label)
+        for entity in hit.entities
+        for start, end in entity.mentions
+    ]
+    return marking.pieces(hit.quote, [(start - hit.start, end - hit.start) for start, end in hit.highlights], names)

@@ -1,0 +1,72 @@
+"""Numbers, times and states as people read them; filters of the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+from starlette.requests import Request
+
+_UNITS = ("bytes", "KB", "MB", "GB", "TB")
+_SPANS = ((86400 * 365, "year"), (86400 * 30, "month"), (86400, "day"), (3600, "hour"), (60, "minute"))
+
+
+def number(value: float) -> str:
+    """1234567 as 1 234 567, with narrow spaces that do not break; a share with two places."""
+    shown = f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+    return shown.replace(",", "\u202f")
+
+
+def size(value: int) -> str:
+    """Bytes in the largest unit that leaves a number of one or more."""
+    amount, unit = float(value), 0
+    while amount >= 1000 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    return f"{value} bytes" if unit == 0 else f"{amount:.3g} {_UNITS[unit]}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit."""
+    for length, unit in _SPANS:
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:.0f} s"
+
+
+def ago(at: datetime | None) -> Markup:
+    """How long ago it was, with the moment itself for who wants it; a dash where there is none."""
+    if at is None:
+        return Markup("–")
+    passed = (datetime.now(UTC) - at).total_seconds()
+    said = "just now" if passed < 10 else f"{span(passed)} ago"
+    exact = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        exact.isoformat(timespec="seconds"), exact.strftime("%Y-%m-%d %H:%M:%S UTC"), said
+    )
+
+
+def sentence(words: str) -> str:
+    """A hint as a sentence of its own."""
+    said = words[:1].upper() + words[1:]
+    return said if said.endswith((".", "!", "?", ")", "}", "…")) else f"{said}."
+
+
+def with_query(request: Request, **changes: Any) -> str:
+    """This page with other parameters; None takes one out."""
+    kept: Mapping[str, str] = {name: value for name, value in request.query_params.items() if name not in changes}
+    wanted = {name: str(value) for name, value in changes.items() if value is not None}
+    asked = urlencode({**kept, **wanted})
+    return request.url.path + (f"?{asked}" if asked else "")
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "number": number,
+    "size": size,
+    "span": span,
+    "ago": ago,
+    "sentence": sentence,
+}

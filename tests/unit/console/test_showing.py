@@ -1,0 +1,58 @@
+"""Numbers, lengths of time and addresses as pages show them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from drystone.console import pages, showing
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 KB"), (1_536_000, "1.54 MB"), (2 * 10**12, "2 TB")],
+)
+def test_bytes_are_shown_in_the_largest_unit(value: int, shown: str) -> None:
+    assert showing.size(value) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0 s"), (59.4, "59 s"), (60, "1 minute"), (7300, "2 hours")])
+def test_a_length_of_time_is_shown_in_its_largest_unit(seconds: float, shown: str) -> None:
+    assert showing.span(seconds) == shown
+
+
+def test_a_moment_says_when_it_was_exactly() -> None:
+    at = datetime.now(UTC) - timedelta(hours=3, minutes=1)
+    assert f'title="{at:%Y-%m-%d %H:%M:%S} UTC">3 hours ago</time>' in showing.ago(at)
+
+
+def test_there_is_a_dash_for_what_never_was() -> None:
+    assert showing.ago(None) == "–"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/",
+        "//example.org/",
+        "/\\example.org",
+        "\\\\example.org",
+        "javascript:alert(1)",
+        "collections",
+        "/sign-in",
+        "/sign-out",
+        "",
+        None,
+    ],
+)
+def test_nobody_is_sent_on_to_another_site(url: str | None) -> None:
+    assert pages.within(url) == "/"
+
+
+def test_an_address_that_looks_like_none_stays_here() -> None:
+    assert pages.within("///example.org") == "/example.org"
+
+
+def test_a_page_here_is_gone_back_to_with_its_question() -> None:
+    assert pages.within("/search?q=wall&limit=10#x") == "/search?q=wall&limit=10"
