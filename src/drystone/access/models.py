@@ -1,4 +1,4 @@
-"""Tables of access: workspaces, API keys, audit, idempotency keys."""
+"""Tables of access: workspaces, API keys, visits, readers, audit, idempotency keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Date, ForeignKey, Identity, Index, LargeBinary, Text, UniqueConstraint, Uuid
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -49,6 +60,41 @@ class ApiKey(Base):
     expires_at: Mapped[Time | None]
     revoked_at: Mapped[Time | None]
     last_used_at: Mapped[Time | None]
+
+
+class Visit(Base):
+    """Somebody who showed a key in a browser. secret_sha256: the secret that was shown; once it is no longer right, nor is this."""
+
+    __tablename__ = "visits"
+    __table_args__ = (Index("ix_visits_workspace_id_expires_at", "workspace_id", "expires_at"),)
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Time]
+
+
+class Reader(Base):
+    """A role of PostgreSQL with which a tool reads the views of the schema `reading`, and what it sees there.
+
+    What is not here is asked of PostgreSQL: its password, limits, and whether there is such a role at all.
+    """
+
+    __tablename__ = "readers"
+    # It becomes part of statements as it is.
+    __table_args__ = (CheckConstraint("role ~ '^drystone_reader_[a-z0-9]+$'", name="role"),)
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    role: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    # None: every collection of the workspace.
+    collection_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Time | None]
 
 
 class AuditEntry(Base):

@@ -34,11 +34,15 @@ async def usage(session: AsyncSession, principal: Principal) -> Usage:
     return Usage(documents, size_bytes, principal.limits, _until_midnight_s(utc_now()))
 
 
-async def count(session: AsyncSession, principal: Principal, size_bytes: int) -> None:
-    """Add one version of this size to what the caller used today. Raises Denied `quota.exceeded`."""
+async def count(session: AsyncSession, principal: Principal, size_bytes: int, *, documents: int = 1) -> None:
+    """Add one version of this size to what the caller used today. Raises Denied `quota.exceeded`.
+
+    documents: 0 where bytes are kept of which no document is made yet.
+    """
     limits = principal.limits
     given = _whose(principal) | {
         "bytes": size_bytes,
+        "documents": documents,
         "max_documents": limits.documents_per_day,
         "max_bytes": limits.bytes_per_day,
     }
@@ -105,12 +109,12 @@ where workspace_id = :workspace_id and actor = :actor and day = cast(now() at ti
 
 _COUNT = text("""
 insert into upload_usage as used (workspace_id, actor, day, documents, bytes)
-select :workspace_id, :actor, cast(now() at time zone 'utc' as date), 1, cast(:bytes as bigint)
-where 1 <= coalesce(cast(:max_documents as bigint), 1)
+select :workspace_id, :actor, cast(now() at time zone 'utc' as date), cast(:documents as bigint), cast(:bytes as bigint)
+where cast(:documents as bigint) <= coalesce(cast(:max_documents as bigint), cast(:documents as bigint))
   and cast(:bytes as bigint) <= coalesce(cast(:max_bytes as bigint), cast(:bytes as bigint))
 on conflict (workspace_id, actor, day) do update
-set documents = used.documents + 1, bytes = used.bytes + excluded.bytes
-where used.documents + 1 <= coalesce(cast(:max_documents as bigint), used.documents + 1)
+set documents = used.documents + excluded.documents, bytes = used.bytes + excluded.bytes
+where used.documents + excluded.documents <= coalesce(cast(:max_documents as bigint), used.documents + excluded.documents)
   and used.bytes + excluded.bytes <= coalesce(cast(:max_bytes as bigint), used.bytes + excluded.bytes)
 returning documents
 """)

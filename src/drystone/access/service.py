@@ -57,6 +57,8 @@ Action = Literal[
     "entity.delete",
     "entity.publish",
     "entity.restore",
+    "file.create",
+    "file.delete",
     "job.cancel",
     "job.retry",
     "key.change",
@@ -72,7 +74,12 @@ Action = Literal[
     "profile.delete",
     "profile.publish",
     "profile.restore",
+    "reader.create",
+    "reader.remove",
+    "reader.rotate",
     "scrub.request",
+    "visit.begin",
+    "visit.end",
     "webhook.change",
     "webhook.create",
     "webhook.delete",
@@ -160,13 +167,18 @@ async def authenticate(
         )
     if row.is_use_to_note:
         await session.execute(_NOTE_USE, {"prefix": row.prefix})
+    return principal_of(row, hashlib.sha256(secret.encode()).digest(), request_id=request_id, limits=limits)
+
+
+def principal_of(row: Any, secret_sha256: bytes, *, request_id: str | None, limits: Limits) -> Principal:
+    """The principal of a key's row. limits: where it has none of its own."""
     return Principal(
         workspace_id=row.workspace_id,
         actor=actor_of(row.prefix),
         scopes=frozenset(row.scopes),
         collection_ids=None if row.collection_ids is None else frozenset(row.collection_ids),
         request_id=request_id,
-        secret_sha256=hashlib.sha256(secret.encode()).digest(),
+        secret_sha256=secret_sha256,
         limits=Limits(
             limits.documents_per_day if row.documents_per_day is None else row.documents_per_day,
             limits.bytes_per_day if row.bytes_per_day is None else row.bytes_per_day,
@@ -184,6 +196,11 @@ async def is_known(session: AsyncSession, token: str) -> bool:
 def actor_of(prefix: str) -> str:
     """How a key is named as the one who did something."""
     return f"key:{prefix}"
+
+
+def prefix_of(principal: Principal) -> str:
+    """The other way round: what stands before the dot of the caller's key."""
+    return principal.actor.removeprefix("key:")
 
 
 def _is_right(secret: str, row: Any) -> bool:

@@ -23,6 +23,8 @@ async def postgres(settings: DatabaseSettings) -> None:
     async with superuser_session(settings, "postgres") as connection:
         if await connection.fetchval("SELECT pg_is_in_recovery()"):
             raise NotYet("it is starting up: it recovers from an archive, or follows another server")
+        # Two at once would change the same role, and PostgreSQL refuses the second. Held until the session ends.
+        await connection.execute("SELECT pg_advisory_lock(7355008)")
         # A statement that fails is logged whole, and these hold passwords.
         await connection.execute("SET log_min_error_statement = panic")
         for role, password in ((owner.user, owner.password), (parts.user, parts.password)):
