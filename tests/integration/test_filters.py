@@ -8,7 +8,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -240,6 +240,137 @@ async def test_what_few_pass_is_looked_up(
         plan = await _plan(session, scope)
 
     assert expected in plan, plan
+    assert "Seq Scan on documents" not in plan, plan
+
+
+def _moments(chance: random.Random) -> list[tuple[str, datetime | None]]:
+    """Strings, and the times that they are; None: they are none."""
+    found: list[tuple[str, datetime | None]] = []
+    for _ in range(150):
+        zone = timezone(timedelta(minutes=chance.choice([0, 60, -330, 14 * 60, 765, -12 * 60])))
+        moment = datetime(chance.choice([1, 1969, 2024, 2025]), 1, 2, tzinfo=UTC) + timedelta(
+            days=chance.randrange(3), seconds=chance.randrange(86_400), microseconds=chance.choice([0, 1, 999_999])
+        )
+        said = moment.astimezone(zone).isoformat()
+        found.append((chance.choice([said, said.replace("T", "t")]), moment))
+        if zone.utcoffset(None) == timedelta(0):
+            found.append((said.replace("+00:00", chance.choice(["Z", "z", ""])), moment))
+        found.append((moment.date().isoformat(), datetime.combine(moment, datetime.min.time(), UTC)))
+    found.append(("2024-01-01T00:00:00.1234567899Z", datetime(2024, 1, 1, 0, 0, 0, 123456, UTC)))
+    found.append(("2024-01-01T10:00+02:00", datetime(2024, 1, 1, 8, tzinfo=UTC)))
+    none = [
+        "2024-02-30",
+        "2024-13-01",
+        "0000-01-01",
+        "2024-1-1",
+        "20240101",
+        "2024-W01-1",
+        "today",
+        "",
+        "2024-01-01T25:00:00Z",
+    ]
+    none += [
+        "2024-01-01 BC",
+        "2024-01-01T00:00:00+99:00",
+        "2024-01-01T00:00:00Z and more",
+        "x" * 300,
+        "infinity",
+        "２024-01-01",
+    ]
+    return found + [(each, None) for each in none]
+
+
+async def test_days_and_moments_compare_as_the_times_that_they_are(
+    sessions: Sessions, principal: Principal, resources: Resources, collection: str
+) -> None:
+    """SQL and index keep what Python says, whatever the way a time is written."""
+    chance = random.Random(41)
+    home = await _home(sessions, principal, resources, collection)
+    held = _moments(chance)
+    attributes: list[dict[str, Any]] = [{"at": said} for said, _ in held]
+    ids = await _add(sessions, home, [*attributes, {"at": 2024}, {"at": ["2024-01-01"]}, {"at": True}, {}])
+    times = dict(zip(ids, [*(time for _, time in held), *[None] * 4], strict=True))
+    asked = [(said, time) for said, time in held if time is not None and "9Z" not in said]
+    orders = _ORDERS | {"eq": operator.eq}
+    async with transaction(sessions) as session:
+        for _ in range(150):
+            type_ = chance.choice([*orders, "ne", "in", "nin"])
+            chosen = chance.sample(asked, k=3 if type_ in ("in", "nin") else 1)
+            wanted = [time for _, time in chosen]
+            if type_ in orders:
+                passing = {each for each, time in times.items() if time is not None and orders[type_](time, wanted[0])}
+            else:
+                passing = {each for each, time in times.items() if (time in wanted) == (type_ == "in")}
+            value: Any = [said for said, _ in chosen] if type_ in ("in", "nin") else chosen[0][0]
+            given = Comparison.model_validate({"type": type_, "key": "at", "value": value}).of_times()
+            parameters: dict[str, Any] = {"collection_ids": [home.id]}
+            exact = filters.condition(given, parameters)
+            more = filters.narrowing(given, parameters)
+            for where in (exact, " and ".join([exact, *more])):
+                found = await session.scalars(
+                    text(
+                        "select id from documents as document"
+                        f" where collection_id = any(cast(:collection_ids as uuid[])) and {where}"
+                    ),
+                    parameters,
+                )
+                assert set(found) == passing, (type_, value)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("eq", "2024-03-01T12:00:00+02:00"),
+        ("in", ["2024-03-01", "2024-03-02T01:00:00Z"]),
+        ("lt", "2024-01-01T05:00:00Z"),
+        ("gte", "2024-07-27"),
+    ],
+)
+async def test_times_that_few_have_are_looked_up(
+    sessions: Sessions,
+    owner: Sessions,
+    principal: Principal,
+    resources: Resources,
+    collection: str,
+    type_: str,
+    value: Any,
+) -> None:
+    home = await _home(sessions, principal, resources, collection)
+    hours = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(5000)]
+    await _add(sessions, home, [{"at": each.isoformat(), "other": f"s{n}"} for n, each in enumerate(hours)])
+    async with transaction(owner) as session:
+        for table in ("documents", "versions", "chunks", "document_attributes"):
+            await session.execute(text(f"analyze {table}"))
+    given = Comparison.model_validate({"type": type_, "key": "at", "value": value}).of_times()
+
+    async with transaction(sessions) as session:
+        plan = await _plan(session, Scope([home.id], given))
+
+    assert "ix_document_attributes_time" in plan, plan
+    assert "Seq Scan on documents" not in plan, plan
+
+
+async def test_documents_under_a_schema_that_few_have_are_looked_up(
+    sessions: Sessions, owner: Sessions, principal: Principal, resources: Resources, collection: str
+) -> None:
+    home = await _home(sessions, principal, resources, collection)
+    ids = await _add(sessions, home, [{"n": n} for n in range(5000)])
+    async with transaction(owner) as session:
+        await session.execute(
+            text(
+                "update documents set schema_kind = 'category', schema_id = gen_random_uuid(), schema_sha256 = ''"
+                " where id = any(:ids)"
+            ),
+            {"ids": ids[:2500]},
+        )
+        for table in ("documents", "versions", "chunks", "entities", "profiles"):
+            await session.execute(text(f"analyze {table}"))
+    given = Comparison(type="eq", key="$schema", value="category:report")
+
+    async with transaction(sessions) as session:
+        plan = await _plan(session, Scope([home.id], given))
+
+    assert "ix_documents_schema_id" in plan, plan
     assert "Seq Scan on documents" not in plan, plan
 
 

@@ -184,7 +184,7 @@ async def one_space(resources: Resources, sessions: Sessions, owner: Sessions) -
     async with transaction(owner) as session:
         own = await spaces.find(session, resources.space.model, resources.space.dimension)
         for other in await session.scalars(text("select id from embedding_spaces where id <> :own"), {"own": own}):
-            await session.execute(text(f"drop table {spaces.vector_table(other)}"))
+            await session.execute(text(f"drop table {spaces.vector_table(other)} cascade"))
             await session.execute(text("delete from embedding_spaces where id = :other"), {"other": other})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +17,8 @@ from drystone.core.db import Sessions
 from drystone.core.reach import DECLARE, Reach
 from drystone.documents.filters import Comparison
 from drystone.index import spaces, vectors
+from drystone.mentions import queries as mentions
+from drystone.mentions.queries import Within
 from drystone.search import queries
 from drystone.search.queries import Scope
 
@@ -27,12 +30,15 @@ class Filled:
     """The owner's transaction in which two collections of 500 documents of five passages lie; it is rolled back.
 
     space_id: that of vectors of all of them, which PostgreSQL has not counted yet. chunk_ids: of the first collection.
+    often, seldom: an entity that all passages mention, and one that one in five hundred does.
     """
 
     session: AsyncSession
     collection_ids: Sequence[UUID]
     space_id: int
     chunk_ids: np.ndarray
+    often: UUID
+    seldom: UUID
 
     async def plans(self, call: Callable[[], Awaitable[Any]]) -> str:
         """The plan of each statement that is executed by a call."""
@@ -57,13 +63,18 @@ class Filled:
 
 
 @pytest.fixture(scope="module")
-async def filled(owner: Sessions) -> AsyncIterator[Filled]:
+async def filled(owner: Sessions, empty: Callable[[], Awaitable[None]]) -> AsyncIterator[Filled]:
+    await empty()  # what others left would be counted, too
     async with owner.make() as session:
         space_id = await spaces.ensure(session, f"for-plans-{uuid4()}", _DIMENSION)
         collection_ids = [uuid4(), uuid4()]
         for collection_id in collection_ids:
             await session.execute(_FILL, {"collection_id": collection_id, "name": str(collection_id)})
-        await session.execute(text("analyze documents, versions, chunks, collections"))
+        often, seldom = uuid4(), uuid4()
+        for entity_id, one_in in ((often, 1), (seldom, 500)):
+            given = {"entity_id": entity_id, "key": str(entity_id), "one_in": one_in, "collection_ids": collection_ids}
+            await session.execute(_MENTION, given)
+        await session.execute(text("analyze documents, versions, chunks, collections, entities, mentions"))
         await session.execute(_fill_vectors(space_id), {"collection_ids": collection_ids})
         found = await session.scalars(
             text("select id from chunks where collection_id = :collection_id order by id"),
@@ -71,14 +82,17 @@ async def filled(owner: Sessions) -> AsyncIterator[Filled]:
         )
         chunk_ids = np.array(found.all(), np.int64)
         await _become_a_caller(session)
-        yield Filled(session, collection_ids, space_id, chunk_ids)
+        yield Filled(session, collection_ids, space_id, chunk_ids, often, seldom)
         await session.rollback()
 
 
 async def _become_a_caller(session: AsyncSession) -> None:
     """Have row-level security hold for the owner's transaction as it does for a caller of the one workspace."""
-    for table in (await session.scalars(text("select tablename from pg_policies where policyname = 'owner'"))).all():
-        await session.execute(text(f"drop policy owner on {table}"))
+    theirs = await session.execute(
+        text("select tablename, policyname from pg_policies where policyname in ('owner', 'readers')")
+    )
+    for row in theirs.all():
+        await session.execute(text(f"drop policy {row.policyname} on {row.tablename}"))
     workspace_id = await session.scalar(text("select id from workspaces limit 1"))
     await session.execute(DECLARE, Reach(workspace_id).parameters())
 
@@ -104,6 +118,18 @@ insert into chunks (collection_id, document_id, version_id, ordinal, start_offse
                     length, text)
 select :collection_id, version.document_id, version.id, n, 0, 0, '{}', '\\x00', 1, 'chunk ' || n
 from version, generate_series(0, 4) as n
+""")
+
+
+_MENTION = text("""
+with entity as (
+    insert into entities (id, workspace_id, type, key, created_by)
+    values (:entity_id, (select id from workspaces limit 1), 'property', :key, 'test')
+    returning id
+)
+insert into mentions (chunk_id, entity_id, collection_id, document_id, starts, ends)
+select chunk.id, entity.id, collection_id, document_id, '{0}', '{1}' from chunks as chunk, entity
+where collection_id = any(cast(:collection_ids as uuid[])) and chunk.id % :one_in = 0
 """)
 
 
@@ -179,3 +205,52 @@ async def test_the_best_by_words_are_looked_up_by_their_ids(filled: Filled) -> N
 
     assert "pk_chunks" in plan
     assert "Seq Scan on chunks" not in plan
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["first", "next"])
+async def test_a_page_of_an_entitys_passages_reads_a_page_in_the_order_of_the_index(
+    filled: Filled, goes_on: bool
+) -> None:
+    after = None
+    if goes_on:
+        row = (await mentions.page_passages(filled.session, filled.often, collection_ids=None, after=None, limit=50))[
+            -1
+        ]
+        after = row.document_id, row.chunk_id
+
+    plan = await filled.plans(
+        lambda: mentions.page_passages(filled.session, filled.often, collection_ids=None, after=after, limit=50)
+    )
+
+    assert "ix_mentions_entity_id" in plan
+    assert "pk_chunks" in plan
+    assert "Sort" not in plan
+    assert "Seq Scan on mentions" not in plan
+    assert "Seq Scan on chunks" not in plan
+
+
+async def test_mentions_by_day_are_read_by_their_entity(filled: Filled) -> None:
+    within = Within([filled.seldom], None, date(2026, 1, 1), date(2027, 1, 1))
+
+    for read in (mentions.all_days, mentions.newest_days, mentions.spans_of):
+        plan = await filled.plans(lambda read=read: read(filled.session, within))  # type: ignore[misc]  # a default is no argument
+        assert "ix_mentions_entity_id" in plan, plan
+        assert "pk_documents" in plan, plan
+
+
+async def test_whether_an_entity_is_mentioned_is_one_step_into_an_index(filled: Filled) -> None:
+    workspace_id = await filled.session.scalar(text("select id from workspaces limit 1"))
+
+    plan = await filled.plans(
+        lambda: mentions.page_mentioned(
+            filled.session,
+            workspace_id,
+            entity_ids=[filled.often, filled.seldom],
+            collection_ids=None,
+            after=None,
+            limit=100,
+        )
+    )
+
+    assert "ix_mentions_entity_id" in plan
+    assert "Seq Scan on mentions" not in plan

@@ -46,6 +46,14 @@ async def test_a_version_put_under_the_documents_id_takes_over_when_it_is_ready(
     assert found_waiting == [HERON.decode()]
     assert (ready["state"], ready["version"], ready["serving_version"], ready["title"]) == ("ready", 2, 2, "Second")
     assert await search(client, collection, "heron kingfisher") == [KINGFISHER.decode()]
+    second, first_ = [
+        each["id"] for each in (await client.get(f"/api/v1/documents/{first['id']}/versions")).json()["items"]
+    ]
+    assert (first["version_id"], first["serving_version_id"]) == (first_, None)
+    assert (waiting["version_id"], waiting["serving_version_id"]) == (second, first_)
+    assert (ready["version_id"], ready["serving_version_id"]) == (second, second)
+    answer = await client.post("/api/v1/search", json={"query": "kingfisher", "collection": collection})
+    assert [hit["document"]["version_id"] for hit in answer.json()["hits"]] == [second]
 
 
 async def test_old_versions_stay_readable_whatever_the_blob_sweep_does(

@@ -42,17 +42,28 @@ class Admission:
 
         Unavailable `queue.full`, `queue.slow` or `storage.low`; Denied `quota.exceeded`.
         """
+        await self._look_again()
+        if self._refusal is not None:
+            raise copy.copy(self._refusal)  # a new one each time: an exception gathers tracebacks
+        self._check_disk(size_bytes)
+        if principal is not None and principal.has_limits:
+            async with transaction(self._sessions.within(principal.reach)) as session:
+                await quotas.check(session, principal, size_bytes)
+
+    async def check_disk(self, size_bytes: int = 0) -> None:
+        """Raise Unavailable `storage.low` for what makes no work and needs room all the same."""
+        await self._look_again()
+        self._check_disk(size_bytes)
+
+    def _check_disk(self, size_bytes: int) -> None:
+        if self._free_bytes - size_bytes < self._settings.disk_min_free_bytes:
+            raise _storage_low(self._free_bytes, self._settings.disk_min_free_bytes)
+
+    async def _look_again(self) -> None:
         async with self._looking:
             if time.monotonic() - self._looked_at > _REMEMBERED_S:
                 self._refusal, self._free_bytes = await self._look()
                 self._looked_at = time.monotonic()
-        if self._refusal is not None:
-            raise copy.copy(self._refusal)  # a new one each time: an exception gathers tracebacks
-        if self._free_bytes - size_bytes < self._settings.disk_min_free_bytes:
-            raise _storage_low(self._free_bytes, self._settings.disk_min_free_bytes)
-        if principal is not None and principal.has_limits:
-            async with transaction(self._sessions.within(principal.reach)) as session:
-                await quotas.check(session, principal, size_bytes)
 
     async def _look(self) -> tuple[DrystoneError | None, int]:
         free_bytes = await asyncio.to_thread(_free_bytes, self._data_dir)

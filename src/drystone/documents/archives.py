@@ -25,8 +25,8 @@ from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Invalid
 from drystone.core.ids import new_id
 from drystone.core.logging import get_logger
-from drystone.documents import blobs, collections, queries, versions
-from drystone.documents.models import FAILED, READY, Document
+from drystone.documents import blobs, collections, describing, queries, versions
+from drystone.documents.models import FAILED, READY, SCHEMA_COLUMNS, Document
 from drystone.documents.queries import KnownMember, Pending
 from drystone.index import queries as index
 from drystone.jobs import events
@@ -92,7 +92,7 @@ async def _receive(
 
 def _is_due(member: Member, known: KnownMember, pending: Pending) -> bool:
     """Whether a member that is there is to get a new version: other bytes, or another try of what failed before."""
-    if known.attributes != pending.attributes:
+    if (known.attributes, known.schema_id) != (pending.attributes, pending.schema_id):
         return True
     if member.refused is not None:
         return known.error_code != member.refused.code
@@ -153,9 +153,11 @@ async def _admit(
     if document is None:
         await _add(session, tools, principal, parent, pending, path, content, file_id)
         return
-    changes: dict[str, Any] = {}
-    if document.attributes != parent.attributes:
-        changes["attributes"] = parent.attributes
+    # What the archive is under, its members are, and with the same attributes they fit as it does.
+    taken_over = ("attributes", *SCHEMA_COLUMNS)
+    changes: dict[str, Any] = {
+        name: getattr(parent, name) for name in taken_over if getattr(document, name) != getattr(parent, name)
+    }
     newest, file = await queries.newest_version(session, document.id)
     if content.refused is not None:
         is_same = newest.state == FAILED and newest.error_code == content.refused.code
@@ -164,7 +166,9 @@ async def _admit(
     if is_same:
         if changes:
             await queries.set_document(session, document.id, **changes)
-            await access.record(session, principal, "document.describe", "document", document.id, fields=list(changes))
+            await access.record(
+                session, principal, "document.describe", "document", document.id, fields=describing.fields_of(changes)
+            )
     elif content.refused is not None:
         await _add_refused_version(session, principal, document, pending, file_id, content, changes)
     else:
@@ -207,6 +211,7 @@ async def _add(
             "sha256": content.sha256,
             "name": name,
             "attributes": parent.attributes,
+            **{name: getattr(parent, name) for name in SCHEMA_COLUMNS},
             "latest_version_id": version_id,
             "created_by": parent.created_by,
         },

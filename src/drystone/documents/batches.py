@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service as access
@@ -14,8 +14,10 @@ from drystone.access.service import Principal
 from drystone.core.db import widened
 from drystone.core.errors import NotFound
 from drystone.core.ids import new_id
-from drystone.documents.models import FAILED, PENDING, READY, Batch
-from drystone.jobs import events
+from drystone.documents.models import FAILED, INGEST, PENDING, READY, Batch, Version
+from drystone.documents.retrying import STEERING
+from drystone.jobs import events, ledger
+from drystone.jobs.ledger import Chosen
 
 DELETED = "deleted"
 _SETTLE_AT_ONCE = 100
@@ -68,6 +70,21 @@ async def expect(session: AsyncSession, principal: Principal, batch_id: UUID, ex
     view.batch.expected = expected
     await session.flush()
     await access.record(session, principal, "batch.expect", "batch", batch_id, expected=expected)
+    await settle(session, batch_id)
+    return await get(session, principal, batch_id)
+
+
+async def cancel(session: AsyncSession, principal: Principal, batch_id: UUID) -> BatchView:
+    """End the work on those of its documents that have not ended: they fail with `job.cancelled`."""
+    principal.require("write")
+    await get(session, principal, batch_id)
+    pending = select(Version.id).where(Version.batch_id == batch_id, Version.state == PENDING)
+    chosen = Chosen(subject_ids=list((await session.scalars(pending)).all()), kind=INGEST)
+    more = bool(chosen.subject_ids)
+    while more:
+        outcome = await ledger.cancel(session, principal.workspace_id, chosen, {INGEST: STEERING})
+        await access.record_all(session, principal, "job.cancel", "job", [job.id for job in outcome.jobs])
+        more = outcome.more
     await settle(session, batch_id)
     return await get(session, principal, batch_id)
 

@@ -63,7 +63,12 @@ async def confirm(session: AsyncSession, sha256: bytes) -> None:
 
     Raises Unavailable while a removal may be on its way that the store was asked for before, and takes them away again.
     """
-    if await session.scalar(_CONFIRM, {"sha256": sha256, "doubt_s": REMOVAL_DOUBT_S}):
+    await confirm_all(session, [sha256])
+
+
+async def confirm_all(session: AsyncSession, hashes: Sequence[bytes]) -> None:
+    """As `confirm`, of several."""
+    if await session.scalar(_CONFIRM, {"hashes": list(hashes), "doubt_s": REMOVAL_DOUBT_S}):
         raise Unavailable(
             "objects.removal_in_doubt",
             "The object store was asked to remove an older blob of the same bytes, and has not said that it is done.",
@@ -186,11 +191,11 @@ on conflict (sha256) do update set checked_at = excluded.checked_at, problem = '
 _CONFIRM = text("""
 with whole as (
     update blob_checks set problem = null, found_at = null, checked_at = clock_timestamp()
-    where sha256 = :sha256 and problem is not null
+    where sha256 = any(cast(:hashes as bytea[])) and problem is not null
 )
 select exists (
     select 1 from blob_removals
-    where sha256 = :sha256 and asked_at > clock_timestamp() - make_interval(secs => :doubt_s)
+    where sha256 = any(cast(:hashes as bytea[])) and asked_at > clock_timestamp() - make_interval(secs => :doubt_s)
 )
 """)
 
@@ -220,4 +225,6 @@ _DELETE_UNUSED_FILES = text("""
 delete from files
 where created_at < now() - make_interval(secs => :grace_s)
   and not exists (select 1 from versions where versions.file_id = files.id)
+  and not exists (select 1 from kept_files where kept_files.file_id = files.id)
+  and not exists (select 1 from upload_parts where upload_parts.file_id = files.id)
 """)

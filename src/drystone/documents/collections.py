@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from drystone.access import service as access
 from drystone.access.service import Principal
 from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.documents import queries
-from drystone.documents.models import PURGE_COLLECTION, Collection
+from drystone.documents.models import PURGE_COLLECTION, Collection, SchemaKind
+from drystone.documents.queries import Totals
 from drystone.index import analysis, spaces
 from drystone.index.spaces import Space
 from drystone.jobs import events
@@ -41,10 +42,14 @@ async def create(
     description: str = "",
     language: str,
     collection_id: UUID | None = None,
+    schema: tuple[SchemaKind, UUID] | None = None,
 ) -> Collection:
-    """Make a collection, of this id where one is given that nobody has. Raises Conflict when the name is taken, Invalid for a bad name or language, Denied."""
+    """Make a collection, of this id where one is given that nobody has. schema: of documents that name none.
+
+    Raises Conflict when the name is taken, Invalid for a bad name or language, Denied.
+    """
     principal.require_whole("write")
-    made_id = await _add(session, principal, space, name, description, language, collection_id)
+    made_id = await _add(session, principal, space, name, description, language, collection_id, schema)
     if made_id is None:
         raise Conflict(
             "collection.exists",
@@ -98,8 +103,17 @@ async def check_home(session: AsyncSession, principal: Principal, name: str) -> 
     found = await queries.find_collection(session, principal.workspace_id, name)
     if found is None and principal.collection_ids is None:
         _check_name(name)
-    else:
-        await get(session, principal, name)
+    elif (await spaces.get(session, (await get(session, principal, name)).space_id)).is_callers:
+        raise brings_its_own()
+
+
+def brings_its_own() -> Conflict:
+    """The error for a file that is sent to a collection whose vectors callers bring."""
+    return Conflict(
+        "collection.callers_vectors",
+        "The vectors of this collection are brought by callers: no model here could make those of a file.",
+        hint="send passages with their vectors, PUT /api/v1/collections/{collection}/passages; or the file to another collection",
+    )
 
 
 async def list_all(session: AsyncSession, principal: Principal) -> list[Collection]:
@@ -109,19 +123,45 @@ async def list_all(session: AsyncSession, principal: Principal) -> list[Collecti
     return [collection for collection in found if principal.may_see(collection.id)]
 
 
+async def page(
+    session: AsyncSession, principal: Principal, *, after: UUID | None, newest_first: bool, limit: int
+) -> list[Collection]:
+    """Collections this key may see in the order they were made, or the newest first; those behind the id `after`."""
+    principal.require("read")
+    return await queries.page_collections_by_id(
+        session,
+        principal.workspace_id,
+        None if principal.collection_ids is None else list(principal.collection_ids),
+        after=after,
+        newest_first=newest_first,
+        limit=limit,
+    )
+
+
+async def totals(session: AsyncSession, principal: Principal, collections: Sequence[Collection]) -> dict[UUID, Totals]:
+    """What is in each of these collections."""
+    principal.require("read")
+    return await queries.totals(session, [collection.id for collection in collections])
+
+
 async def describe(
     session: AsyncSession,
     principal: Principal,
     name_or_id: str,
+    changes: Mapping[str, Any],
     *,
-    description: str,
     check: Check | None = None,
 ) -> Collection:
-    """Change what a collection says of itself. check: called with the collection once nothing can change it any more."""
+    """Change what a collection says of itself: description, schema_kind and schema_id. What is in it stays as it is.
+
+    check: called with the collection once nothing can change it any more.
+    """
     principal.require("write")
-    collection = await _lock(session, principal, name_or_id, check)
-    if description != collection.description:
-        collection.description = description
+    collection = await lock(session, principal, name_or_id, check)
+    changed = {name: value for name, value in changes.items() if value != getattr(collection, name)}
+    if changed:
+        for name, value in changed.items():
+            setattr(collection, name, value)
         await session.flush()
         await access.record(session, principal, "collection.describe", "collection", collection.id)
         await _tell(session, principal, "collection.described", collection.id)
@@ -136,7 +176,7 @@ async def delete(
     check: called with the collection once nothing can come into it any more; what it raises prevents the deletion.
     """
     principal.require("write")
-    collection = await _lock(session, principal, name_or_id, check)
+    collection = await lock(session, principal, name_or_id, check)
     return await remove(session, nudger, principal, collection)
 
 
@@ -200,6 +240,7 @@ async def _add(
     description: str,
     language: str,
     wanted_id: UUID | None = None,
+    schema: tuple[SchemaKind, UUID] | None = None,
 ) -> UUID | None:
     _check_name(name)
     if language != AUTO and language not in analysis.LANGUAGES:
@@ -217,6 +258,8 @@ async def _add(
         language=language,
         space_id=await spaces.find(session, space.model, space.dimension),
         collection_id=wanted_id,
+        schema_kind=schema and schema[0],
+        schema_id=schema and schema[1],
     )
     if collection_id is not None:
         await access.record(session, principal, "collection.create", "collection", collection_id, name=name)
@@ -224,7 +267,7 @@ async def _add(
     return collection_id
 
 
-async def _lock(session: AsyncSession, principal: Principal, name_or_id: str, check: Check | None) -> Collection:
+async def lock(session: AsyncSession, principal: Principal, name_or_id: str, check: Check | None = None) -> Collection:
     """The collection, kept from uploads and other changes until the transaction ends."""
     await queries.lock_collection(session, (await get(session, principal, name_or_id)).id)
     session.expire_all()  # it may have changed while it was waited for

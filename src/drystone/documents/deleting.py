@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from drystone.access.service import Principal
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, Invalid
-from drystone.documents import collections, filters, queries, service
+from drystone.documents import collections, filter_types, filters, queries, service
 from drystone.documents.filters import Filter
 from drystone.documents.models import PURGE_DOCUMENT, State
 from drystone.documents.service import DocumentView
@@ -157,8 +157,9 @@ async def _condition(session: AsyncSession, principal: Principal, selection: Sel
         clauses.append("collection_id = any(cast(:collection_ids as uuid[]))")
         parameters["collection_ids"] = [(await collections.get(session, principal, selection.collection)).id]
     if selection.filter is not None:
-        clauses.append(filters.condition(selection.filter, parameters))
-        clauses += filters.narrowing(selection.filter, parameters)
+        filter = await filter_types.typed(session, principal.workspace_id, selection.filter)
+        clauses.append(filters.condition(filter, parameters))
+        clauses += filters.narrowing(filter, parameters)
     if selection.state is not None:
         clauses.append("state = :state")
         parameters["state"] = selection.state

@@ -25,7 +25,7 @@ from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
-from drystone.documents import collections, queries
+from drystone.documents import collections, kept_files, queries
 from drystone.jobs.broker import Nudger
 
 ACTOR = "deletion-log"
@@ -130,7 +130,7 @@ async def merged(log_path: Path, others: Callable[[], AsyncIterator[str]]) -> As
 
 
 async def replay(sessions: Sessions, nudger: Nudger, path: Path) -> int:
-    """Delete again what the log says and the database still has; how many documents and collections.
+    """Delete again what the log says and the database still has; how many documents, collections and kept files.
 
     Harmless when done before. Each deletion has its audit row, by `deletion-log`.
     """
@@ -186,6 +186,7 @@ def _append(path: Path, lines: Iterable[str]) -> None:
 
 async def _delete(sessions: Sessions, nudger: Nudger, batch: list[dict[str, Any]]) -> int:
     documents = [UUID(line["subject_id"]) for line in batch if line["kind"] == "document"]
+    files = [UUID(line["subject_id"]) for line in batch if line["kind"] == "file"]
     homes = [UUID(line["subject_id"]) for line in batch if line["kind"] == "collection"]
     async with transaction(sessions) as session:
         touched = await queries.tombstone(session, "id = any(:gone)", {"gone": documents}, actor=ACTOR, request_id=None)
@@ -195,7 +196,8 @@ async def _delete(sessions: Sessions, nudger: Nudger, batch: list[dict[str, Any]
         for collection in found:
             principal = Principal(collection.workspace_id, ACTOR, frozenset({"admin"}))
             await collections.remove(session, nudger, principal, collection)
-    return sum(count for _, count in touched.values()) + len(found)
+        gone = await kept_files.remove(session, files, actor=ACTOR)
+    return sum(count for _, count in touched.values()) + len(found) + gone
 
 
 def _raw(path: Path) -> Iterator[str]:
@@ -247,7 +249,7 @@ def _checked(line: Any) -> dict[str, Any]:
         _time(line["undone_since"])
     else:
         UUID(line["subject_id"])
-        ("document", "collection").index(line["kind"])
+        ("document", "collection", "file").index(line["kind"])
     return dict(line)
 
 

@@ -1,9 +1,9 @@
-"""What people say of a document: title, attributes, external_id. Changed without touching its bytes."""
+"""What people say of a document: title, attributes, external_id, schema. Changed without touching its bytes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from drystone.access.service import Principal
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.text import is_storable
-from drystone.documents import queries, service
+from drystone.documents import queries, schemas, service
+from drystone.documents.models import SCHEMA_COLUMNS, Document
 from drystone.documents.service import DocumentView
 from drystone.jobs import events
 
@@ -30,18 +31,29 @@ async def describe(
     document_id: UUID,
     changes: dict[str, Any],
     condition: Condition = NO_CONDITION,
+    *,
+    replaces: bool = False,
 ) -> DocumentView:
-    """Apply a merge patch of title, external_id and attributes. Raises Conflict when the external_id is taken."""
+    """Apply a merge patch of title, external_id, attributes and schema.
+
+    replaces: attributes that are given are all there will be, instead of a patch.
+    Raises Conflict when the external_id is taken, Invalid where attributes do not fit their schema.
+    """
+    principal.require("write")
+    if not {"attributes", "schema"}.isdisjoint(changes):
+        await schemas.share(session, principal.workspace_id)
     document = await service.lock_for_change(session, principal, document_id, condition)
-    wanted = dict(changes)
+    wanted = {name: value for name, value in changes.items() if name != "schema"}
     if "attributes" in wanted:
-        wanted["attributes"] = merge(document.attributes, wanted["attributes"] or {}) if wanted["attributes"] else {}
+        given = wanted["attributes"] or {}
+        wanted["attributes"] = merge(document.attributes, given) if given and not replaces else given
         check_attributes(wanted["attributes"])
+    wanted |= await _under_schema(session, principal, document, changes, wanted.get("attributes"))
     wanted = {name: value for name, value in wanted.items() if value != getattr(document, name)}
     if wanted:
         if not await queries.try_set_document(session, document_id, **wanted):
             raise _taken(wanted)
-        fields = sorted(wanted)
+        fields = fields_of(wanted)
         await access.record(session, principal, "document.describe", "document", document_id, fields=fields)
         await events.emit(
             session,
@@ -53,6 +65,30 @@ async def describe(
             fields=fields,
         )
     return await service.get_document(session, principal, document_id)
+
+
+async def _under_schema(
+    session: AsyncSession,
+    principal: Principal,
+    document: Document,
+    changes: Mapping[str, Any],
+    attributes: dict[str, Any] | None,
+) -> Mapping[str, Any]:
+    """Columns of the schema that the document is under from now on, as far as they change."""
+    if "schema" in changes and changes["schema"] is None:
+        return schemas.NONE
+    name = changes.get("schema")
+    given = None if name is None else await schemas.named(session, principal.workspace_id, name)
+    if given is None and attributes is None:
+        return {}
+    return await schemas.settle(session, document, attributes=attributes, given=given)
+
+
+def fields_of(changes: Mapping[str, Any]) -> list[str]:
+    """What of a document these changes of its columns change, in the words of the API."""
+    told = {name for name in changes if name not in SCHEMA_COLUMNS}
+    shown = {"schema_id": "schema", "schema_problem": "schema_problem"}
+    return sorted(told | {shown[name] for name in shown.keys() & changes.keys()})
 
 
 def merge(target: Any, patch: Any) -> Any:

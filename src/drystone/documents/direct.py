@@ -80,13 +80,22 @@ async def begin(
     size_bytes: int,
     request: dict[str, Any],
 ) -> Begun:
-    """Announce a file. request: name, declared_type, collection, external_id, title, attributes.
+    """Announce a file. request: name, declared_type, collection, external_id, title, attributes, schema.
 
-    Raises now what `complete` would raise for the collection and, whatever the bytes are, for name and type.
+    Raises now what `complete` would raise for collection, attributes and schema and, whatever the bytes are, for name and type.
     """
     principal.require("write")
     check_readable(request.get("name"), request.get("declared_type"))
     await collections.check_home(session, principal, request.get("collection") or DEFAULT_COLLECTION)
+    await receiving.check_fit(
+        session,
+        principal,
+        collection=request.get("collection") or DEFAULT_COLLECTION,
+        external_id=request.get("external_id"),
+        sha256=sha256,
+        attributes=request.get("attributes"),
+        schema=request.get("schema"),
+    )
     upload_id, expires_at = new_id(), utc_now() + timedelta(seconds=EXPIRES_S)
     await session.execute(
         insert(DirectUpload).values(
@@ -220,6 +229,7 @@ async def _receive(tools: Receiver, principal: Principal, row: DirectUpload, spo
         external_id=said.get("external_id"),
         title=said.get("title"),
         attributes=said.get("attributes"),
+        schema=said.get("schema"),
         already=already,
         before_commit=mark,
     )

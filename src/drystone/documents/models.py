@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     Identity,
     Index,
@@ -24,16 +26,27 @@ from drystone.core.orm import Base, CreatedAt, Id, Time
 PENDING, READY, FAILED = "pending", "ready", "failed"
 STATES = (PENDING, READY, FAILED)
 State = Literal["pending", "ready", "failed"]
+# Why a version failed whose work somebody cancelled.
+WORK_CANCELLED = "job.cancelled"
 
 # Kinds of jobs of this room.
 INGEST, PURGE_DOCUMENT, PURGE_COLLECTION = "documents.ingest", "documents.purge", "documents.purge_collection"
 SCRUB = "documents.scrub"
 REEMBED, DROP_VECTORS = "documents.reembed", "documents.drop_vectors"
 
+# What a document has of the schema it is under.
+SCHEMA_COLUMNS = ("schema_kind", "schema_id", "schema_version_id", "schema_sha256", "schema_problem")
+SchemaKind = Literal["category", "profile"]
+_KIND_OF_SCHEMA = (
+    "schema_kind in ('category', 'profile') and schema_id is not null or schema_kind is null and schema_id is null"
+)
+
 
 class Collection(Base):
     """Documents that are searched together, in one embedding space.
 
+    label: what people call it, where that is no name. notes: what programs write down with it, word by word.
+    expires_after_days: when nobody has used it for so long, it is deleted; None: never.
     space_id: the space that searches ask; while a `Reembedding` is open, new versions are written to its other one, too.
     """
 
@@ -46,17 +59,33 @@ class Collection(Base):
             unique=True,
             postgresql_where=text("deleted_at is null"),
         ),
+        CheckConstraint(_KIND_OF_SCHEMA, name="schema_kind"),
     )
 
     id: Mapped[Id]
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     name: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text, server_default="")
+    label: Mapped[str | None] = mapped_column(Text)
+    notes: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    expires_after_days: Mapped[int | None]
     # By whose rules words are cut: a key of index.analysis.LANGUAGES, or auto: each document's own.
     language: Mapped[str] = mapped_column(Text, server_default="english")
     space_id: Mapped[int] = mapped_column(ForeignKey("embedding_spaces.id"))
+    # Of documents that name none when they come: see `Document`.
+    schema_kind: Mapped[str | None] = mapped_column(Text)
+    schema_id: Mapped[UUID | None]
     created_at: Mapped[CreatedAt]
     deleted_at: Mapped[Time | None]
+
+
+class CollectionUse(Base):
+    """When a collection that may expire was last searched, or taken into; to the minute."""
+
+    __tablename__ = "collection_uses"
+
+    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
+    used_at: Mapped[CreatedAt]
 
 
 class File(Base):
@@ -73,16 +102,99 @@ class File(Base):
     created_at: Mapped[CreatedAt]
 
 
+class KeptFile(Base):
+    """A file that somebody keeps by itself: in no collection, or in several as documents that were made of it.
+
+    purpose: what its sender says it is for; nothing here depends on it. expires_at: when the sweep deletes it.
+    """
+
+    __tablename__ = "kept_files"
+    __table_args__ = (
+        Index("ix_kept_files_workspace_id_id", "workspace_id", "id"),
+        Index("ix_kept_files_file_id", "file_id"),
+        Index("ix_kept_files_expires_at", "expires_at", postgresql_where=text("expires_at is not null")),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    file_id: Mapped[UUID] = mapped_column(ForeignKey("files.id"))
+    name: Mapped[str] = mapped_column(Text)
+    purpose: Mapped[str] = mapped_column(Text)
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Time | None]
+
+
+class PartUpload(Base):
+    """A file that comes in parts, until it is completed, cancelled or forgotten. kept_id: of the file that was made of it.
+
+    media_type: as declared. expires_s: of the file, once it is made.
+    """
+
+    __tablename__ = "part_uploads"
+    __table_args__ = (
+        CheckConstraint("state in ('pending', 'completed', 'cancelled')", name="state"),
+        Index("ix_part_uploads_expires_at", "expires_at"),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    created_by: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    media_type: Mapped[str] = mapped_column(Text)
+    purpose: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    expires_s: Mapped[int | None]
+    state: Mapped[str] = mapped_column(Text, server_default=PENDING)
+    kept_id: Mapped[UUID | None]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Time]
+
+
+class UploadPart(Base):
+    """A part that has come: its bytes as a file of their own."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = (
+        Index("ix_upload_parts_upload_id", "upload_id"),
+        Index("ix_upload_parts_file_id", "file_id"),
+    )
+
+    id: Mapped[Id]
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    upload_id: Mapped[UUID] = mapped_column(ForeignKey("part_uploads.id", ondelete="CASCADE"))
+    file_id: Mapped[UUID] = mapped_column(ForeignKey("files.id"))
+    created_at: Mapped[CreatedAt]
+
+
 class Document(Base):
     """A place in a collection. Its identity is external_id when given, otherwise the hash of its first bytes; that of a
     member of an archive is the archive's document and its path there.
 
     state: of the newest version. current_version_id: the version that search sees; None until one was ready.
+    schema_kind, schema_id: the category or profile that its attributes are to fit; no foreign key: it may be deleted.
+    schema_version_id, schema_sha256: the version of it that they were compared with, and the hash of all that this rests on.
+    schema_problem: the first thing that does not fit: code, pointer, detail, hint; None: they fit.
     """
 
     __tablename__ = "documents"
     __table_args__ = (
         CheckConstraint(f"state in {STATES}", name="state"),
+        CheckConstraint(_KIND_OF_SCHEMA, name="schema_kind"),
+        # Those that were compared with something else than it says now.
+        Index(
+            "ix_documents_schema_id",
+            "schema_id",
+            "schema_sha256",
+            "id",
+            postgresql_where=text("schema_id is not null and deleted_at is null"),
+        ),
+        Index(
+            "ix_documents_schema_problem",
+            "collection_id",
+            "id",
+            postgresql_where=text("schema_problem is not null and deleted_at is null"),
+        ),
         Index(
             "uq_documents_collection_id_external_id",
             "collection_id",
@@ -127,6 +239,11 @@ class Document(Base):
     name: Mapped[str | None] = mapped_column(Text)
     title: Mapped[str | None] = mapped_column(Text)
     attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    schema_kind: Mapped[str | None] = mapped_column(Text)
+    schema_id: Mapped[UUID | None]
+    schema_version_id: Mapped[UUID | None]
+    schema_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    schema_problem: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
     state: Mapped[str] = mapped_column(Text, server_default=PENDING)
     current_version_id: Mapped[UUID | None]
     latest_version_id: Mapped[UUID | None]
@@ -134,6 +251,8 @@ class Document(Base):
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
+    # The day that the attribute published_at begins with, else that of created_at in UTC (docs/adr/0043).
+    dated_on: Mapped[date] = mapped_column(Computed("document_date(attributes, created_at)", persisted=True))
     deleted_at: Mapped[Time | None]
     purged_at: Mapped[Time | None]
 
@@ -142,6 +261,7 @@ class DocumentAttribute(Base):
     """An attribute that filters can look up: of a number, a string or a boolean. A trigger on `documents` writes it.
 
     Not the truth but a way to it: numbers are as near as double precision comes, strings are cut.
+    time: of a string that is a day or a moment in ISO 8601, beside the string.
     """
 
     __tablename__ = "document_attributes"
@@ -154,7 +274,7 @@ class DocumentAttribute(Base):
             "document_id",
             postgresql_where=text(f"{column} is not null"),
         )
-        for column in ("number", "string", "boolean")
+        for column in ("number", "string", "boolean", "time")
     )
 
     # No foreign key: rows of documents stay for ever, and to check it would cost half of what writing this costs.
@@ -164,6 +284,7 @@ class DocumentAttribute(Base):
     number: Mapped[float | None]
     string: Mapped[str | None] = mapped_column(Text(collation="C"))
     boolean: Mapped[bool | None]
+    time: Mapped[Time | None]
 
 
 class Version(Base):
@@ -317,7 +438,7 @@ class Batch(Base):
 class DirectUpload(Base):
     """A file that its sender puts into the object store by itself, until it is completed or abandoned.
 
-    request: what the upload is to become: collection, external_id, title, attributes, name, declared type, batch.
+    request: what the upload is to become: collection, external_id, title, attributes, schema, name, declared type, batch.
     """
 
     __tablename__ = "direct_uploads"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.core.ids import new_id
 from drystone.documents.chunking import Chunk as Passage
-from drystone.documents.models import FAILED, PENDING, READY, Chunk, Collection, Deletion, Document, File, Version
+from drystone.documents.models import (
+    FAILED,
+    PENDING,
+    READY,
+    SCHEMA_COLUMNS,
+    WORK_CANCELLED,
+    Chunk,
+    Collection,
+    Deletion,
+    Document,
+    File,
+    Version,
+)
 
 
 async def find_collection(
@@ -38,6 +51,8 @@ async def add_collection(
     language: str,
     space_id: int,
     collection_id: UUID | None = None,
+    schema_kind: str | None = None,
+    schema_id: UUID | None = None,
 ) -> UUID | None:
     """The id of the collection now made; None when one of that name exists."""
     added: UUID | None = await session.scalar(
@@ -49,6 +64,8 @@ async def add_collection(
             description=description,
             language=language,
             space_id=space_id,
+            schema_kind=schema_kind,
+            schema_id=schema_id,
         )
         .on_conflict_do_nothing(
             index_elements=[Collection.workspace_id, Collection.name], index_where=Collection.deleted_at.is_(None)
@@ -62,6 +79,47 @@ async def page_collections(session: AsyncSession, workspace_id: UUID) -> list[Co
     """All live collections, by name."""
     query = select(Collection).where(Collection.workspace_id == workspace_id, Collection.deleted_at.is_(None))
     return list((await session.scalars(query.order_by(Collection.name))).all())
+
+
+async def page_collections_by_id(
+    session: AsyncSession,
+    workspace_id: UUID,
+    visible: list[UUID] | None,
+    *,
+    after: UUID | None,
+    newest_first: bool,
+    limit: int,
+) -> list[Collection]:
+    """Live collections behind the id `after`. visible: only of these; None: of all in the workspace."""
+    query = select(Collection).where(Collection.workspace_id == workspace_id, Collection.deleted_at.is_(None))
+    if visible is not None:
+        query = query.where(Collection.id.in_(visible))
+    if after is not None:
+        query = query.where(Collection.id < after if newest_first else Collection.id > after)
+    query = query.order_by(Collection.id.desc() if newest_first else Collection.id).limit(limit)
+    return list((await session.scalars(query)).all())
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Documents of a collection by what became of their newest version, the bytes of all their files, and when it was last
+    used: None where nobody notes that.
+    """
+
+    pending: int = 0
+    ready: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    size_bytes: int = 0
+    used_at: datetime | None = None
+
+
+async def totals(session: AsyncSession, collection_ids: Sequence[UUID]) -> dict[UUID, Totals]:
+    """What is in each collection."""
+    rows = await session.execute(_TOTALS, {"ids": list(collection_ids), "cancelled": WORK_CANCELLED})
+    return {
+        row.id: Totals(row.pending, row.ready, row.failed, row.cancelled, row.size_bytes, row.used_at) for row in rows
+    }
 
 
 async def count_by_state(session: AsyncSession, collection_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
@@ -95,8 +153,10 @@ async def file_id(
 
 async def add_document(session: AsyncSession, values: dict[str, Any]) -> bool:
     """Add a document; False when its identity is taken by a live one."""
-    of_an_archive = {"parent_id": None, "member_path": None}
-    document = of_an_archive | values | {"attributes": json.dumps(values["attributes"])}
+    mostly_none = dict.fromkeys(["parent_id", "member_path", *SCHEMA_COLUMNS])
+    problem = values.get("schema_problem")
+    as_json = {"attributes": json.dumps(values["attributes"]), "schema_problem": problem and json.dumps(problem)}
+    document = mostly_none | values | as_json
     return (await session.execute(_ADD_DOCUMENT, document)).first() is not None
 
 
@@ -112,9 +172,18 @@ async def lock_by_identity(
     return (await session.scalars(query.with_for_update())).one_or_none()
 
 
-async def add_version(session: AsyncSession, values: dict[str, Any]) -> int:
-    """Add a version, pending unless said otherwise; the bytes of its file."""
-    return int((await session.execute(_ADD_VERSION, _PENDING_VERSION | values)).scalar_one())
+@dataclass(frozen=True)
+class AddedVersion:
+    """size_bytes: of its file. model: of the space of its collection."""
+
+    size_bytes: int
+    model: str
+
+
+async def add_version(session: AsyncSession, values: dict[str, Any]) -> AddedVersion:
+    """Add a version, pending unless said otherwise."""
+    row = (await session.execute(_ADD_VERSION, _PENDING_VERSION | values)).one()
+    return AddedVersion(row.size_bytes, row.model)
 
 
 async def newest_version(session: AsyncSession, document_id: UUID) -> Row[Version, File]:
@@ -165,6 +234,7 @@ class Pending:
     language: str
     space_id: int
     second_space_id: int | None = None
+    schema_id: UUID | None = None
 
 
 async def pending_version(session: AsyncSession, version_id: UUID) -> Pending | None:
@@ -229,6 +299,7 @@ class KnownMember:
     state: str
     error_code: str | None
     attributes: dict[str, Any]
+    schema_id: UUID | None
     is_of_this_unpacking: bool
 
 
@@ -236,7 +307,9 @@ async def members(session: AsyncSession, parent_id: UUID) -> dict[str, KnownMemb
     """The live members of an archive by their paths."""
     rows = await session.execute(_MEMBERS, {"parent_id": parent_id})
     return {
-        row.member_path: KnownMember(row.sha256, row.state, row.error_code, row.attributes, row.is_of_this_unpacking)
+        row.member_path: KnownMember(
+            row.sha256, row.state, row.error_code, row.attributes, row.schema_id, row.is_of_this_unpacking
+        )
         for row in rows
     }
 
@@ -486,6 +559,22 @@ where before < :chunks
 order by id
 """)
 
+_TOTALS = text("""
+select collections.id, uses.used_at,
+       count(*) filter (where versions.state = 'pending') as pending,
+       count(*) filter (where versions.state = 'ready') as ready,
+       count(*) filter (where versions.state = 'failed' and versions.error_code is distinct from :cancelled) as failed,
+       count(*) filter (where versions.state = 'failed' and versions.error_code = :cancelled) as cancelled,
+       cast(coalesce(sum(files.size_bytes), 0) as bigint) as size_bytes
+from collections
+left join collection_uses as uses on uses.collection_id = collections.id
+left join documents on documents.collection_id = collections.id and documents.deleted_at is null
+left join versions on versions.id = documents.latest_version_id
+left join files on files.id = versions.file_id
+where collections.id = any(:ids)
+group by collections.id, uses.used_at
+""")
+
 _FILE_ID = text("""
 insert into files (id, workspace_id, sha256, size_bytes, media_type)
 values (:id, :workspace_id, :sha256, :size_bytes, :media_type)
@@ -498,9 +587,11 @@ returning id
 # Every conflict is one of identity: external_id, bytes, or place in an archive.
 _ADD_DOCUMENT = text("""
 insert into documents (id, workspace_id, collection_id, external_id, parent_id, member_path, sha256, name, title,
-                       attributes, latest_version_id, created_by)
+                       attributes, schema_kind, schema_id, schema_version_id, schema_sha256, schema_problem,
+                       latest_version_id, created_by)
 values (:id, :workspace_id, :collection_id, :external_id, :parent_id, :member_path, :sha256, :name, :title,
-        cast(:attributes as jsonb), :latest_version_id, :created_by)
+        cast(:attributes as jsonb), :schema_kind, :schema_id, :schema_version_id, :schema_sha256,
+        cast(:schema_problem as jsonb), :latest_version_id, :created_by)
 on conflict do nothing
 returning id
 """)
@@ -520,7 +611,11 @@ with added as (
     values (:id, :workspace_id, :document_id, :number, :file_id, :name, :batch_id, :state,
             :error_code, :error_message, :error_hint)
 )
-select size_bytes from files where id = :file_id
+select files.size_bytes, embedding_spaces.model
+from files, documents
+join collections on collections.id = documents.collection_id
+join embedding_spaces on embedding_spaces.id = collections.space_id
+where files.id = :file_id and documents.id = :document_id
 """)
 
 # Of the two spaces of an open change the one that is not the collection's own.
@@ -531,7 +626,7 @@ _CHANGE = "left join reembeddings as change on change.collection_id = collection
 
 _PENDING = text(f"""
 select versions.id as version_id, versions.number as version_number, versions.document_id, versions.batch_id,
-       documents.collection_id, documents.workspace_id, documents.title, documents.attributes,
+       documents.collection_id, documents.workspace_id, documents.title, documents.attributes, documents.schema_id,
        files.sha256, files.size_bytes, files.media_type, collections.language, collections.space_id,
        {_SECOND} as second_space_id
 from unnest(cast(:ids as uuid[])) as wanted (id)
@@ -592,7 +687,7 @@ from given where documents.id = given.document_id
 """)
 
 _MEMBERS = text("""
-select d.member_path, f.sha256, v.state, v.error_code, d.attributes, v.created_at >= a.created_at as is_of_this_unpacking
+select d.member_path, f.sha256, v.state, v.error_code, d.attributes, d.schema_id, v.created_at >= a.created_at as is_of_this_unpacking
 from documents d
 join versions v on v.id = d.latest_version_id
 join files f on f.id = v.file_id

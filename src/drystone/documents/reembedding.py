@@ -112,6 +112,12 @@ async def start(
             f"{found.second.model if found.second else ''}.",
             hint="finish or cancel that change first",
         )
+    if found.active.is_callers:
+        raise Conflict(
+            "embedding.callers_vectors",
+            f"The vectors of {found.collection.name!r} are brought by callers: no model here made them, or could.",
+            hint="make a collection of the other dimension, and send the passages with their new vectors there",
+        )
     target = _target(embedders, found, model)
     change = Reembedding(
         workspace_id=principal.workspace_id,

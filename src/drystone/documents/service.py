@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select, text
+from sqlalchemy import Row, bindparam, case, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from drystone.access.service import Principal
 from drystone.adapters.objects import Objects
 from drystone.adapters.parsing import ARCHIVE
+from drystone.catalogue.models import Entity, EntityVersion, Profile, ProfileVersion
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, NotFound, Unavailable
-from drystone.documents import collections, filters, queries
+from drystone.documents import collections, filter_types, filters, queries, schemas
 from drystone.documents.filters import Filter
-from drystone.documents.models import FAILED, Collection, Document, File, State, Version
+from drystone.documents.models import FAILED, WORK_CANCELLED, Collection, Document, File, State, Version
 
 _Serving = aliased(Version)
 _FIRST_BYTES = 1024 * 1024
@@ -27,13 +28,18 @@ _FIRST_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class DocumentView:
-    """A document with its newest version, as edges show it. serving: number of the version that search sees, if any."""
+    """A document with its newest version, as edges show it. serving: number of the version that search sees, if any.
+
+    schema: the name of the one it is under. schema_version: number of the version of it that its attributes were compared with.
+    """
 
     document: Document
     version: Version
     file: File
     collection_name: str
     serving: int | None
+    schema: str | None
+    schema_version: int | None
 
     @property
     def title(self) -> str | None:
@@ -68,11 +74,20 @@ async def page_documents(
     state: State | None = None,
     external_id: str | None = None,
     archive: UUID | None = None,
+    schema: str | None = None,
+    fits: bool | None = None,
     filter: Filter | None = None,
+    batch_id: UUID | None = None,
+    cancelled: bool | None = None,
     after: UUID | None = None,
+    newest_first: bool = False,
     limit: int = 50,
 ) -> list[DocumentView]:
-    """Documents in the order they were made, those after the id `after`."""
+    """Documents in the order they were made, or the newest first; those behind the id `after`.
+
+    schema: under this one. fits: those under a schema whose attributes fit it, or do not. batch_id: of the newest version.
+    cancelled: of failed ones those whose work was cancelled, or the others.
+    """
     principal.require("read")
     query = _views().where(Document.workspace_id == principal.workspace_id)
     parameters: dict[str, Any] = {}
@@ -88,13 +103,27 @@ async def page_documents(
         query = query.where(Document.external_id == external_id)
     if archive is not None:
         query = query.where(Document.parent_id == archive)
+    if schema is not None:
+        found = await schemas.find(session, principal.workspace_id, schema)
+        query = query.where(schemas.is_under(principal.workspace_id, found))
+    if fits is not None:
+        query = query.where(
+            Document.schema_id.is_not(None),
+            Document.schema_problem.is_(None) if fits else Document.schema_problem.is_not(None),
+        )
     if filter is not None:
+        filter = await filter_types.typed(session, principal.workspace_id, filter)
         clauses = [filters.condition(filter, parameters)]
         clauses += filters.narrowing(filter, parameters) if collection is not None else []
         query = query.where(text(f"exists (select 1 from {_THIS} and {' and '.join(clauses)})"))
+    if batch_id is not None:
+        query = query.where(Version.batch_id == batch_id)
+    if cancelled is not None:
+        query = query.where((Version.error_code == WORK_CANCELLED) == cancelled)
     if after is not None:
-        query = query.where(Document.id > after)
-    rows = await session.execute(query.order_by(Document.id).limit(limit), parameters if filter is not None else {})
+        query = query.where(Document.id < after if newest_first else Document.id > after)
+    query = query.order_by(Document.id.desc() if newest_first else Document.id).limit(limit)
+    rows = await session.execute(query, parameters if filter is not None else {})
     return [_view(row) for row in rows]
 
 
@@ -160,9 +189,35 @@ def _kept() -> Iterator[None]:
 _THIS = "documents as document where document.id = documents.id"
 
 
+def _of_schema(category: Any, profile: Any) -> Any:
+    return case((Document.schema_kind == "category", category), (Document.schema_kind == "profile", profile))
+
+
+def _name(kind: str, model: type[Entity] | type[Profile]) -> Any:
+    return select(literal(f"{kind}:") + model.key).where(model.id == Document.schema_id).scalar_subquery()
+
+
+def _number(model: type[EntityVersion] | type[ProfileVersion]) -> Any:
+    return select(model.number).where(model.id == Document.schema_version_id).scalar_subquery()
+
+
+# Looked up for documents that are under one only.
+_SCHEMA = (
+    _of_schema(_name("category", Entity), _name("profile", Profile)).label("schema_name"),
+    _of_schema(_number(EntityVersion), _number(ProfileVersion)).label("schema_version"),
+)
+
+
 def _views() -> Any:
     return (
-        select(Document, Version, File, Collection.name.label("collection_name"), _Serving.number.label("serving"))
+        select(
+            Document,
+            Version,
+            File,
+            Collection.name.label("collection_name"),
+            _Serving.number.label("serving"),
+            *_SCHEMA,
+        )
         .join(Version, Version.id == Document.latest_version_id)
         .outerjoin(_Serving, _Serving.id == Document.current_version_id)
         .join(File, File.id == Version.file_id)
@@ -185,6 +240,8 @@ def _view(row: Row[Any]) -> DocumentView:
         file=row.File,
         collection_name=row.collection_name,
         serving=row.serving,
+        schema=row.schema_name,
+        schema_version=row.schema_version,
     )
 
 

@@ -14,9 +14,10 @@ from drystone.adapters.objects import Objects
 from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.errors import Conflict, NotFound
 from drystone.core.ids import new_id
-from drystone.documents import batches, queries, service
+from drystone.documents import batches, collections, queries, service
 from drystone.documents.models import FAILED, INGEST, PENDING, Document, File, Version
 from drystone.documents.service import DocumentView
+from drystone.index import spaces
 from drystone.jobs import events
 from drystone.jobs import service as jobs
 from drystone.jobs.broker import Nudger
@@ -163,8 +164,11 @@ async def begin(
     name: str | None,
     batch_id: UUID | None = None,
 ) -> UUID:
-    """Add the row of a version, the job that makes it searchable, and the event; the job's id."""
-    size_bytes = await queries.add_version(
+    """Add the row of a version, the job that makes it searchable, and the event; the job's id.
+
+    Raises Conflict where the collection's vectors are brought by callers: nobody here can make one.
+    """
+    added = await queries.add_version(
         session,
         {
             "id": version_id,
@@ -176,6 +180,8 @@ async def begin(
             "batch_id": batch_id,
         },
     )
+    if added.model == spaces.CALLERS:
+        raise collections.brings_its_own()
     if batch_id is not None:
         await batches.reopen(session, batch_id)
     job_id = await jobs.enqueue(
@@ -185,7 +191,7 @@ async def begin(
         subject_id=version_id,
         workspace_id=principal.workspace_id,
         collection_id=collection_id,
-        cost=size_bytes,
+        cost=added.size_bytes,
     )
     await events.emit(
         session,

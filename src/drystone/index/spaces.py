@@ -1,4 +1,4 @@
-"""Embedding spaces and their vector tables: one table of fixed dimension a space, made by the owner role."""
+"""Embedding spaces and their vector tables: one table of fixed dimension a space, made by the owner role, with a view for readers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.adapters import embedding
-from drystone.core.errors import Unavailable
+from drystone.core.errors import Conflict, Unavailable
 from drystone.core.reach import protection
 from drystone.core.settings import EmbeddingSettings, Settings
 from drystone.index.models import EmbeddingSpace
@@ -19,6 +19,11 @@ from drystone.index.models import EmbeddingSpace
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 200
 _BUILD_S = 86_400
+# The model of every space whose vectors callers bring. Nobody knows which model made them, so those of two collections are
+# never compared, although those of one dimension lie in one table.
+CALLERS = "drystone:caller"
+# As many as pgvector's graph takes of halves. Each that is asked for has a table of its own, for good, up to so many.
+MAX_DIMENSION, MOST_CALLERS = 4000, 32
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Space:
     def full_name(self) -> str:
         """Also tells apart one model's vectors of two lengths."""
         return f"{self.model}/{self.dimension}"
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether callers bring its vectors: then no model here makes any."""
+        return self.model == CALLERS
 
     def is_called(self, name: str) -> bool:
         """Whether a user's name for a model means this one."""
@@ -92,6 +102,7 @@ async def ensure(session: AsyncSession, model: str, dimension: int, *, graph: bo
     if not await session.scalar(_IS_PROTECTED, {"table": table}):
         for statement in protection(table, _RULE.format(table=table)):
             await session.execute(text(statement))
+    await session.execute(_MAKE_VIEW, {"space_id": space_id})
     return space_id
 
 
@@ -116,6 +127,29 @@ async def drop_graph(session: AsyncSession, space_id: int) -> bool:
     return was_there
 
 
+async def of_callers(session: AsyncSession, dimension: int, *, graph: bool) -> Space:
+    """The space of vectors of this dimension that callers bring, made where there is none; needs no other role.
+
+    To be had in a transaction of its own: making one keeps passages from being written for a moment.
+    Raises Conflict where there are too many of other dimensions.
+    """
+    made = text("select make_callers_space(cast(:dimension as integer), cast(:graph as boolean))")
+    if await session.scalar(made, {"dimension": dimension, "graph": graph}) is None:
+        raise Conflict(
+            "vectors.too_many_dimensions",
+            f"Vectors of {MOST_CALLERS} dimensions were brought here already, and {dimension} is another one.",
+            hint="pad them with zeros to a dimension that is in use: cosines stay the same",
+            pointer="/vectors/dimension",
+        )
+    return Space(CALLERS, dimension)
+
+
+async def all_of_callers(session: AsyncSession) -> list[Space]:
+    """Those that were made for vectors which callers bring."""
+    query = select(EmbeddingSpace.dimension).where(EmbeddingSpace.model == CALLERS).order_by(EmbeddingSpace.id)
+    return [Space(CALLERS, dimension) for dimension in await session.scalars(query)]
+
+
 async def get(session: AsyncSession, space_id: int) -> Space:
     """The space of this id."""
     row = await session.get_one(EmbeddingSpace, space_id)
@@ -123,10 +157,10 @@ async def get(session: AsyncSession, space_id: int) -> Space:
 
 
 async def not_among(session: AsyncSession, known: Sequence[Space]) -> list[tuple[Space, int, str]]:
-    """Other spaces that searches of live collections ask: how many ask each, and the name of one of them."""
+    """Other spaces of models that searches of live collections ask: how many ask each, and the name of one of them."""
     rows = await session.execute(_ASKED)
     found = [(Space(row.model, row.dimension), row.collections, row.first) for row in rows]
-    return [each for each in found if each[0] not in known]
+    return [each for each in found if each[0] not in known and not each[0].is_callers]
 
 
 async def find(session: AsyncSession, model: str, dimension: int) -> int:
@@ -145,6 +179,8 @@ async def find(session: AsyncSession, model: str, dimension: int) -> int:
 
 # A vector is reached by whoever reaches its collection.
 _RULE = "exists (select from collections as referred where referred.id = {table}.collection_id)"
+# By the names of a migration: what readers see of the passages in a space (docs/adr/0047).
+_MAKE_VIEW = text("select make_passages_view(:space_id)")
 _IS_PROTECTED = text("select relforcerowsecurity from pg_class where oid = to_regclass(:table)")
 
 _ASKED = text("""

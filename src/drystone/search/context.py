@@ -14,6 +14,7 @@ from drystone.adapters.reranking import Reranker
 from drystone.core import tracing
 from drystone.core.db import Sessions
 from drystone.core.turnstile import Turnstile
+from drystone.documents.terms import Uses
 from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon
 from drystone.index.vectors import Graph, Sizes
@@ -34,7 +35,8 @@ class Searcher:
     """What a search works with; made once a process.
 
     sessions: of repeatable read, so that all it reads fits together. rerank_depth: how many passages are reranked. turns: of
-    searches that embed or read; none is held while a reranker is asked.
+    searches that embed or read; none is held while a reranker is asked. uses: where it is noted which collections are asked;
+    None: nowhere.
     """
 
     sessions: Sessions
@@ -43,6 +45,7 @@ class Searcher:
     graph: Graph
     reranker: Reranker | None = None
     rerank_depth: int = 50
+    uses: Uses | None = None
     turns: Turnstile = field(default_factory=lambda: Turnstile(8, wait_s=WAIT_S, what="searches"))
 
     @cached_property

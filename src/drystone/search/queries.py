@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.documents import chunking
-from drystone.documents.filters import Comparison, Compound, attributes, condition, narrowing
+from drystone.documents.filters import Comparison, Compound, attributes, condition, entity_keys, narrowing
 
 # Up to here every vector is compared; above, the graph is walked on until enough rows pass the filter.
 EXACT_UP_TO = 10_000
@@ -88,10 +89,26 @@ async def mismatches(session: AsyncSession, scope: Scope) -> list[Mismatch]:
     found = []
     for key, wanted in list(attributes(scope.filter))[:_MOST_LOOKED_UP] if scope.filter is not None else ():
         row = (await session.execute(_TYPES, {"collection_ids": list(scope.collection_ids), "key": key})).one()
-        types = [str(name) for name in ("number", "string", "boolean") if getattr(row, name)]
+        types = [str(name) for name in _COLUMNS if getattr(row, name)]
         if wanted not in types:
             found.append(Mismatch(key, wanted, types))
     return found
+
+
+async def unknown_entities(session: AsyncSession, scope: Scope) -> dict[str, list[str]]:
+    """Keys in the filter that no entity has, the first few, and to each the keys that may be meant."""
+    keys = entity_keys(scope.filter) if scope.filter is not None else {}
+    if not keys:
+        return {}
+    here = {"collection_ids": list(scope.collection_ids)}
+    unknown = (await session.scalars(_UNKNOWN, here | {"keys": list(keys), "limit": _MOST_LOOKED_UP})).all()
+    return {key: await _meant(session, here, key) for key in unknown}
+
+
+async def _meant(session: AsyncSession, here: dict[str, Any], said: str) -> list[str]:
+    rows = (await session.execute(_ALIKE, here | {"said": said.lower(), "first": said[:1].lower()})).all()
+    same = [row.key for row in rows if row.is_same]
+    return same or difflib.get_close_matches(said, [row.key for row in rows], _MOST_MEANT)
 
 
 async def searchable(session: AsyncSession, scope: Scope) -> np.ndarray:
@@ -179,6 +196,7 @@ _PLANNED_FOR_VALUES = text("""
 select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hnsw.ef_search', '400', true)
 """)
 _MOST_LOOKED_UP = 8
+_COLUMNS = ("number", "string", "boolean", "time")
 _TYPES = text(
     "select "
     + ", ".join(
@@ -186,9 +204,25 @@ _TYPES = text(
             select 1 from document_attributes as attribute
             where collection_id = any(cast(:collection_ids as uuid[])) and key = :key and {column} is not null
         ) as {column}"""
-        for column in ("number", "string", "boolean")
+        for column in _COLUMNS
     )
 )
+_MOST_MEANT = 3
+_HERE = """entity.deleted_at is null and entity.workspace_id in
+    (select workspace_id from collections where id = any(cast(:collection_ids as uuid[])))"""
+_UNKNOWN = text(f"""
+select said from unnest(cast(:keys as text[])) with ordinality as given (said, place)
+where not exists (select from entities as entity where entity.key = said and {_HERE})
+order by place limit :limit
+""")
+# Somebody may have said the label, or begun the key rightly.
+_ALIKE = text(f"""
+select entity.key, :said in (lower(entity.key), lower(version.label)) as is_same
+from entities as entity join entity_versions as version on version.id = entity.current_id
+where {_HERE}
+  and (starts_with(lower(entity.key), :first) or lower(version.label) = :said)
+order by is_same desc, entity.key limit 5000
+""")
 _HIDDEN = text("""
 select id from documents
 where collection_id = any(cast(:collection_ids as uuid[])) and deleted_at is not null and purged_at is null

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+import numpy as np
+
 from drystone.documents.filters import Filter
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -32,6 +34,8 @@ class Question:
     searches ask.
     merge: passages that stand side by side become one hit. collapse: which passages stand behind a better one that says
     the same; None: see `collapsed`. diversity: 0 to 1, how much hits are to be unlike each other.
+    vector: float32 (dim,), length 1: what is nearest to it, in the one collection whose vectors callers bring; then no
+    queries, and mode dense.
     entities: tell which entities of the catalogue each hit mentions. facets: count those of all passages found.
     """
 
@@ -52,6 +56,7 @@ class Question:
     diversity: float = 0.0
     entities: bool = False
     facets: Sequence[Facet] = ()
+    vector: np.ndarray | None = None
 
     @property
     def leaves_out(self) -> bool:
@@ -88,6 +93,7 @@ class HitDocument:
 
     id: UUID
     version: int
+    version_id: UUID
     collection: str
     external_id: str | None
     title: str | None

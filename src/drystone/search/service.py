@@ -19,7 +19,7 @@ from drystone.core import measures
 from drystone.core.db import transaction
 from drystone.core.errors import Invalid, Unavailable
 from drystone.core.logging import get_logger
-from drystone.documents import collections
+from drystone.documents import collections, filter_types
 from drystone.documents import service as documents
 from drystone.documents.models import Collection
 from drystone.index import vectors
@@ -72,6 +72,18 @@ def _measure(question: Question, clock: Stopwatch) -> None:
         measures.of(measures.SEARCH_STAGE, stage).observe(took_ms / 1000)
 
 
+async def nearest(searcher: Searcher, principal: Principal, question: Question) -> Answer:
+    """The passages nearest to a vector of the caller's, best first; a hit's score is the cosine.
+
+    question: with a vector, and the one collection that it is for. Raises NotFound for an unknown collection.
+    """
+    _check_number("limit", question.limit, 1, MAX_LIMIT)
+    clock = Stopwatch()
+    answer = await _search(searcher, principal, question, searcher.embedders.current, clock)
+    _measure(question, clock)
+    return answer
+
+
 async def _search(
     searcher: Searcher, principal: Principal, question: Question, space: Space, clock: Stopwatch
 ) -> Answer:
@@ -84,11 +96,12 @@ async def _search(
             with clock.stage("scope"):
                 found, within = await _collections(session, principal, question, searcher.embedders)
                 searcher.guesses.remember(principal, question, within.space)
-                if within.space != space and (unread or any(vector is not None for vector in asked)):
+                is_of_guess = unread or space.is_callers or any(vector is not None for vector in asked)
+                if question.vector is None and within.space != space and is_of_guess:
                     raise OtherSpace(within.space)
                 scope = Scope(
                     [each.id for each in found],
-                    question.filter,
+                    question.filter and await filter_types.typed(session, principal.workspace_id, question.filter),
                     await queries.hidden(session, [each.id for each in found]),
                     question.like,
                 )
@@ -97,7 +110,8 @@ async def _search(
                 view = await documents.get_document(session, principal, question.like)
                 asked = [None]
                 if question.mode != "lexical":
-                    await spaces.check_has(session, searcher.embedders, within, view.document.collection_id)
+                    home_id = view.document.collection_id
+                    await spaces.check_has(session, searcher.embedders, within, home_id, scope.collection_ids)
                     asked = [await vectors.mean(session, within.space_id, question.like)]
             if reranker is None:
                 answer = await _answer(context, asked)
@@ -108,6 +122,8 @@ async def _search(
         ranked = await _rerank(reranker, question, ranked, contents, clock)
         async with searcher.turns.turn(), transaction(searcher.sessions.within(principal.reach)) as session:
             answer = await _answer_later(replace(context, session=session), ranked)
+    if searcher.uses is not None:
+        await searcher.uses.note(principal.reach, found)
     if answer.explanation is not None:
         answer.explanation.stages.update(clock.stages, total=clock.total_ms)
     return replace(answer, took_ms=clock.total_ms)
@@ -135,6 +151,10 @@ async def _embed(
     searcher: Searcher, principal: Principal, question: Question, space: Space
 ) -> tuple[list[np.ndarray | None], bool]:
     """The vector of each wording, None where none is asked; whether that is so because the model cannot read it."""
+    if question.vector is not None:
+        return [question.vector], False
+    if space.is_callers:
+        return [None] * max(len(question.queries), 1), False
     if question.mode == "lexical" or question.like is not None:
         return [None] * max(len(question.queries), 1), False
     try:

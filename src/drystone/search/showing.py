@@ -99,6 +99,11 @@ async def _warnings(search: Search, ranked: Ranked) -> list[Notice]:
     if search.within.lacking and question.mode != "lexical":
         names = ", ".join(search.within.lacking)
         found.append(Notice("search.incomplete_model", f"{model} does not have all passages of {names} yet.", None))
+    if search.within.by_words and question.mode != "lexical":
+        names = ", ".join(search.within.by_words)
+        told = f"The vectors of {names} are brought by callers: there the question was answered by its words alone."
+        hint = "POST /api/v1/collections/{collection}/passages/search takes a vector of your own"
+        found.append(Notice("search.by_words_alone", told, hint))
     if search.unread:
         does = "its scores say nothing" if question.mode == "dense" else "it was answered by its words alone"
         told = f"{model} cannot read the script of the question; {does}."
@@ -109,7 +114,19 @@ async def _warnings(search: Search, ranked: Ranked) -> list[Notice]:
         found.append(Notice("search.only_stop_words", told, "ask with a word that tells something"))
     if not ranked.searchable and search.scope.filter is not None:
         found += [_mismatch(each) for each in await queries.mismatches(search.session, search.scope)]
+    found += [_unknown(*each) for each in (await queries.unknown_entities(search.session, search.scope)).items()]
     return found
+
+
+def _unknown(key: str, meant: Sequence[str]) -> Notice:
+    hint = (
+        f"is it {' or '.join(map(repr, meant))}?"
+        if meant
+        else 'GET /api/v1/entities?q=… or "drystone entities list" finds it'
+    )
+    return Notice(
+        "filter.unknown_entity", f"There is no entity {key!r} in the catalogue: no document mentions it.", hint
+    )
 
 
 def _mismatch(each: queries.Mismatch) -> Notice:
@@ -282,6 +299,7 @@ def _document(row: Row[Any]) -> HitDocument:
     return HitDocument(
         id=row.document_id,
         version=row.version_number,
+        version_id=row.version_id,
         collection=row.collection,
         external_id=row.external_id,
         title=row.title,

@@ -21,17 +21,22 @@ from drystone.index.embedders import Embedders
 from drystone.index.spaces import Space
 from drystone.search.schemas import Question
 
+_ASK_BY_VECTOR = "ask with a vector of your own, POST /api/v1/collections/{collection}/passages/search"
 # Names whose space is remembered; beyond, all are forgotten and asked for again.
 _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The space that a search asks. lacking: collections of which it does not have all passages yet."""
+    """The space that a search asks. lacking: collections of which it does not have all passages yet.
+
+    by_words: collections that are searched by words alone, because their vectors are brought by callers.
+    """
 
     space_id: int
     space: Space
     lacking: Sequence[str] = ()
+    by_words: Sequence[str] = ()
 
 
 class OtherSpace(Exception):
@@ -78,20 +83,36 @@ async def asked(session: AsyncSession, embedders: Embedders, question: Question,
                 chosen[each.id] = second_id
                 lacking += [] if is_complete else [each.name]
         await _check_named(session, embedders, question.model, found, chosen)
-    by_space = {chosen[each.id]: each for each in found}
-    space_id = chosen[found[0].id]
+    if question.mode == "lexical" or question.vector is not None:
+        space_id = chosen[found[0].id]
+        return Asked(space_id, await embedders.space(session, space_id), lacking)
+    callers = [each for each in found if (await embedders.space(session, chosen[each.id])).is_callers]
+    if question.like is not None and callers and len(found) > 1:
+        raise _callers(callers, "and a document is like others of its own collection only", "search it alone")
+    if question.mode == "dense" and question.like is None and callers:
+        raise _callers(callers, "and no model here can embed the question for them", _ASK_BY_VECTOR)
+    of_models = [each for each in found if each not in callers]
+    by_space = {chosen[each.id]: each for each in of_models}
+    if len(by_space) > 1:
+        raise await _several(session, embedders, by_space)
+    first = (of_models or found)[0]
+    space_id = chosen[first.id]
     space = await embedders.space(session, space_id)
-    if question.mode != "lexical":
-        if len(by_space) > 1:
-            raise await _several(session, embedders, by_space)
-        if question.like is None and space not in embedders.spaces:
-            raise _other_model(found[0], space, embedders)
-    return Asked(space_id, space, lacking)
+    if question.like is None and of_models and space not in embedders.spaces:
+        raise _other_model(first, space, embedders)
+    return Asked(space_id, space, lacking, [] if question.like is not None else [each.name for each in callers])
 
 
-async def check_has(session: AsyncSession, embedders: Embedders, within: Asked, collection_id: UUID) -> None:
-    """Raises Conflict unless the passages of this collection have vectors in the space that is asked."""
+async def check_has(
+    session: AsyncSession, embedders: Embedders, within: Asked, collection_id: UUID, searched: Sequence[UUID]
+) -> None:
+    """Raises Conflict unless the passages of this collection have vectors in the space that is asked.
+
+    Those that callers bring say nothing of another collection's, although both lie in one space.
+    """
     home = await session.get_one(Collection, collection_id)
+    if within.space.is_callers and collection_id not in searched:
+        raise _callers([home], "and a document is like others of its own collection only", "search that one")
     second_id, _ = (await _seconds(session, [home])).get(home, (home.space_id, True))
     if within.space_id not in (home.space_id, second_id):
         raise Conflict(
@@ -134,6 +155,15 @@ async def _several(session: AsyncSession, embedders: Embedders, by_space: dict[i
         + ", ".join(each)
         + ".",
         hint="search them one by one, or by words only (mode lexical)",
+    )
+
+
+def _callers(collections: Sequence[Collection], why: str, hint: str) -> Conflict:
+    names = ", ".join(each.name for each in collections)
+    return Conflict(
+        "search.callers_vectors",
+        f"The vectors of {names} are brought by callers, {why}.",
+        hint=f"{hint}, or search by words only (mode lexical)",
     )
 
 
