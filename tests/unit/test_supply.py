@@ -22,12 +22,13 @@ PACKAGES: dict[str, dict[str, Any]] = {package["name"]: package for package in L
 
 # Words of licence names, as expressions, classifiers or fields have them. All allow use, change and sale without a condition on our code.
 _ALLOWED = re.compile(
-    r"(?:MIT(?: License)?|(?:3-Clause )?BSD(?:-[23]-Clause)?(?: License)?|0BSD|Apache[- ]2\.0|Apache Software License|ISC License \(ISCL\)|ISC"
+    r"(?:MIT(?:-0| License)?|(?:3-Clause )?BSD(?:-[23]-Clause)?(?: License)?|0BSD|Apache[- ]2\.0|Apache Software License|ISC License \(ISCL\)|ISC"
     r"|PSF-2\.0|Python Software Foundation License|CNRI-Python|Zlib|CC0-1\.0)"
 )
 # What the list does not cover, and why it is taken all the same.
 _EXCEPTIONS = {
     "certifi": "MPL 2.0 asks for changes to its own files to be published; it is a list of certificates, used unchanged",
+    "orjson": "MPL 2.0 as certifi, beside Apache-2.0 or MIT; used unchanged, and only by the extra langchain, through langsmith",
     "pypdfium2": "BSD-3-Clause and Apache-2.0; `dependency licenses` are PDFium's and its parts', all permissive",
 }
 

@@ -1,0 +1,245 @@
+"""What may go wrong, as types.
+
+ApiError
+├── NotFound      404: the thing named does not exist, or not for this key
+├── Conflict      409, 412, 428: it exists already, or has changed since it was read
+├── Invalid       other 4xx: the request cannot be accepted, now or later; `problems` tell which field
+├── Denied        401, 403: the key may not
+├── TooMany       429: too often, or the day's quota is used up
+├── Unavailable   502, 503, 504, 507, or no answer at all (`status` is None): the same call may succeed later
+└── Broken        any other answer: a fault of the server, or something that is not Drystone
+DocumentFailed    a document that was waited for cannot be made searchable
+JobFailed         a job that was waited for has failed, or was cancelled
+StillPending      it was waited for long enough
+FileChanged       a file grew shorter while it was being sent
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+    from drystone.client.models import Document, Job
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """What is wrong with one field. pointer: a JSON pointer into the body, or of a parameter; more: whatever else was told."""
+
+    pointer: str
+    detail: str
+    code: str | None = None
+    hint: str | None = None
+    more: Mapping[str, Any] | None = None
+
+
+class ApiError(Exception):
+    """The API refused, or did not answer.
+
+    code: stable, such as `document.not_found`; programs switch on it.
+    title, detail: what kind of thing happened, and what happened. hint: what to do next.
+    status: None where there was no answer. request_id: as in the server's log.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        title: str | None = None,
+        hint: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        problems: tuple[FieldProblem, ...] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.title = title
+        self.detail = detail
+        self.hint = hint
+        self.status = status
+        self.request_id = request_id
+        self.problems = problems
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        lines = [f"{self.detail} ({self.code})"]
+        lines += [f"  {each.pointer}: {each.detail}" for each in self.problems if each.detail != self.detail]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), vars(self))
+
+
+class NotFound(ApiError):
+    """The thing named does not exist, or not for this key."""
+
+
+class Conflict(ApiError):
+    """It exists already, or has changed since it was read."""
+
+
+class Invalid(ApiError):
+    """The request cannot be accepted, now or later."""
+
+
+class Denied(ApiError):
+    """The key may not."""
+
+
+class TooMany(ApiError):
+    """Too often, or too much for a day."""
+
+
+class Unavailable(ApiError):
+    """The API or a server behind it is away; the same call may succeed later."""
+
+
+class Broken(ApiError):
+    """An answer that should not have come."""
+
+
+class DocumentFailed(Exception):
+    """A document that was waited for cannot be made searchable; `document.error` says why, and what to do."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        error = document.error
+        super().__init__(error.message if error else f"The document {document.id} has failed.")
+
+
+class JobFailed(Exception):
+    """A job that was waited for has failed or was cancelled; `job.error` says why."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        super().__init__(job.error.message if job.error else f"The job {job.id} is {job.state}.")
+
+
+class StillPending(TimeoutError):
+    """It was waited for long enough; it goes on by itself, and may be waited for again."""
+
+
+class FileChanged(OSError):
+    """A file grew shorter while it was being sent; nothing of it is kept."""
+
+
+_KINDS: Mapping[int, type[ApiError]] = {
+    401: Denied,
+    403: Denied,
+    404: NotFound,
+    409: Conflict,
+    412: Conflict,
+    428: Conflict,
+    429: TooMany,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+    507: Unavailable,
+}
+
+
+def refusal(response: httpx.Response) -> ApiError:
+    """What an answer says that is no success. Its body must have been read."""
+    status, retry_after_s = response.status_code, _seconds(response.headers.get("Retry-After"))
+    problem = _problem(response)
+    if problem is None:
+        return _of_a_stranger(response, retry_after_s)
+    return told(problem, status, response.headers.get("X-Request-ID"), retry_after_s)
+
+
+def told(
+    problem: Mapping[str, Any], status: int, request_id: str | None = None, retry_after_s: float | None = None
+) -> ApiError:
+    """What a problem says, that of an answer or that which ends a stream."""
+    kind = _KINDS.get(status, Invalid if 400 <= status < 500 else Broken)
+    return kind(
+        str(problem["code"]),
+        str(problem["detail"]),
+        title=problem.get("title"),
+        hint=problem.get("hint"),
+        status=status,
+        request_id=problem.get("request_id") or request_id,
+        problems=tuple(_field(each) for each in problem.get("errors") or () if isinstance(each, dict)),
+        retry_after_s=retry_after_s,
+    )
+
+
+def not_json(response: httpx.Response) -> ApiError:
+    """A success that is not what the API says."""
+    return _of_a_stranger(response, None)
+
+
+def unreachable(url: str, exc: httpx.TransportError) -> Unavailable:
+    """No answer came."""
+    import httpx
+
+    if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout):
+        detail = f"Nothing answers at {url}."
+        hint = "is the stack up, and is DRYSTONE_URL, or the url that was given, its address?"
+    elif isinstance(exc, httpx.TimeoutException):
+        detail, hint = f"{url} took too long to answer.", "a larger timeout_s waits longer"
+    else:
+        detail, hint = f"{url} cut the connection: {str(exc).rstrip('.') or type(exc).__name__}.", None
+    return Unavailable("api.away", detail, hint=hint)
+
+
+def _of_a_stranger(response: httpx.Response, retry_after_s: float | None) -> ApiError:
+    status = response.status_code
+    kind = _KINDS.get(status, Broken)
+    return kind(
+        "api.stranger",
+        f"What answers at {response.request.url.copy_with(query=None)} does not speak as Drystone does (HTTP {status}, "
+        f"{response.headers.get('content-type', 'no content type')}).",
+        hint="is the url that of Drystone, or does a proxy before it answer by itself?",
+        status=status,
+        request_id=response.headers.get("X-Request-ID"),
+        retry_after_s=retry_after_s,
+    )
+
+
+def _problem(response: httpx.Response) -> dict[str, Any] | None:
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return None
+    try:
+        problem = json.loads(response.content)
+    except ValueError:
+        return None
+    return problem if isinstance(problem, dict) and {"code", "detail"} <= problem.keys() else None
+
+
+def _field(told: Mapping[str, Any]) -> FieldProblem:
+    named = {"pointer", "detail", "code", "hint"}
+    more = {name: value for name, value in told.items() if name not in named}
+    return FieldProblem(
+        str(told.get("pointer", "")), str(told.get("detail", "")), told.get("code"), told.get("hint"), more or None
+    )
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Seconds to wait: as a number, or until a date (RFC 9110, 10.2.3)."""
+    if not retry_after:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _rebuild(kind: type[ApiError], values: dict[str, Any]) -> ApiError:
+    rest = {name: value for name, value in values.items() if name not in ("code", "detail")}
+    return kind(values["code"], values["detail"], **rest)
