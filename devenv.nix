@@ -92,6 +92,7 @@ in
       unix_socket_directories = "";
       password_encryption = "scram-sha-256";
       max_connections = 100;
+      max_locks_per_transaction = 256;
       shared_buffers = "256MB";
       effective_cache_size = "1GB";
       work_mem = "16MB";

@@ -7,12 +7,13 @@ to its workers. A run that selects only tests/unit starts nothing. Logs stay in 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from drystone.core import settings as core_settings
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.settings import Settings
 from drystone.resources import Resources, open_resources
-from drystone.stack import dotenv, ports
+from drystone.stack import dotenv, ports, probes
 from drystone.stack.supervise import Servers
 from drystone.web import create_app
 from drystone.worker.process import Process
@@ -40,6 +41,8 @@ from tests.canaries import Watch, secrets_of
 ROOT = Path(__file__).parent.parent
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _RUNNING = pytest.StashKey[tuple[Servers, Path]]()
+_STATE = pytest.StashKey[Path]()
+_COUNTER = itertools.count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """What the code remembers per user is not this run's to change."""
-    os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"drystone-test-state-{os.getuid()}")
+    config.stash[_STATE] = Path(tempfile.mkdtemp(prefix="drystone-test-state-"))
+    os.environ["XDG_STATE_HOME"] = str(config.stash[_STATE])
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Watch(), "canaries")
     else:
@@ -110,6 +114,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    shutil.rmtree(session.config.stash[_STATE], ignore_errors=True)
     running = session.config.stash.get(_RUNNING, None)
     if running is None:
         return
@@ -128,7 +133,7 @@ def _only_unit(config: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def environment(request: pytest.FixtureRequest, worker_id: str) -> dict[str, str]:
-    """The environment of the test stack, with the database and Redis number of this pytest worker."""
+    """The environment of the test stack, with the database, bucket and Redis number of this pytest worker."""
     shared: dict[str, str] = request.config.stash[_ENVIRONMENT]
     given = dict(shared)
     assert given, "this test needs the servers; it belongs in another folder than tests/unit"
@@ -139,7 +144,15 @@ def environment(request: pytest.FixtureRequest, worker_id: str) -> dict[str, str
         given[name] = given[name].rpartition("/")[0] + f"/{database}"
     for name in ("REDIS_URL", "CELERY_BROKER_URL"):
         given[name] = given[name].rpartition("/")[0] + f"/{number + 2}"
+    given["S3_BUCKET"] = f"drystone-{worker_id}"  # a sweep removes what this worker's database does not name
+    probes.objects_make_bucket(core_settings.parse(given).s3)
     return given
+
+
+@pytest.fixture(autouse=True)
+def of_its_own(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test knows only the checkouts that it made: those that others left would hold ports until none can be chosen."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(request.config.stash[_STATE] / str(next(_COUNTER))))
 
 
 @pytest.fixture(scope="session")
@@ -156,14 +169,28 @@ async def resources(settings: Settings) -> AsyncIterator[Resources]:
 
 
 @pytest.fixture
-async def sessions(resources: Resources, owner: Sessions) -> Sessions:
+async def sessions(resources: Resources, empty: Callable[[], Awaitable[None]]) -> Sessions:
     """Sessions of the application role on an empty database: one workspace, one key, one space, nothing else."""
-    async with transaction(owner) as session:
-        await session.execute(text(_EMPTY))
-        for table in ("observation_hours", "observations", "series"):  # to truncate each of their months takes longer
-            await session.execute(text(f"delete from {table}"))
-        await session.execute(text("delete from api_keys where not is_from_settings"))
+    await empty()
     return resources.sessions
+
+
+@pytest.fixture(scope="session")
+def empty(owner: Sessions) -> Callable[[], Awaitable[None]]:
+    """A function that removes what tests before have left in the database."""
+
+    async def remove() -> None:
+        async with transaction(owner) as session:
+            await session.execute(text(_EMPTY))
+            for table in (
+                "observation_hours",
+                "observations",
+                "series",
+            ):  # to truncate each of their months takes longer
+                await session.execute(text(f"delete from {table}"))
+            await session.execute(text("delete from api_keys where not is_from_settings"))
+
+    return remove
 
 
 @pytest.fixture(scope="session")
@@ -249,9 +276,9 @@ async def _clone(settings: Settings, database: str) -> None:
 # The audit trail belongs to the tables too, although the application role could not empty it.
 _EMPTY = """
 truncate audit, idempotency_keys, upload_usage, jobs, events, webhooks, webhook_deliveries, kept_embeddings,
-         collections, files, documents, versions, chunks, batches, direct_uploads, blob_checks, blob_intents, blob_removals, deletions, lexical_additions, lexical_segments, lexical_removals,
+         collections, files, documents, versions, chunks, batches, direct_uploads, kept_files, collection_uses, part_uploads, upload_parts, blob_checks, blob_intents, blob_removals, deletions, lexical_additions, lexical_segments, lexical_removals,
          document_attributes, vector_feeds, catalogues, catalogue_revisions, catalogue_changes, catalogue_edges,
-         entities, entity_versions, modules, module_versions, module_members, profiles, profile_versions, drafts, mentions, mention_rounds cascade
+         entities, entity_versions, modules, module_versions, module_members, profiles, profile_versions, drafts, visits, readers, mentions, mention_rounds cascade
 """
 
 _IS_WORK_DUE = """
@@ -261,6 +288,6 @@ select exists (
 )
 """
 
-if os.environ.get("DRYSTONE_ROOT"):
-    # ./drystone sets it for its own project; stacks that tests start in other folders must find theirs.
-    del os.environ["DRYSTONE_ROOT"]
+for _name in ("DRYSTONE_ROOT", "DRYSTONE_PROGRAM"):
+    # ./drystone sets them for its own project; stacks that tests start in other folders must find theirs, and are called by no launcher.
+    os.environ.pop(_name, None)

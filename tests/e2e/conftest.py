@@ -52,6 +52,25 @@ class Stack:
         assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
+    def follow(self, folder: Path, block: str) -> str:
+        """Do what a block of a guide says, in a folder where `./drystone` and `.env` are those of this stack; what was printed."""
+        launcher = folder / "drystone"
+        launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m drystone.cli.main "$@"\n')
+        launcher.chmod(0o755)
+        (folder / ".env").write_text((self.folder / ".env").read_text())
+        done = subprocess.run(
+            ["bash", "-ec", block],
+            cwd=folder,
+            env=shell_of(self.folder),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        canaries.note(self.folder, ("guide",), done.stdout + done.stderr)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def status(self) -> dict[str, dict[str, Any]]:
         """name -> row of `drystone status`."""
         rows = json.loads(self.run("status", "--json", check=False).stdout)["services"]

@@ -32,7 +32,7 @@ from tests.faults.network import DIMENSION, Network
 
 LEASE_S, GRACE_S = 5, 12
 _PROCFILE = """\
-web: export S3_ENDPOINT_URL=http://127.0.0.1:{port}; exec uvicorn --factory drystone.web:create_app --host "$API_HOST" --port "$API_PORT" --loop asyncio --no-access-log --log-level warning --http drystone.api.connections:Protocol
+web: export S3_ENDPOINT_URL=http://127.0.0.1:{port}; exec uvicorn --factory drystone.web:create_app --host "$API_HOST" --port "$API_PORT" --loop asyncio --no-access-log --log-level warning --http drystone.http.connections:Protocol
 worker: export S3_ENDPOINT_URL=http://127.0.0.1:{port}; exec drystone worker
 """
 

@@ -1,11 +1,12 @@
-"""The stores that the object store's contract must hold on, beside the folder; and where bundles go."""
+"""The stores that the object store's contract must hold on, beside the folder; where bundles go; and somebody at a browser."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from drystone.bundle.importing import Place
@@ -43,3 +44,17 @@ def s3(request: pytest.FixtureRequest) -> S3Settings:
 @pytest.fixture
 def place(resources: Resources, sessions: Sessions, owner: Sessions, tmp_path: Path) -> Place:
     return Place(owner, resources.objects, resources.embedders, resources.nudger, tmp_path / "spool")
+
+
+@pytest.fixture
+async def browser(app_client: httpx.AsyncClient, sessions: Sessions) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who shows no key, and keeps cookies."""
+    async with httpx.AsyncClient(
+        transport=app_client._transport, base_url="http://drystone", headers={"Accept": "text/html"}
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def key(settings: Settings) -> str:
+    return settings.api.key.get_secret_value()

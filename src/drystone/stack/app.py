@@ -17,6 +17,7 @@ from drystone.core.errors import Unavailable
 from drystone.core.settings import ApiSettings
 from drystone.stack import ports, probes, processes
 from drystone.stack.logs import Logs, split_honcho
+from drystone.stack.patience import TELL_EVERY_S, Patience
 from drystone.stack.supervise import Died, Stopped, how_it_ended, port_taken, told_end
 
 # honcho ends its children by force five seconds after it asked them.
@@ -26,6 +27,8 @@ PORT_FREES_S = 3.0
 LOOK_EVERY_S = 0.5
 # Readiness asks the model and every server: asked all the time it would slow down what it waits for.
 LOOK_AGAIN_S = 0.15
+# A busy machine may take longer for an answer than one that has nothing else to do, whatever the answer is.
+ANSWER_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class App:
         logs: Logs,
         stop: threading.Event,
         on_pid: Callable[[str, int], None] = lambda name, pid: None,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.seconds = 0.0
         self._root = root
@@ -83,6 +87,7 @@ class App:
         self._logs = logs
         self._stop = stop
         self._on_pid = on_pid
+        self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         self._asked = threading.Event()
@@ -149,25 +154,32 @@ class App:
         return name, text
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + self._ready_timeout_s
+        status: int | None = None
+        patience = Patience(self._ready_timeout_s, work_s=lambda: self._work_s(status), tell=self._tell)
         while True:
             if self._stop.is_set():
                 raise Stopped
             if (reason := self.death()) is not None:
                 raise Died("stack.app_died", reason, service=self.name)
-            status = probes.http_status(self._ready_url)
+            status = probes.http_status(self._ready_url, timeout_s=ANSWER_S)
             if status == 200:
                 self._check_it_is_ours()
                 return
-            if time.monotonic() > deadline:
-                answer = f"answers {status}" if status else "does not answer"
+            answer = f"answers {status}" if status else "does not answer"
+            if patience.is_over(status, what=f"{self._ready_url} {answer}"):
                 raise Unavailable(
                     "stack.not_ready",
-                    f"web and worker are not ready after {self._ready_timeout_s:.0f} s: {self._ready_url} {answer}.",
+                    f"web and worker are not ready after {patience.waited_s:.0f} s, and nothing moves:"
+                    f" {self._ready_url} {answer}.",
                     hint="see their logs: drystone logs web worker",
                     service=self.name,
                 )
             self._stop.wait(LOOK_AGAIN_S)
+
+    def _work_s(self, status: int | None) -> float:
+        """What web and worker have used; once web answers, without web, which our own questions keep busy."""
+        apart = [] if status is None else [pid for name, pid in self._leaders.items() if name == "web"]
+        return processes.work_s(self._run_id, processes.APP, apart=apart)
 
     def death(self) -> str | None:
         """Which of its processes ended first, and how; None while it runs."""
@@ -228,13 +240,20 @@ class App:
 
 
 def run_hook(
-    hook: Hook, root: Path, env: Mapping[str, str], *, logs: Logs, stop: threading.Event, go: threading.Event
+    hook: Hook,
+    root: Path,
+    env: Mapping[str, str],
+    *,
+    logs: Logs,
+    stop: threading.Event,
+    go: threading.Event,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> float:
     """Run a command to its end; the seconds it took. Raises Unavailable if it failed, Stopped if it was called off.
 
     go: lets a held command go on.
     """
-    began = time.monotonic()
+    began = told = time.monotonic()
     if stop.is_set():
         raise Stopped
     process = subprocess.Popen(
@@ -250,6 +269,9 @@ def run_hook(
     while process.poll() is None and not stop.is_set():
         if process.stdin and go.is_set():
             process.stdin.close()
+        if time.monotonic() - told >= TELL_EVERY_S:
+            told = time.monotonic()
+            tell(f"Still waiting after {told - began:.0f} s: {hook.name} runs.")
         time.sleep(0.02)
     if process.stdin:
         process.stdin.close()

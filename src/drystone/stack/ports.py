@@ -87,11 +87,13 @@ def find(offsets: Collection[int], *, taken: Collection[int] = ()) -> int:
 
     Raises Invalid when that is no range in which so many could lie.
     """
+    others = frozenset(taken)
     lowest, highest = _range(max(offsets))
-    for _ in range(1000):
-        first = lowest + secrets.randbelow(highest - lowest - max(offsets))
+    firsts = list(range(lowest, highest - max(offsets)))
+    secrets.SystemRandom().shuffle(firsts)
+    for first in firsts:
         wanted = [first + offset for offset in offsets]
-        if not set(taken).intersection(wanted) and all(is_choosable(port) for port in wanted):
+        if others.isdisjoint(wanted) and all(is_choosable(port) for port in wanted):
             return first
     raise OSError(f"no {len(offsets)} free ports between {lowest} and {highest}")
 

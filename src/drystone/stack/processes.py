@@ -93,6 +93,12 @@ def is_running(pid: int) -> bool:
     return (_stat(pid) if sys.platform == "linux" else _table().get(pid)) is not None
 
 
+def work_s(run_id: str, service: str, *, apart: Collection[int] = ()) -> float:
+    """Seconds of processor that the live processes of a service have used, but for those of some sessions; 0 where unknown."""
+    ours = (each for each in marked(run_id) if each.service == service and each.session not in apart)
+    return sum(_work_s(each.pid) for each in ours)
+
+
 def exit_code(pid: int) -> int | None:
     """How a process ended whose parent has not asked yet, as `Popen.returncode` tells it; None when we cannot know."""
     try:
@@ -274,6 +280,15 @@ def _table_ps() -> dict[int, Process]:
             # What honcho starts leads its own session and group; macOS' ps does not show sessions.
             found[int(pid)] = Process(int(pid), int(parent), int(group), started)
     return found
+
+
+def _work_s(pid: int) -> float:
+    """Of the process, and of its children that have ended. Linux only."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_bytes(pid: int) -> int:

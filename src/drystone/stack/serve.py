@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from drystone.core.errors import Conflict, NotFound
 from drystone.stack import app, fulldisk, guardian, probes, processes
+from drystone.stack.patience import Patience
 from drystone.stack.project import Project
 from drystone.stack.services import ALL, Service
 from drystone.stack.state import RunLock
@@ -97,7 +98,8 @@ def wait(project: Project, name: str, *, timeout_s: float = READY_TIMEOUT_S, pid
         if pid is not None and not processes.is_running(pid):
             raise Died("stack.server_died", f"{name} ended before it was ready.", hint=_log_of(name), service=name)
 
-    wait_until_ready(name, _question(project, name), timeout_s=timeout_s, still_lives=still_lives, hint=_log_of(name))
+    patience = Patience(timeout_s, longest=1)
+    wait_until_ready(name, _question(project, name), patience=patience, still_lives=still_lives, hint=_log_of(name))
 
 
 def _question(project: Project, name: str) -> Callable[[], None]:

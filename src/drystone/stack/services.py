@@ -101,6 +101,7 @@ port = {port}
 unix_socket_directories = ''        # paths over about 100 bytes break, and the password rules are one
 password_encryption = scram-sha-256
 max_connections = 100
+max_locks_per_transaction = 256     # a query of all times takes one on each month of observations
 shared_buffers = 256MB
 effective_cache_size = 1GB
 work_mem = 16MB

@@ -30,8 +30,10 @@ from drystone.stack.data import swap
 from drystone.stack.fulldisk import FullDisk
 from drystone.stack.guardian import Guardian
 from drystone.stack.logs import Logs
+from drystone.stack.patience import Patience
 from drystone.stack.services import ALL, Launch, Service
 
+# With the same answer all the time.
 READY_TIMEOUT_S = 60.0
 # A cluster that recovers from its log says so and may take its time.
 RECOVERY_TIMEOUT_S = 600.0
@@ -68,6 +70,7 @@ class Server:
         durable: bool,
         stop: threading.Event,
         hurry: threading.Event,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.service = service
         self.name = service.name
@@ -80,6 +83,7 @@ class Server:
         self._durable = durable
         self._stop = stop
         self._hurry = hurry
+        self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         self._launch: Launch | None = None
@@ -160,7 +164,8 @@ class Server:
         hint = f"see its log: drystone logs {self.name}"
         if self.is_external:
             hint = not_running(self.service)
-        wait_until_ready(self.name, ask, timeout_s=timeout_s, hint=hint, still_lives=still_lives, stop=self._stop)
+        patience = Patience(timeout_s, tell=self._tell)  # its work is no sign: to be asked keeps it busy
+        wait_until_ready(self.name, ask, patience=patience, hint=hint, still_lives=still_lives, stop=self._stop)
 
     def _repair(self, launch: Launch, wrong: probes.WrongPassword) -> None:
         self.stop()
@@ -243,6 +248,7 @@ class Servers:
         stop: threading.Event | None = None,
         hurry: threading.Event | None = None,
         on_ready: Callable[[Server], None] = lambda server: None,
+        tell: Callable[[str], None] = lambda text: None,
         services: Sequence[Service] = ALL,
     ) -> None:
         self.settings = absolute(settings, root)
@@ -263,6 +269,7 @@ class Servers:
                 durable=durable,
                 stop=self._stop,
                 hurry=hurry,
+                tell=tell,
             )
             for service in services
         }
@@ -407,7 +414,9 @@ def prepare_running(settings: Settings) -> Iterator[tuple[str, float]]:
         began = time.monotonic()
         with told_of_password(service):
             ask = functools.partial(service.ready, settings)
-            wait_until_ready(service.name, ask, timeout_s=READY_TIMEOUT_S, hint=not_running(service))
+            wait_until_ready(
+                service.name, ask, patience=Patience(READY_TIMEOUT_S, longest=1), hint=not_running(service)
+            )
         yield service.name, time.monotonic() - began
 
 
@@ -420,24 +429,23 @@ def wait_until_ready(
     name: str,
     ask: Callable[[], None],
     *,
-    timeout_s: float,
+    patience: Patience,
     hint: str,
     still_lives: Callable[[], None] = lambda: None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Ask until there is no NotYet. still_lives: raises when asking on is useless. Raises Unavailable when late."""
-    stop = stop or threading.Event()
-    began, pause_s = time.monotonic(), 0.02
+    """Ask until there is no NotYet. still_lives: raises when asking on is useless. Raises Unavailable when patience is over."""
+    stop, pause_s = stop or threading.Event(), 0.02
     while True:
         still_lives()
         try:
             return ask()
         except probes.NotYet as exc:
-            limit_s = RECOVERY_TIMEOUT_S if "starting up" in str(exc) else timeout_s
-            if time.monotonic() - began > limit_s:
+            quiet_s = RECOVERY_TIMEOUT_S if "starting up" in str(exc) else None
+            if patience.is_over(str(exc), what=f"{name}: {exc}", quiet_s=quiet_s):
                 raise Unavailable(
                     "stack.not_ready",
-                    f"{name} was not ready after {limit_s:.0f} s: {exc}.",
+                    f"{name} was not ready after {patience.waited_s:.0f} s: {exc}.",
                     hint=hint,
                     service=name,
                 ) from exc

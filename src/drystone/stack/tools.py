@@ -13,6 +13,7 @@ from pathlib import Path
 
 from drystone.stack import monitoring, ports, probes, processes
 from drystone.stack.logs import Logs
+from drystone.stack.patience import Patience
 from drystone.stack.project import Project
 from drystone.stack.services import LOOPBACK
 from drystone.stack.supervise import (
@@ -109,7 +110,12 @@ class Tool:
         self._logs.follow(self.name, self._process)
         hint = f"see its log: drystone logs {self.name}"
         wait_until_ready(
-            self.name, self._ask, timeout_s=READY_TIMEOUT_S, hint=hint, still_lives=self._still_lives, stop=self._stop
+            self.name,
+            self._ask,
+            patience=Patience(READY_TIMEOUT_S, longest=1),
+            hint=hint,
+            still_lives=self._still_lives,
+            stop=self._stop,
         )
         self.seconds = time.monotonic() - began
 

@@ -37,6 +37,7 @@ HOOKS = (
     Hook("migrate", (*CLI, "db", "migrate", "--held"), early=True, held=True),
     Hook("model", (*CLI, "model", "prepare"), early=True),
 )
+# Without any progress; while there is some, `up` waits on.
 HEALTHY_TIMEOUT_S = 180.0
 STOPPED_EARLY = 130
 
@@ -98,6 +99,7 @@ class Run:
             stop=self._stop,
             hurry=self._hurry,
             on_ready=self._server_ready,
+            tell=self._say,
         )
         run_id = self._servers.run_id
         self._tools = [
@@ -128,6 +130,7 @@ class Run:
             logs=self._logs,
             stop=self._stop,
             on_pid=self._app_process_started,
+            tell=self._say,
         )
 
     def run(self) -> int:
@@ -197,7 +200,7 @@ class Run:
     def _run_hook(self, hook: Hook) -> None:
         env = self._env | {processes.SERVICE: processes.HOOK}
         self._hook_seconds[hook.name] = own.run_hook(
-            hook, self._project.root, env, logs=self._logs, stop=self._stop, go=self._servers_ready
+            hook, self._project.root, env, logs=self._logs, stop=self._stop, go=self._servers_ready, tell=self._say
         )
         self._say(f"{hook.name:<9} done   {self._hook_seconds[hook.name]:5.1f} s")
 
@@ -314,6 +317,7 @@ class Run:
                 "",
                 f"Healthy after {seconds:.1f} s.",
                 "",
+                f"  pages  {url}/",
                 f"  API    {url}/api/v1",
                 f"  docs   {url}/docs",
                 "  next   ./drystone add PATH   and   ./drystone search QUESTION",

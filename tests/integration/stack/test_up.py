@@ -97,6 +97,7 @@ class Stack:
     process: subprocess.Popen[str] | None = None
     reload: bool = False
     metrics: bool = False
+    healthy_timeout_s: float = 60
     _outputs: list[Path] = field(default_factory=list)
 
     @property
@@ -109,7 +110,7 @@ class Stack:
             durable=False,
             reload=self.reload,
             metrics=self.metrics,
-            healthy_timeout_s=60,
+            healthy_timeout_s=self.healthy_timeout_s,
         )
 
     @property
@@ -596,3 +597,47 @@ def test_with_metrics_prometheus_runs_beside_the_stack_is_started_again_and_leav
     assert second.pid != first.pid
     assert stack.left() == []
     assert (stack.root / ".drystone" / "prometheus" / "token").stat().st_mode & 0o777 == 0o600
+
+
+# --- a start that takes its time ---
+
+BUSY = """\
+import time
+while time.process_time() < 8: pass
+"""
+IDLE = """\
+import time
+print("web waits for nobody knows what", flush=True)
+while True: time.sleep(60)
+"""
+
+
+def test_a_start_that_works_is_waited_for_longer_than_one_that_does_nothing(stack: Stack) -> None:
+    stack.healthy_timeout_s = 3
+    (stack.root / "web.py").write_text(BUSY + WEB)
+
+    stack.start_healthy()
+
+    (seconds,) = re.findall(r"^web and worker ready (\d+\.\d) s$", stack.output, re.MULTILINE)
+    assert float(seconds) >= 8  # it cannot have used so much processor in less
+
+
+def test_a_start_in_which_nothing_moves_is_given_up_and_leaves_nothing(stack: Stack) -> None:
+    stack.healthy_timeout_s = 3
+    (stack.root / "web.py").write_text(IDLE)
+
+    code = stack.start().wait(60)
+
+    assert code not in (0, STOPPED_EARLY)
+    assert "and nothing moves" in stack.output
+    assert "does not answer" in stack.output
+    gone_within(stack, 5)
+
+
+def test_waiting_can_be_called_off(stack: Stack) -> None:
+    (stack.root / "web.py").write_text(IDLE)
+    stack.start()
+    eventually(lambda: "web waits for nobody knows what" in stack.output, "that it waits for web")
+
+    assert stack.stop(signal.SIGINT) == STOPPED_EARLY
+    gone_within(stack, 5)

@@ -37,3 +37,12 @@ def test_no_usual_port_is_given_to_a_stack_that_asks_for_others() -> None:
         assert usual.isdisjoint(
             port + offset for example, port in chosen.items() for offset in dotenv.EXAMPLE_PORTS[example]
         )
+
+
+def test_the_last_port_that_can_be_chosen_is_found() -> None:
+    last = ports.find((0,))
+    others = set(range(ports.LOWEST, ports.HIGHEST)) - {last}
+
+    assert ports.find((0,), taken=others) == last
+    with pytest.raises(OSError, match="no 1 free ports"):
+        ports.find((0,), taken=others | {last})
