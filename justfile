@@ -55,6 +55,10 @@ faults *args:
 bombs *words:
     .venv/bin/python -m tests.faults.bombs {{words}}
 
+# The pictures of the guides, from a running stack with `./drystone demo`, by Chromium
+pictures:
+    .venv/bin/python docs/pictures.py
+
 # The restore drill: back up while it is written to, destroy, restore, compare; on a stack of its own
 drill *args:
     .venv/bin/python -m pytest tests/e2e/test_backup.py tests/e2e/test_point_in_time.py {{args}}
@@ -62,6 +66,12 @@ drill *args:
 # The API against its own description for longer, with requests drawn by chance; seconds
 fuzz seconds="900" *args:
     .venv/bin/python -m pytest tests/integration/test_openapi.py -q --timeout 0 --fuzz-seconds {{seconds}} {{args}}
+
+# The site of docs/, searchable, into build/site
+docs:
+    uv sync --frozen --inexact --quiet --group docs
+    .venv/bin/python -m sphinx -q -W --keep-going -b html docs build/site
+    @echo "build/site/index.html"
 
 # A new migration, empty
 migration what:
