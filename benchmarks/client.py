@@ -98,6 +98,10 @@ class Api:
     async def search(self, collection: str, query: str, mode: str, limit: int) -> dict[str, Any]:
         return await self.ask(query=query, collection=collection, mode=mode, limit=limit)
 
+    async def answer(self, **body: Any) -> dict[str, Any]:
+        """An answer in sentences."""
+        return await self._answer("POST", "/ask", json=body)
+
     async def ask(self, **body: Any) -> dict[str, Any]:
         """Search with any fields of a request."""
         return await self._answer("POST", "/search", json=body)

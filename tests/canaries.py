@@ -26,6 +26,7 @@ from drystone.core.settings import variables
 _SHAPES = {
     "a key": re.compile(r"\b(?:dsk_\w{4,28}|t[0-9a-f]{12})\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
     "a draft's link": re.compile(r"\bdsd_\w{4,28}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
+    "a reader's password": re.compile(r"\bdsr_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
     "a webhook's secret": re.compile(r"whsec_[A-Za-z0-9+/]{32,}"),
     "a signed address": re.compile(r"X-Amz-Signature=[0-9a-f]{64}"),
 }
@@ -39,6 +40,8 @@ _TELLING = {
     ("drafts", "link"),
     ("keys", "create"),
     ("keys", "rotate"),
+    ("readers", "create"),
+    ("readers", "rotate"),
     ("webhooks", "create"),
     ("webhooks", "rotate"),
 }

@@ -155,7 +155,7 @@ async def blobs_exist(scene: _Scene) -> AsyncGenerator[Violation]:
                 continue
             if await blobs.is_wanted(scene.sessions, row.sha256) and not await _is_whole(scene.objects, row.sha256):
                 detail = "is missing" if found is None else "cannot be read, or holds other bytes than its name says"
-                yield Violation("I4", LOST, "blob", row.sha256.hex(), f"{detail}; needed by version {row.version_id}")
+                yield Violation("I4", LOST, "blob", row.sha256.hex(), f"{detail}; needed by {row.needed_by}")
 
 
 async def blobs_are_wanted(scene: _Scene) -> AsyncGenerator[Violation]:
@@ -187,7 +187,7 @@ async def leases_are_kept(scene: _Scene) -> AsyncGenerator[Violation]:
 
 
 async def changes_are_audited(scene: _Scene) -> AsyncGenerator[Violation]:
-    """I8: an audit row per change."""
+    """I8: an audit row per change of documents, collections and drafts."""
     async for row in _rows(scene, _UNAUDITED):
         yield Violation("I8", LOST, row.kind, str(row.id), f"has no audit row {row.action}")
 
@@ -301,19 +301,29 @@ order by c.id
 """
 
 _WANTED_BLOBS = """
-select sha256, max(size_bytes) as size_bytes, (array_agg(version_id))[1] as version_id
+select sha256, max(size_bytes) as size_bytes, (array_agg(needed_by))[1] as needed_by
 from (
-    select f.sha256, f.size_bytes, v.id
+    select f.sha256, f.size_bytes, 'version ' || v.id
     from files f
     join versions v on v.file_id = f.id
     join documents d on d.id = v.document_id and d.deleted_at is null
     where f.sha256 between :low and :high
     union all
-    select v.text_sha256, null, v.id
+    select v.text_sha256, null, 'version ' || v.id
     from versions v
     join documents d on d.id = v.document_id and d.deleted_at is null
     where v.text_sha256 between :low and :high
-) as wanted (sha256, size_bytes, version_id)
+    union all
+    select f.sha256, f.size_bytes, 'kept file ' || k.id
+    from kept_files k
+    join files f on f.id = k.file_id
+    where f.sha256 between :low and :high
+    union all
+    select f.sha256, f.size_bytes, 'part ' || p.id
+    from upload_parts p
+    join files f on f.id = p.file_id
+    where f.sha256 between :low and :high
+) as wanted (sha256, size_bytes, needed_by)
 group by sha256
 """
 
@@ -373,4 +383,23 @@ select 'collection', k.id, 'collection.delete'
 from collections k
 where k.deleted_at is not null
   and not exists (select 1 from audit a where a.subject_id = k.id and a.action = 'collection.delete')
+union all
+select 'draft', d.id, 'draft.create'
+from drafts d
+where not exists (select 1 from audit a where a.subject_id = d.id and a.action = 'draft.create')
+union all
+select 'draft', d.id, 'draft.merge'
+from drafts d
+where d.merged_revision is not null
+  and not exists (select 1 from audit a where a.subject_id = d.id and a.action = 'draft.merge')
+union all
+select 'draft', d.id, 'draft.delete'
+from drafts d
+where d.deleted_at is not null
+  and (select count(*) filter (where action = 'draft.delete') <= count(*) filter (where action = 'draft.restore')
+       from audit a where a.subject_id = d.id)
+union all
+select 'draft', d.id, 'for each of the ' || d.revision || ' changes that it counts'
+from drafts d
+where d.revision > (select count(*) from audit a where a.subject_id = d.id and a.subject_kind = 'draft')
 """

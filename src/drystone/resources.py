@@ -13,19 +13,26 @@ from threadpoolctl import threadpool_limits
 
 from drystone import tables
 from drystone.access.rates import Gate
+from drystone.adapters.chat import open_chat
 from drystone.adapters.embedding import Embedder, open_embedder
 from drystone.adapters.incoming import Incoming
 from drystone.adapters.limiter import Limiter
 from drystone.adapters.objects import Objects
 from drystone.adapters.reranking import open_reranker
+from drystone.answers.context import WAIT_S as ANSWER_WAIT_S
+from drystone.answers.context import Answerer
+from drystone.catalogue import drafts, drawing
 from drystone.core import tracing
 from drystone.core.db import Sessions, make_engine, make_sessions
 from drystone.core.errors import Conflict, Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.reach import NOTHING
 from drystone.core.settings import Settings, VectorSettings
-from drystone.core.turnstile import Turnstile
+from drystone.core.turnstile import Turnstile, Turnstiles
+from drystone.documents import own_vectors
 from drystone.documents.admission import Admission
+from drystone.documents.pictures import Pictures
+from drystone.documents.terms import Uses
 from drystone.index import spaces
 from drystone.index.embedders import Embedders
 from drystone.index.lexical import Lexicon
@@ -33,6 +40,7 @@ from drystone.index.qdrant import QdrantGraph
 from drystone.index.spaces import Space
 from drystone.index.vectors import PgGraph
 from drystone.jobs.broker import Nudger
+from drystone.mentions.finders import Finders
 from drystone.observations import adding
 from drystone.search.context import WAIT_S, Searcher
 
@@ -61,12 +69,28 @@ class Resources:
     embedders: Embedders
     space: Space
     searcher: Searcher
+    answerer: Answerer
     admission: Admission
     incoming: Incoming
     gate: Gate
+    pictures: Pictures
     qdrant: Qdrant | None = None
+    # They take the row of the draft one after the other, and whoever waits for it holds a connection.
+    drafts: Turnstiles = field(
+        default_factory=lambda: Turnstiles(
+            drafts.AT_ONCE, wait_s=drafts.WAIT_S, most_waiting=drafts.MOST_WAITING, what="requests for one draft"
+        )
+    )
+    drawings: Turnstile = field(
+        default_factory=lambda: Turnstile(drawing.AT_ONCE, wait_s=drawing.WAIT_S, what="drawings of the catalogue")
+    )
     bulks: Turnstile = field(
         default_factory=lambda: Turnstile(adding.AT_ONCE, wait_s=adding.WAIT_S, what="bulks of observations")
+    )
+
+    finders: Finders = field(default_factory=Finders)
+    upserts: Turnstile = field(
+        default_factory=lambda: Turnstile(own_vectors.AT_ONCE, wait_s=own_vectors.WAIT_S, what="upserts of passages")
     )
 
     @cached_property
@@ -98,12 +122,25 @@ async def open_resources(
     embedder = open_embedder(settings.embedding, settings.general.model_dir)
     embedders = Embedders(spaces.space_of(settings.embedding), embedder, _others(settings))
     reranker = open_reranker(settings.rerank)
+    chat = open_chat(settings.answers)
     qdrant = open_store(settings.vectors) if searches else None
     nudger = Nudger(settings.redis)
     sessions = make_sessions(engine)
     objects = Objects.open_s3(settings.s3)
     gate = Gate(Limiter(settings.redis), settings.api)
     readers = make_sessions(engine.execution_options(isolation_level="REPEATABLE READ"))
+    searcher = Searcher(
+        readers,
+        embedders,
+        Lexicon(cache_bytes=settings.search.cache_mb << 20),
+        QdrantGraph(qdrant) if qdrant else PgGraph(),
+        reranker=reranker,
+        rerank_depth=settings.rerank.depth,
+        uses=Uses(sessions),
+        turns=Turnstile(settings.search.at_once, wait_s=WAIT_S, what="searches"),
+    )
+    admission = Admission(settings.receiving, settings.general.data_dir, sessions)
+    pictures = Pictures(settings.parsing, objects, admission.spool_folder)
     try:
         yield Resources(
             settings=settings,
@@ -114,27 +151,29 @@ async def open_resources(
             nudger=nudger,
             embedders=embedders,
             space=embedders.current,
-            searcher=Searcher(
-                readers,
-                embedders,
-                Lexicon(cache_bytes=settings.search.cache_mb << 20),
-                QdrantGraph(qdrant) if qdrant else PgGraph(),
-                reranker=reranker,
-                rerank_depth=settings.rerank.depth,
-                turns=Turnstile(settings.search.at_once, wait_s=WAIT_S, what="searches"),
+            searcher=searcher,
+            answerer=Answerer(
+                searcher,
+                chat,
+                context_tokens=settings.answers.context_tokens,
+                turns=Turnstile(settings.answers.at_once, wait_s=ANSWER_WAIT_S, what="answers"),
             ),
-            admission=Admission(settings.receiving, settings.general.data_dir, sessions),
+            admission=admission,
             incoming=Incoming(objects, settings.s3),
             gate=gate,
+            pictures=pictures,
             qdrant=qdrant,
         )
     finally:
         nudger.close()
+        await pictures.aclose()
         await gate.aclose()
         if qdrant is not None:
             await qdrant.aclose()
         if reranker is not None:
             await reranker.aclose()
+        if chat is not None:
+            await chat.aclose()
         await embedders.aclose()
         await engine.dispose()
 

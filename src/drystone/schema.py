@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # The newest revision in migrations/; said here so that web and worker need no Alembic to know it.
-HEAD = "0020_mentions"
+HEAD = "0026_callers_spaces"
 # The longest that a migration may build one index. All else has the limit of migrations/env.py.
 _BUILD_S = 86_400
 
@@ -66,7 +66,7 @@ def is_known(revision: str, root: Path) -> bool:
 
 
 async def migrate(settings: Settings, root: Path) -> None:
-    """Bring the schema to HEAD, one migrator at a time; then make sure of each configured model's space and the first key."""
+    """Bring the schema to HEAD, one migrator at a time; then make sure of the spaces and the first key."""
     engine = make_engine(
         settings.database.migration_url.get_secret_value(),
         pool_size=1,
@@ -82,7 +82,7 @@ async def migrate(settings: Settings, root: Path) -> None:
                 await connection.run_sync(_upgrade, root, settings.database.parts.user)
         async with transaction(sessions) as session:
             keeps_graph = settings.vectors.store == "pgvector"
-            for space in spaces.configured(settings):
+            for space in (*spaces.configured(settings), *await spaces.all_of_callers(session)):
                 await spaces.ensure(session, space.model, space.dimension, graph=keeps_graph)
             if keeps_graph:
                 await feeding.end(session)

@@ -132,10 +132,10 @@ def test_the_drill(stack: Stack, tmp_path: Path, crash_folder: Path) -> None:
     assert (verified["ok"], verified["backup_id"], verified["problems"]) == (True, second["id"], [])
     assert verified["questions"] > 0
     refused = stack.run("restore", str(target), check=False)
-    assert (refused.returncode, "hint: run ./drystone down" in refused.stderr) == (5, True)
+    assert (refused.returncode, "hint: run drystone down" in refused.stderr) == (5, True)
     stack.run("down")
     refused = stack.run("restore", str(target), check=False)
-    assert (refused.returncode, "./drystone reset" in refused.stderr) == (5, True), "it is not empty"
+    assert (refused.returncode, "drystone reset" in refused.stderr) == (5, True), "it is not empty"
     destroy(stack)
     restored = stack.run("restore", str(target), "--backup", second["id"])
     assert "deleted again, as the deletion log says: 1" in restored.stderr, "the log of the newer backup knows"

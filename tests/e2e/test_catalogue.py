@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jsonschema_rs
@@ -24,6 +25,7 @@ from tests import canaries
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "catalogue.md").read_text()
 OF_DRAFTS = (ROOT / "docs" / "guides" / "drafts.md").read_text()
+OF_OBSERVATIONS = (ROOT / "docs" / "guides" / "observations.md").read_text()
 _DRYSTONE = (sys.executable, "-m", "drystone.cli.main")
 _DEADLINE_S = 120
 
@@ -82,6 +84,7 @@ def _follow(shell: Mapping[str, str], folder: Path, blocks: list[str]) -> str:
     launcher = folder / "drystone"
     launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m drystone.cli.main "$@"\n')
     launcher.chmod(0o755)
+    (folder / ".env").write_text(f"API_PORT={shell['API_PORT']}\n")
     script = "set -e\n" + "\n".join(blocks)
     done = subprocess.run(
         ["bash", "-c", script], cwd=folder, env=dict(shell), capture_output=True, text=True, timeout=300, check=False
@@ -116,8 +119,24 @@ def test_the_guide_of_drafts_does_what_it_says(shell: dict[str, str], tmp_path: 
     assert '"status":"validated"' in said
     assert "label: Sulphur dioxide" in said
     assert "draft.merge" in said
-    assert 'conflict\tentity o3\t/label\t"Ozone"\t"Ozone, O3"\t"Trioxygen"' in said
-    assert "label: Ozone, O3" in said.rpartition("there is a conflict")[2]
+    assert 'conflict\tentity nh3\t/label\t"Ammonia"\t"Ammonia, NH3"\t"Azane"' in said
+    assert "label: Ammonia, NH3" in said.rpartition("there is a conflict")[2]
+
+
+def test_the_guide_of_observations_begins_with_what_it_needs(shell: dict[str, str], tmp_path: Path) -> None:
+    said = _follow(shell, tmp_path, re.findall(r"```sh\n(.*?)```", OF_OBSERVATIONS, re.DOTALL)[:1])
+
+    assert "inserted\t2\n" in said
+    assert "2026-11-23T09:30:00Z\tpump-7\ttemperature\tdefault\t21.6\t°C" in said
+    assert "2026-11-23T00:00:00+01:00\t21.55" in said
+
+
+def test_guides_can_be_followed_one_after_the_other(shell: dict[str, str], tmp_path: Path) -> None:
+    blocks = [re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) for guide in (GUIDE, OF_OBSERVATIONS, OF_DRAFTS)]
+
+    said = _follow(shell, tmp_path, [*blocks[0], blocks[1][0], *blocks[2]])
+
+    assert "label: Ammonia, NH3" in said
 
 
 def test_a_draft_goes_to_a_folder_and_back(shell: dict[str, str], tmp_path: Path) -> None:
@@ -148,6 +167,7 @@ def test_what_keeps_a_draft_from_going_on_is_told(shell: dict[str, str], tmp_pat
     draft_id = json.loads(_run(shell, "drafts", "list", "--json").stdout)["items"][0]["id"]
 
     invalid = _run(shell, "drafts", "validate", draft_id, code=2)
+    blind = _run(shell, "drafts", "approve", draft_id, code=2)
     early = _run(shell, "drafts", "merge", draft_id, code=5)
     _run(shell, "drafts", "delete", draft_id)
     gone = _run(shell, "drafts", "show", draft_id, code=4)
@@ -155,6 +175,7 @@ def test_what_keeps_a_draft_from_going_on_is_told(shell: dict[str, str], tmp_pat
 
     assert "a draft ends, within a year" in never.stderr
     assert "there is no such entity" in invalid.stderr
+    assert "say --revision N" in blind.stderr
     assert "The draft is open, and cannot be merged." in early.stderr
     assert '"drystone drafts list" lists those there are' in gone.stderr
 
@@ -228,16 +249,54 @@ def test_what_has_no_file_is_deleted_only_where_that_is_asked_for(shell: dict[st
     assert "restore" in _run(shell, "entities", "history", "b").stdout
 
 
+def test_a_folder_that_says_nothing_deletes_nothing(shell: dict[str, str], tmp_path: Path) -> None:
+    given = "type: property\nlabel: A\nschema_definition: {type: number}"
+    _run(shell, "entities", "put", "-", "--key", "a", given=given)
+    empty, misspelt = tmp_path / "empty", tmp_path / "misspelt"
+    empty.mkdir()
+    (misspelt / "entity").mkdir(parents=True)
+    (misspelt / "entity" / "b.yaml").write_text(given)
+
+    nothing = _run(shell, "catalogue", "import", empty, "--prune", code=2)
+    stray = _run(shell, "catalogue", "import", misspelt, "--prune", code=2)
+    proposed = _run(shell, "drafts", "create", empty, "--prune", code=2)
+
+    assert f"{empty} holds no files in entities/, modules/, profiles/" in nothing.stderr
+    assert f"{misspelt / 'entity'} is read as nothing" in stray.stderr
+    assert f"{empty} holds no files" in proposed.stderr
+    assert "a\t" in _run(shell, "entities", "list").stdout
+    _run(shell, "catalogue", "import", empty, "--prune", "--all-gone")
+    assert "a\t" not in _run(shell, "entities", "list").stdout
+
+
+def test_a_change_is_taken_out_of_a_draft(shell: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "entities").mkdir()
+    for key in ("a", "b", "c"):
+        (tmp_path / "entities" / f"{key}.yaml").write_text(
+            f"type: property\nlabel: {key}\nschema_definition: {{type: number}}"
+        )
+    _run(shell, "drafts", "create", tmp_path)
+    draft_id = json.loads(_run(shell, "drafts", "list", "--json").stdout)["items"][0]["id"]
+
+    _run(shell, "drafts", "drop", draft_id, "entity", "a", "c")
+    unknown = _run(shell, "drafts", "drop", draft_id, "entity", "a", code=4)
+    shown = _run(shell, "drafts", "show", draft_id).stdout
+
+    assert "The draft does not change the entity 'a'." in unknown.stderr
+    assert shown.endswith("action\tkind\tkey\tlabel\nput\tentity\tb\tb\n")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ("type: property\nlabel: x\ntype: y\n", "-:3: type stands there twice, first on line 1."),
-        ("a: &x 1\nb: *x\n", "-:1: anchors and aliases are not taken."),
+        ("a: &x 1\nb: *x\n", "-:1: an anchor is not taken."),
         ("label: !!python/object/apply:os.system ['true']\n", "-:1: "),
         ("label: *\n", "-:1: "),
         ("type: property\nlabel: [\n", "-:3: "),
         ("1: x\n", "-:1: a name here is no text."),
-        ("type: property\nlabel: 1.5\nschema_definition: {type: number}\n", "-:2: Input should be a valid string"),
+        ("type: property\nlabel: 1.5\nschema_definition: {type: number}\n", "-:2: label: Input should be a valid string\n    put it in quotes: label: \"1.5\"\n"),
+        ("type: property\nlabel: x\ncolour: red\nschema_definition: {type: number}\n", "-:3: colour: There is no such field; there are: type, label, description,"),
         ("label: x\n", "-:1: type: Field required"),
         ("- a\n", "-:1: it holds no fields."),
         ("type: property\nlabel: x\nschema_definition:\n  type: number\n  minimun: 3\n", "-:5: There is no keyword 'minimun'."),
@@ -273,3 +332,39 @@ async def test_nothing_is_left_of_a_mistake(shell: dict[str, str], sessions: Ses
 
     async with transaction(owner) as session:
         assert await session.scalar(text("select count(*) from entity_versions")) == 0
+
+
+async def test_documents_are_put_under_a_category_and_say_why_they_do_not_fit(
+    shell: dict[str, str], work: Callable[[], Coroutine[Any, Any, None]], tmp_path: Path
+) -> None:
+    entities = tmp_path / "air" / "entities"
+    entities.mkdir(parents=True)
+    (entities / "day.yaml").write_text("type: property\nlabel: Day\nschema_definition: {type: string, format: date}\n")
+    report = entities / "report.yaml"
+    report.write_text("type: category\nlabel: Report\nschema_definition: {required: [day]}\n")
+    _run(shell, "catalogue", "import", tmp_path / "air")
+    (tmp_path / "papers").mkdir()
+    file = tmp_path / "papers" / "a.txt"
+    file.write_text("Some words.")
+    add = ("add", file, "-c", "papers", "--no-wait", "--schema", "category:report", "--json")
+
+    refused = _run(shell, *add, "-a", "day=today", code=1)
+    _run(shell, *add, "-a", "day=2025-01-31")
+    listed = json.loads(_run(shell, "documents", "--schema", "category:report", "--json").stdout)["items"]
+    wrong = _run(shell, "documents", "describe", listed[0]["id"], "-a", "day=null", code=2)
+    shown = json.loads(_run(shell, "documents", "describe", listed[0]["id"], "-a", "day=2025-02-01", "--json").stdout)
+    nothing = _run(shell, "documents", "describe", listed[0]["id"], code=2)
+    report.write_text("type: category\nlabel: Report\nschema_definition: {required: [day], maxProperties: 0}\n")
+    _run(shell, "catalogue", "import", tmp_path / "air")
+    await work()
+    lines = _run(shell, "documents", "--not-fitting").stdout.splitlines()
+    free = json.loads(_run(shell, "documents", "describe", listed[0]["id"], "--schema", "none", "--json").stdout)
+    _run(shell, "sync", tmp_path / "papers", "-c", "kept", "--no-wait", "--schema", "category:report", code=1)
+
+    assert "'day' is \\\"today\\\", which is no date." in refused.stdout
+    assert [(each["schema"], each["schema_version"]) for each in listed] == [("category:report", 1)]
+    assert "The attributes do not fit category:report:\n  'day' is missing. (add it: a date such as" in wrong.stderr
+    assert shown["attributes"] == {"day": "2025-02-01"}
+    assert "Nothing is to be changed." in nothing.stderr
+    assert lines[1].split("\t")[:2] == [listed[0]["id"], "category:report"]
+    assert (free["schema"], free["schema_problem"]) == (None, None)

@@ -237,11 +237,13 @@ def test_versions_are_listed_and_an_old_one_is_restored(running: dict[str, str],
     _run(running, "documents", "restore", document_id, "1")
     listed = _json(running, "documents", "versions", document_id)["items"]
     shown = _COLOUR.sub("", _on_terminal(running, "documents", "versions", document_id, columns=80))
+    (plain, *_) = _run(running, "documents", "versions", document_id).stdout.decode().splitlines()[1:]
     (mine,) = [each for each in _json(running, "collections")["items"] if each["name"] == collection]
     named = _COLOUR.sub("", _on_terminal(running, "collections", columns=80))
 
     by_number = {each["number"]: each["sha256"] for each in listed}
     assert by_number[3] == by_number[1] != by_number[2]
+    assert listed[0]["id"] in plain.split("\t")
     assert len(shown.splitlines()) >= 5
     assert sum(mine["documents"].values()) == 1
     assert collection in named
@@ -254,6 +256,45 @@ def test_nothing_found_is_said_beside_the_data_and_is_no_error(running: dict[str
 
     assert (done.returncode, done.stdout) == (0, b"")
     assert done.stderr.decode().strip() == f"no hits in {collection}"
+
+
+def test_the_guide_of_answers_does_what_it_says(running: dict[str, str], tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (_ROOT / "docs" / "guides" / "answers.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    launcher = tmp_path / "drystone"
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m drystone.cli.main "$@"\n')
+    launcher.chmod(0o755)
+    (tmp_path / ".env").write_text(f"API_PORT={running['API_PORT']}\n")
+
+    done = subprocess.run(
+        ["bash", "-c", "set -e\n" + "\n".join(blocks)],
+        cwd=tmp_path,
+        env=dict(running),
+        capture_output=True,
+        text=True,
+        timeout=_DEADLINE_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The Forth Bridge was opened on 4 March 1890. [1]\n\n[1] The Forth Bridge  bridge.md\n" in done.stdout
+    assert '"is_supported":true' in done.stdout
+    kinds = re.findall(r"^event: (\w+)$", done.stdout, re.MULTILINE)
+    assert (kinds[0], kinds[-1]) == ("passages", "done")
+    assert "span 521 metres each" in done.stdout.rpartition("event: sentence")[2]
+
+
+def test_an_answer_is_sentences_with_sources_or_nothing(running: dict[str, str], collection: str) -> None:
+    _json(running, "add", "-", "-c", collection, given=b"Dry stone walls stand without any mortar between the stones.")
+
+    answer = _json(running, "ask", "do dry stone walls need mortar", "-c", collection)
+    none = _run(running, "ask", "who", "won", "the", "cup", "in", "1974", "-c", collection)
+    refused = _run(running, "ask", "why", "-c", collection, "--mode", "generated")
+
+    assert answer["sentences"][0]["support"][0]["quote"].startswith("Dry stone walls stand")
+    assert (none.returncode, none.stdout) == (0, b"")
+    assert f"no answer in {collection}" in none.stderr.decode()
+    assert (refused.returncode, b"There is no model here" in refused.stderr) == (2, True)
 
 
 def test_jobs_are_listed_newest_first_and_shown(running: dict[str, str], collection: str) -> None:
@@ -582,19 +623,55 @@ def test_observations_go_in_from_files_and_come_out_as_tables(
     line = json.dumps({"entity": key, "metric": "level", "observed_at": "2026-05-02T11:00:00Z", "value": 6})
     second = _json(running, "observe", "-", given=line.encode())
     days = _run(running, "series", "buckets", "-e", key, "--from", "2026-05-01", "--until", "2026-05-04")
+    span = ("--from", "2026-05-01", "--until", "2026-05-04")
+    filled = _run(running, "series", "buckets", "-e", key, *span, "--fill", "zero")
+    means = _run(running, "series", "average", "-e", key, *span, "--window", "2", "--fill", "zero")
+    mentioned = _json(running, "series", "list", "-e", key, "-m", "mentions")
     latest = _json(running, "series", "latest", "-e", key, "--as-of", "2026-05-01T12:00:00Z")
     shown = _on_terminal(running, "series", "list", "-e", key, columns=120)
 
     assert (first.returncode, first.stdout.decode().split()) == (1, ["inserted", "2", "refused", "1"])
     assert f"{readings}:4: There is no entity 'nobody'" in first.stderr.decode().replace("\n", "")
+    assert 'fix: name one by its key or id; "drystone entities put FILE" makes one' in first.stderr.decode()
     assert second["inserted"] == 1
     assert days.stdout.decode().splitlines() == [
         "from\tlevel [m]",
         "2026-05-01T00:00:00Z\t1.0",
         "2026-05-02T00:00:00Z\t4.5",
     ]
+    assert [line.split("\t")[1] for line in filled.stdout.decode().splitlines()[1:]] == ["1.0", "4.5", "0.0"]
+    # Of the second day two values, of an empty one a single 0.
+    assert [float(line.split("\t")[1]) for line in means.stdout.decode().splitlines()[1:]] == [0.5, 10 / 3, 3]
+    assert mentioned["items"] == []
     assert [each["value"] for each in latest["items"]] == [1]
     assert key in shown
+
+
+def test_observations_are_deleted_by_those_who_were_told_how_many(
+    running: dict[str, str], environment: dict[str, str]
+) -> None:
+    key = f"pump-{uuid4().hex[:8]}"
+    asyncio.run(_make_entity(environment, key))
+    lines = [
+        json.dumps({"entity": key, "metric": "level", "observed_at": f"2026-05-02T{hour:02}:00:00Z", "value": hour})
+        for hour in range(6)
+    ]
+    _json(running, "observe", "-", given="\n".join(lines).encode())
+    which = ("series", "delete", "-e", key, "--from", "2026-05-02T01:00:00Z", "--until", "2026-05-02T03:00:00Z")
+
+    would = _run(running, *which, "--dry-run")
+    unasked = _run(running, *which)
+    refused = _on_terminal(running, *which, columns=80, code=1, keys=b"n")
+    gone = _on_terminal(running, *which, columns=80, keys=b"y")
+    left = _json(running, "series", "raw", "-e", key)
+    none = _run(running, *which, "--yes")
+
+    assert (would.returncode, would.stderr.decode()) == (0, "2 observations of 1 series would be deleted\n")
+    assert (unasked.returncode, "nobody to ask" in unasked.stderr.decode()) == (2, True)
+    assert "Delete 2 observations of 1 series for ever?" in refused
+    assert "2 observations of 1 series deleted" in gone
+    assert [each["value"] for each in left["items"]] == [0, 3, 4, 5]
+    assert none.stderr.decode() == "0 observations of 1 series would be deleted\n"
 
 
 async def _make_entity(environment: Mapping[str, str], key: str) -> None:

@@ -34,7 +34,7 @@ def test_a_snapshot_of_the_working_stack_brings_back_documents_and_search(up: St
     up.run("add", str(tmp_path / "later.md"))
     assert any("boiler" in text for text in found(up, "copper boiler"))
     refused = up.run("snapshot", "restore", "first", "--yes", check=False)
-    assert (refused.returncode, "hint: run ./drystone down" in refused.stderr) == (5, True)
+    assert (refused.returncode, "hint: run drystone down" in refused.stderr) == (5, True)
 
     up.run("down")
     timeline = ask_present(up.settings, "SELECT id::text AS line FROM timeline")

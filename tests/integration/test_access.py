@@ -15,7 +15,11 @@ import httpx
 import pytest
 from tests.keys import bearer, make_key, make_workspace
 
+from drystone.adapters.embedding.model import MODEL_ID
 from drystone.core.db import Sessions
+from drystone.core.settings import Settings
+from drystone.openai.edge import EDGE as OPENAI_EDGE
+from drystone.web import create_app
 
 # Nobody but those who may see the collection must ever be told this.
 CANARY = "kingfisher"
@@ -37,6 +41,8 @@ class Rule:
     stranger: int = 404
     body: Any = None
     file: bool = False
+    field: str = "file"
+    form: Mapping[str, str] | None = None
 
 
 def whole(scope: str, stranger: int = 404, body: Any = None) -> Rule:
@@ -55,7 +61,10 @@ def of_workspace(stranger: int = 404) -> Rule:
 
 
 A = "/api/v1"
+OPENAI = "/openai/v1"
+STORE = f"{OPENAI}/vector_stores/{{vector_store_id}}"
 _ENTITY = {"type": "property", "label": "changed", "schema_definition": {"type": "string"}}
+_ANNOUNCED = {"filename": "a.txt", "bytes": 3, "mime_type": "text/plain", "purpose": "assistants"}
 RULES: dict[str, Rule] = {
     "get /health": Rule(NOBODY),
     "get /health/live": Rule(NOBODY),
@@ -74,6 +83,12 @@ RULES: dict[str, Rule] = {
     f"post {A}/collections/{{collection}}/embedding/rollback": Rule(ADMIN),
     f"post {A}/collections/{{collection}}/embedding/finish": Rule(ADMIN),
     f"post {A}/collections/{{collection}}/embedding/cancel": Rule(ADMIN),
+    f"put {A}/collections/{{collection}}/passages": Rule(
+        WRITE, body={"passages": [{"id": "a", "text": "Some words.", "vector": [1.0]}]}
+    ),
+    f"post {A}/collections/{{collection}}/passages/get": Rule(READ, body={"ids": ["a"]}),
+    f"post {A}/collections/{{collection}}/passages/delete": Rule(WRITE, body={"ids": ["a"]}),
+    f"post {A}/collections/{{collection}}/passages/search": Rule(READ, body={"vector": [1.0]}),
     f"post {A}/documents": Rule(WRITE, stranger=202, file=True),
     f"get {A}/documents": listing(),
     f"post {A}/documents/delete": Rule(WRITE, outsider=200, stranger=200, body={"ids": ["{document_id}"]}),
@@ -106,6 +121,7 @@ RULES: dict[str, Rule] = {
     f"get {A}/observations/rate": listing(),
     f"get {A}/series": listing(),
     f"post {A}/search": Rule(READ, body={"query": CANARY, "collection": "{collection}"}),
+    f"post {A}/ask": Rule(READ, body={"question": CANARY, "collection": "{collection}"}),
     f"get {A}/catalogue": of_workspace(200),
     f"get {A}/catalogue/revisions": of_workspace(200),
     f"get {A}/catalogue/graph": of_workspace(200),
@@ -208,6 +224,34 @@ RULES: dict[str, Rule] = {
     f"post {A}/scrubs": whole(ADMIN, 202, {"sample": 1}),
     f"get {A}/scrubs": whole(ADMIN, 200),
     f"get {A}/scrubs/{{scrub_id}}": whole(ADMIN),
+    f"get {OPENAI}/models": of_workspace(200),
+    f"get {OPENAI}/models/{{model}}": of_workspace(200),
+    f"post {OPENAI}/embeddings": Rule(READ, outsider=200, stranger=200, body={"model": "{model}", "input": "a"}),
+    f"post {OPENAI}/files": Rule(WRITE, outsider=200, stranger=200, file=True, form={"purpose": "assistants"}),
+    f"get {OPENAI}/files": listing(),
+    f"get {OPENAI}/files/{{file_id}}": Rule(READ),
+    f"get {OPENAI}/files/{{file_id}}/content": Rule(READ),
+    f"delete {OPENAI}/files/{{file_id}}": Rule(WRITE),
+    f"post {OPENAI}/uploads": Rule(WRITE, outsider=200, stranger=200, body=_ANNOUNCED),
+    f"post {OPENAI}/uploads/{{part_upload_id}}/parts": Rule(WRITE, file=True, field="data", form={}),
+    f"post {OPENAI}/uploads/{{part_upload_id}}/complete": Rule(WRITE, body={"part_ids": ["{part_id}"]}),
+    f"post {OPENAI}/uploads/{{part_upload_id}}/cancel": Rule(WRITE),
+    f"post {OPENAI}/vector_stores": whole(WRITE, 200, {"name": "mine"}),
+    f"get {OPENAI}/vector_stores": listing(),
+    f"get {STORE}": Rule(READ),
+    f"post {STORE}": Rule(WRITE, body={"name": "changed"}),
+    f"delete {STORE}": Rule(WRITE),
+    f"post {STORE}/search": Rule(READ, body={"query": CANARY}),
+    f"post {STORE}/files": Rule(WRITE, body={"file_id": "{file_id}"}),
+    f"get {STORE}/files": Rule(READ),
+    f"get {STORE}/files/{{file_id}}": Rule(READ),
+    f"post {STORE}/files/{{file_id}}": Rule(WRITE, body={"attributes": {"changed": True}}),
+    f"delete {STORE}/files/{{file_id}}": Rule(WRITE),
+    f"get {STORE}/files/{{file_id}}/content": Rule(READ),
+    f"post {STORE}/file_batches": Rule(WRITE, body={"file_ids": ["{file_id}"]}),
+    f"get {STORE}/file_batches/{{file_batch_id}}": Rule(READ),
+    f"post {STORE}/file_batches/{{file_batch_id}}/cancel": Rule(WRITE),
+    f"get {STORE}/file_batches/{{file_batch_id}}/files": Rule(READ),
 }
 
 
@@ -229,6 +273,9 @@ class Scene:
             "job_id",
             "webhook_id",
             "upload_id",
+            "file_id",
+            "vector_store_id",
+            "file_batch_id",
             "prefix",
         )
         return [CANARY, *(self.values[name] for name in names)]
@@ -240,8 +287,9 @@ class Scene:
         if rule.body is not None:
             given["json"] = json.loads(self.filled(json.dumps(rule.body)))
         if rule.file:
-            given["files"] = {"file": ("a.txt", b"Some other words.")}
-            given["data"] = {} if "document_id" in path else {"collection": self.values["name"]}
+            given["files"] = {rule.field: ("a.txt", b"Some other words.")}
+            form = {} if "document_id" in path else {"collection": self.values["name"]}
+            given["data"] = form if rule.form is None else rule.form
         request = self.client.build_request(method, self.filled(path), **given)
         del request.headers["authorization"]
         request.headers.update(headers)
@@ -276,10 +324,17 @@ async def scene(client: httpx.AsyncClient, work: Any, owner: Sessions) -> Scene:
         catalogue[kind] = (await client.put(f"{A}/{path}/k-{uuid4().hex[:8]}", json=content)).json()["id"]
     proposed = {"kind": "entity", "key": "proposed", "content": _ENTITY}
     draft = (await client.post(f"{A}/drafts", json={"title": "theirs", "changes": [proposed]})).json()
+    kept = await client.post(
+        f"{OPENAI}/files", files={"file": (f"{CANARY}.txt", CANARY.encode())}, data={"purpose": "assistants"}
+    )
+    theirs = (await client.get(f"{A}/collections/{name}")).json()
+    store = f"vs_{UUID(theirs['id']).hex}"
+    together = await client.post(f"{OPENAI}/vector_stores/{store}/file_batches", json={"file_ids": [kept.json()["id"]]})
+    begun = (await client.post(f"{OPENAI}/uploads", json=_ANNOUNCED)).json()
+    part = await client.post(f"{OPENAI}/uploads/{begun['id']}/parts", files={"data": ("a", b"abc")})
     await work()
     scrub = (await client.post(f"{A}/scrubs", json={"sample": 1})).json()
     mine = (await client.post(f"{A}/collections", json={"name": f"mine-{uuid4().hex[:8]}"})).json()
-    theirs = (await client.get(f"{A}/collections/{name}")).json()
     values = {
         "new": f"new-{uuid4().hex[:8]}",
         "name": name,
@@ -294,6 +349,12 @@ async def scene(client: httpx.AsyncClient, work: Any, owner: Sessions) -> Scene:
         "scrub_id": scrub["id"],
         **catalogue,
         "draft_id": draft["id"],
+        "file_id": kept.json()["id"],
+        "part_upload_id": begun["id"],
+        "part_id": part.json()["id"],
+        "vector_store_id": store,
+        "file_batch_id": together.json()["id"],
+        "model": MODEL_ID,
         "kind": "entity",
         "key": "proposed",
         "prefix": (await make_key(owner)).partition(".")[0],
@@ -305,9 +366,11 @@ def with_keys() -> list[str]:
     return [route for route, rule in RULES.items() if rule.scope not in (NOBODY, LINK)]
 
 
-async def test_every_route_says_here_what_it_needs(client: httpx.AsyncClient) -> None:
+async def test_every_route_says_here_what_it_needs(client: httpx.AsyncClient, settings: Settings) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     there = {f"{method} {path}" for path, methods in paths.items() for method in methods}
+    routes = {(method.lower(), path.replace(":path", "")) for method, path in create_app(settings).state.paths.all()}
+    there |= {f"{method} {path}" for method, path in routes if OPENAI_EDGE.holds(path)}
 
     assert there == set(RULES)
 
@@ -374,13 +437,14 @@ async def test_a_key_of_another_workspace_sees_and_changes_nothing(scene: Scene,
     }
     # What it names itself it may be told.
     own = {f"post {A}/documents", f"get {A}/documents", f"get {A}/collections", f"get {A}/jobs", f"get {A}/audit"}
-    own |= {f"post {A}/uploads"}
+    own |= {f"post {A}/uploads", f"get {OPENAI}/vector_stores"}
     assert _told(scene, {route: answer for route, answer in answers.items() if route not in own}) == {}
     assert await _everything(scene) == before
 
 
 def _said(answer: httpx.Response) -> tuple[int, str | None]:
-    return answer.status_code, answer.json().get("code") if answer.content else None
+    told = answer.json() if answer.content else {}
+    return answer.status_code, told.get("error", told).get("code")
 
 
 def _told(scene: Scene, answers: Mapping[str, httpx.Response]) -> dict[str, list[str]]:
@@ -406,6 +470,10 @@ async def _everything(scene: Scene) -> dict[str, Any]:
     found = {}
     for path in paths:
         answer = await scene.client.get(f"{A}/{scene.filled(path)}")
+        assert answer.status_code == 200, answer.text
+        found[path] = answer.json()
+    for path in ("files/{file_id}", "vector_stores/{vector_store_id}", "vector_stores/{vector_store_id}/files"):
+        answer = await scene.client.get(f"{OPENAI}/{scene.filled(path)}")
         assert answer.status_code == 200, answer.text
         found[path] = answer.json()
     return found

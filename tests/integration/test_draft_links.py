@@ -138,6 +138,28 @@ async def test_a_holder_sees_the_catalogue_that_the_draft_rests_on_and_of_no_oth
     assert set(first["items"][0]) == {"kind", "key", "type", "label", "content"}
 
 
+async def test_a_holder_reads_nothing_that_was_deleted_and_nothing_once_it_is_merged(client: httpx.AsyncClient) -> None:
+    await change(client, O3, {**O3, "key": "secret", "content": {**NAME, "label": "Confidential"}})
+    await client.delete(f"{A}/entities/secret")
+    made = await start(client)
+    held = of_link(made)
+    back = {"kind": "entity", "key": "secret", "action": "restore"}
+    await client.put(f"{A}/draft/changes/entity/secret", json=back, headers=held)
+
+    told = [await client.get(f"{A}/draft/diff", headers=held)]
+    told += [await client.post(f"{A}/draft/{verb}", json=body, headers=held) for verb, body in (("rebase", {}), ("validate", None))]  # fmt: skip
+    with_key = await client.get(f"{A}/drafts/{made['id']}/diff")
+    await client.post(f"{A}/draft/submit", headers=held)
+    await do(client, made, "approve", "merge")
+    late = await client.get(f"{A}/draft/diff", headers=held)
+
+    assert [each.status_code for each in told] == [200, 200, 200]
+    assert not any("Confidential" in each.text for each in told)
+    assert "Confidential" in with_key.text
+    assert (await client.get(f"{A}/entities/secret")).json()["label"] == "Confidential"
+    assert (late.status_code, late.json()["code"]) == (409, "draft.wrong_status")
+
+
 async def test_every_answer_is_kept_nowhere_and_told_to_nobody(client: httpx.AsyncClient) -> None:
     made = await start(client, O3)
     answers = [await _ask(client, route, headers) for route in ROUTES for headers in (of_link(made), {})]

@@ -49,7 +49,9 @@ async def do(client: httpx.AsyncClient, made: dict[str, Any], *verbs: str, **bod
     """Do one thing after the other to a draft, with a key."""
     for verb in verbs:
         given = body if verb in ("approve", "reject", "rebase", "link") else None
-        answer = await client.post(f"{A}/drafts/{made['id']}/{verb}", json=given)
+        known = await client.get(f"{A}/drafts/{made['id']}") if verb == "approve" else None
+        headers = {"If-Match": known.headers["etag"]} if known else {}
+        answer = await client.post(f"{A}/drafts/{made['id']}/{verb}", json=given, headers=headers)
         assert answer.is_success, answer.text
     return answer
 
@@ -146,6 +148,28 @@ async def test_an_edit_opens_what_was_validated_and_the_same_again_does_not(clie
     assert same.json()["revision"] == 1
     assert unchanged["status"] == "validated"
     assert (await client.get(path)).json()["status"] == "open"
+
+
+async def test_only_what_was_looked_at_is_approved(client: httpx.AsyncClient) -> None:
+    made = await start(client, O3)
+    held = of_link(made)
+    await do(client, made, "validate", "submit")
+    seen = (await client.get(f"{A}/drafts/{made['id']}/diff")).json()["revision"]
+
+    assert (await client.post(f"{A}/draft/withdraw", headers=held)).is_success
+    await client.put(f"{A}/draft/changes/entity/o3", json=_put("o3", NAME, label="swapped"), headers=held)
+    for verb in ("validate", "submit"):
+        assert (await client.post(f"{A}/draft/{verb}", headers=held)).is_success
+    path = f"{A}/drafts/{made['id']}/approve"
+    blind = [await client.post(path, json={}, headers=each) for each in ({}, {"If-Match": "*"})]
+    late = await client.post(path, json={}, headers={"If-Match": f'"{seen}"'})
+    status = (await client.get(f"{A}/drafts/{made['id']}")).json()["status"]
+    now = (await client.get(f"{A}/drafts/{made['id']}/diff")).json()["revision"]
+    right = await client.post(path, json={}, headers={"If-Match": f'"{now}"'})
+
+    assert [(each.status_code, each.json()["code"]) for each in blind] == [(428, "request.precondition_required")] * 2
+    assert (late.status_code, late.json()["code"]) == (412, "request.precondition_failed")
+    assert (status, right.json()["status"]) == ("submitted", "approved")
 
 
 async def test_a_rejected_draft_says_why_and_may_be_mended(client: httpx.AsyncClient) -> None:
@@ -320,6 +344,64 @@ async def test_a_rebase_without_anything_upstream_keeps_what_was_decided(client:
 
     assert (rebased["status"], rebased["base_revision"]) == ("approved", 2)
     assert rebased["changes"][0]["content"]["label"] == "Ozone"
+
+
+@pytest.mark.parametrize("take", ["ours", "theirs"])
+async def test_a_draft_in_which_a_conflict_was_decided_is_approved_anew(client: httpx.AsyncClient, take: str) -> None:
+    await fill(client)
+    made = await approved(client, _put("name", NAME, label="ours"), _put("o4", NAME), bump_modules=True)
+    await change(client, _put("name", NAME, label="theirs"), bump_modules=True)
+
+    left = (await do(client, made, "rebase")).json()["draft"]
+    decided = (await do(client, made, "rebase", take=take)).json()["draft"]
+    merged = await client.post(f"{A}/drafts/{made['id']}/merge")
+
+    assert left["status"] == "approved"
+    assert decided["status"] == "open"
+    assert (merged.status_code, merged.json()["code"]) == (409, "draft.wrong_status")
+
+
+async def test_a_rebase_asks_for_no_body(client: httpx.AsyncClient) -> None:
+    made = await start(client, O3)
+
+    by_key = await client.post(f"{A}/drafts/{made['id']}/rebase")
+    by_link = await client.post(f"{A}/draft/rebase", headers=of_link(made))
+
+    assert (by_key.status_code, by_link.status_code) == (200, 200)
+
+
+async def test_kind_and_key_of_a_change_are_those_of_its_path(client: httpx.AsyncClient) -> None:
+    made = await start(client)
+    path = f"{A}/drafts/{made['id']}/changes"
+
+    entity = await client.put(f"{path}/entity/o3", json={"content": O3["content"]})
+    module = await client.put(f"{path}/module/air", json={"kind": "module", "content": {"label": "Air"}})
+    gone = await client.put(f"{path}/entity/no2", json={"action": "delete"})
+    others = [
+        await client.put(f"{path}/module/air", json={"content": O3["content"]}),
+        await client.put(f"{path}/entity/o3", json={"content": {"type": "property"}}),
+        await client.put(f"{path}/entity/o3", json={"key": "o2", "content": O3["content"]}),
+        await client.put(f"{path}/entity/o3", json={"kind": "module", "content": O3["content"]}),
+        await client.put(f"{path}/entity/o3", json={}),
+        await client.put(f"{path}/entity/O3", json={"content": O3["content"]}),
+    ]
+
+    assert [each.status_code for each in (entity, module, gone)] == [200, 200, 200]
+    assert (entity.json()["key"], module.json()["content"]["label"]) == ("o3", "Air")
+    found = [(each.status_code, each.json()["code"], each.json()["errors"][0]["pointer"]) for each in others]
+    assert found == [
+        (422, "draft.wrong_content", "/content/type"),
+        (422, "draft.wrong_content", "/content/label"),
+        (422, "draft.another_key", "/key"),
+        (422, "draft.another_key", "/kind"),
+        (422, "draft.wrong_content", "/content"),
+        (422, "entity.bad_key", "/key"),
+    ]
+    assert (
+        others[0]
+        .json()["errors"][0]["detail"]
+        .endswith("there are: label, description, version, entities, dependencies")
+    )
 
 
 async def test_conflicts_are_left_until_somebody_chooses(client: httpx.AsyncClient) -> None:
@@ -554,11 +636,17 @@ async def test_a_repeated_request_makes_one_draft_and_tells_its_link_once(
     ("changes", "status", "code", "pointer"),
     [
         ([O3, O3], 422, "changeset.twice", "/changes/1"),
+        ([O3, O3 | {"key": "../../docker-compose"}], 422, "entity.bad_key", "/changes/1/key"),
+        ([{"kind": "module", "key": "/etc/x", "action": "delete"}], 422, "module.bad_key", "/changes/0/key"),
+        ([O3 | {"key": "a\x1b[2J"}], 422, "entity.bad_key", "/changes/0/key"),
+        ([O3 | {"key": "a\n"}], 422, "entity.bad_key", "/changes/0/key"),
+        ([O3 | {"key": ".."}], 422, "entity.bad_key", "/changes/0/key"),
         ([{"kind": "entity", "key": "a"}], 422, "draft.wrong_content", "/changes/0/content"),
         ([O3 | {"action": "delete"}], 422, "draft.wrong_content", "/changes/0/content"),
         ([_put("a", NO2, schema_definition={"maximum": 10**400})], 422, "schema.invalid", "/changes/0/content/schema_definition/maximum"),
         ([_put("a", NAME, lable="x")], 422, "request.invalid", "/changes/0/content/lable"),
         ([O3 | {"revision": 1}], 422, "request.invalid", "/changes/0/revision"),
+        ([O3 | {"key": "CO"}], 422, "entity.bad_key", "/changes/0/key"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_kept_is_refused_with_its_place(
@@ -570,8 +658,21 @@ async def test_what_cannot_be_kept_is_refused_with_its_place(
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
-async def test_a_draft_changes_thousands(client: httpx.AsyncClient) -> None:
-    count = 1500
+async def test_whoever_holds_a_link_names_no_files(client: httpx.AsyncClient) -> None:
+    made = await start(client)
+    key = "..%2F..%2Fdocker-compose"
+
+    body = O3 | {"key": "../../docker-compose"}
+    whole_ = await client.put(f"{A}/draft", json={"title": "a", "changes": [body]}, headers=of_link(made))
+    one = await client.put(f"{A}/draft/changes/entity/{key}", json=body, headers=of_link(made))
+
+    assert (whole_.status_code, whole_.json()["code"]) == (422, "entity.bad_key")
+    assert one.status_code in (404, 405, 422)
+    assert (await client.get(f"{A}/drafts/{made['id']}")).json()["changes"] == []
+
+
+async def test_a_draft_changes_a_thousand(client: httpx.AsyncClient) -> None:
+    count = drafts.MOST_CHANGES
     await change(client, *(_put(f"p{number}", NAME) for number in range(count)))
     made = await start(client, *(_put(f"p{number}", NAME, label="ours") for number in range(count)))
     await change(client, *(_put(f"p{number}", NAME, description="theirs") for number in range(0, count, 3)))
@@ -580,7 +681,7 @@ async def test_a_draft_changes_thousands(client: httpx.AsyncClient) -> None:
     rebased = (await do(client, made, "rebase")).json()
     await do(client, made, "validate", "submit", "approve", "merge")
 
-    assert sum(each["is_stale"] for each in stale["changes"]) == count // 3
+    assert sum(each["is_stale"] for each in stale["changes"]) == -(-count // 3)
     assert len(rebased["draft"]["changes"]) == count
     found = (await client.get(f"{A}/entities/p3")).json()
     assert (found["label"], found["description"]) == ("ours", "theirs")
@@ -588,11 +689,52 @@ async def test_a_draft_changes_thousands(client: httpx.AsyncClient) -> None:
 
 async def test_a_draft_has_a_largest_size(client: httpx.AsyncClient) -> None:
     made = await start(client)
-    large = [_put(f"p{number}", NAME, description="x" * 10_000) for number in range(500)]
+    path = f"{A}/drafts/{made['id']}"
+    large = [_put(f"p{number}", NAME, description="x" * 10_000) for number in range(120)]
+    many = [{"kind": "entity", "key": f"p{number}", "action": "delete"} for number in range(drafts.MOST_CHANGES)]
 
-    answer = await client.put(f"{A}/drafts/{made['id']}", json={"title": "a", "changes": large})
+    too_large = await client.put(path, json={"title": "a", "changes": large})
+    full = await client.put(path, json={"title": "a", "changes": many})
+    one_more = await client.put(f"{path}/changes/entity/o3", json=O3)
+    slow = [_put(f"p{n}", NAME, schema_definition={"pattern": f"{n:03}" + "a" * 997}) for n in range(21)]
+    to_compile = await client.put(path, json={"title": "a", "changes": slow})
 
-    assert (answer.status_code, answer.json()["code"]) == (413, "draft.too_large")
+    assert (too_large.status_code, too_large.json()["code"]) == (413, "draft.too_large")
+    assert full.status_code == 200
+    assert (one_more.status_code, one_more.json()["code"]) == (413, "draft.too_large")
+    assert (to_compile.status_code, to_compile.json()["code"]) == (413, "draft.too_large")
+
+
+async def test_who_waits_for_a_draft_keeps_nobody_from_another(client: httpx.AsyncClient, owner: Sessions) -> None:
+    busy, other = await start(client, O3), await start(client, O3)
+    async with transaction(owner) as session:
+        await session.execute(text("select 1 from drafts where id = :id for update"), {"id": busy["id"]})
+        waiting = [
+            asyncio.create_task(client.patch(f"{A}/draft", json={"title": f"t{n}"}, headers=of_link(busy)))
+            for n in range(40)
+        ]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        of_other = await client.patch(f"{A}/draft", json={"title": "mine"}, headers=of_link(other))
+
+    refused = next(iter(done)).result()
+    statuses = [(await each).status_code for each in waiting]
+    assert (refused.status_code, refused.json()["code"]) == (503, "server.busy")
+    assert int(refused.headers["retry-after"]) > 0
+    assert of_other.status_code == 200
+    assert set(statuses) == {200, 503}
+    assert statuses.count(503) >= 8  # a dozen wait for it at most, two of them with a connection
+
+
+async def test_a_large_draft_is_read_and_edited_at_a_slow_pace_by_who_has_no_key(client: httpx.AsyncClient) -> None:
+    many = [{"kind": "entity", "key": f"p{number}", "action": "delete"} for number in range(drafts.LARGE + 1)]
+    large, small = await start(client, *many), await start(client, *many[1:])
+
+    async def ask(made: dict[str, Any]) -> set[int]:
+        answers = [await client.get(f"{A}/draft/changes/entity/p5", headers=of_link(made)) for _ in range(40)]
+        return {each.status_code for each in answers}
+
+    assert await ask(large) == {200, 429}
+    assert await ask(small) == {200}
 
 
 async def test_another_workspace_has_drafts_of_its_own(client: httpx.AsyncClient, owner: Sessions) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import uuid4
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import text
 from tests.clients import s3_store
 from tests.conftest import work_until_idle
+from tests.integration.catalogues import NAME
 
 from drystone import invariants
 from drystone.adapters.objects import Objects
@@ -56,7 +58,8 @@ async def place(settings: Settings) -> AsyncIterator[Place]:
 
 @pytest.fixture
 async def filled(place: Place, sessions: Sessions) -> Place:
-    """A replaced document, a failed one, a deleted one, a deleted collection; all jobs done, no orphan left."""
+    """A replaced document, a failed one, a deleted one, a deleted collection, a merged draft and a deleted one; all jobs
+    done, no orphan left."""
     left = [blob.sha256 async for blob in place.objects.list()]
     await asyncio.gather(*(place.objects.delete(sha256) for sha256 in left))
     await _send(place, "kept", b"The heron stands in the reeds.", "bird")
@@ -67,6 +70,8 @@ async def filled(place: Place, sessions: Sessions) -> Place:
     await _send(place, "kept", b"The heron has flown.", "bird")
     assert (await place.client.delete(f"/api/v1/documents/{gone}")).status_code == 204
     assert (await place.client.delete("/api/v1/collections/dropped")).status_code == 204
+    await _draft(place, "merge")
+    await _draft(place, "delete")
     await work_until_idle(place.process, sessions)
     await _remove_orphans(place, sessions)
     return place
@@ -144,6 +149,14 @@ PLANTED = {
     "a deletion that is not in the log": (f"delete from deletions where subject_id = {GONE}", {("I8", LOST)}),
     "a collection nobody deleted": (
         "delete from audit where action = 'collection.delete'",
+        {("I8", LOST)},
+    ),
+    "a draft nobody made": ("delete from audit where action = 'draft.create'", {("I8", LOST)}),
+    "a draft nobody edited": ("delete from audit where action = 'draft.edit'", {("I8", LOST)}),
+    "a draft nobody merged": ("delete from audit where action = 'draft.merge'", {("I8", LOST)}),
+    "a draft nobody deleted": ("delete from audit where action = 'draft.delete'", {("I8", LOST)}),
+    "a draft that was restored, and deleted by nobody": (
+        "update audit set action = 'draft.restore' where action = 'draft.delete'",
         {("I8", LOST)},
     ),
 }
@@ -267,6 +280,27 @@ async def _send(place: Place, collection: str, body: bytes, external_id: str, na
     )
     assert answer.status_code in (200, 202), answer.text
     return str(answer.json()["document"]["id"])
+
+
+_TO_MERGE = ("validate", "submit", "approve", "merge")
+
+
+async def _draft(place: Place, end: Literal["merge", "delete"]) -> None:
+    """A draft that is made, edited, and merged or deleted."""
+    key, path = f"bird-{end}", "/api/v1/drafts"
+    made = await place.client.post(path, json={"title": key})
+    draft = f"{path}/{made.json()['id']}"
+    edit = {"kind": "entity", "key": key, "action": "put", "content": NAME}
+    steps: list[tuple[str, str, Any]] = [("PUT", f"/changes/entity/{key}", edit)]
+    if end == "merge":
+        steps += [("POST", f"/{verb}", {} if verb == "approve" else None) for verb in _TO_MERGE]
+    else:
+        steps += [("DELETE", "", None)]
+    for method, tail, body in steps:
+        read = await place.client.get(draft)
+        headers = {"If-Match": read.headers["ETag"]} if tail == "/approve" else {}
+        answer = await place.client.request(method, draft + tail, json=body, headers=headers)
+        assert answer.status_code < 300, answer.text
 
 
 async def _remove_orphans(place: Place, sessions: Sessions) -> None:

@@ -19,10 +19,10 @@ from tests.keys import bearer, make_key
 from drystone.access import keys
 from drystone.access import service as access
 from drystone.access.service import Principal
-from drystone.api import requests, streams
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Denied
 from drystone.core.settings import Settings
+from drystone.http import requests, streams
 
 KEYS = "/api/v1/keys"
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 from tests.integration.catalogues import CITY, STATION, A, change, fill
 from tests.integration.uploads import Work, send
 from tests.keys import bearer, make_key
@@ -85,3 +86,12 @@ async def test_what_nobody_ever_had_is_a_mistake(client: httpx.AsyncClient) -> N
     for path, query in (("nothing", {}), ("station", {"profile": "nobody"}), ("station", {"collection": "none"})):
         answer = await client.get(f"{A}/entities/{path}/overview", params=query)
         assert answer.status_code == 404, (path, query)
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"])
+async def test_the_end_of_time_is_a_mistake(client: httpx.AsyncClient, at: str) -> None:
+    await fill(client)
+
+    answer = await client.get(f"{A}/entities/station/overview", params={"at": at})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "observations.bad_span")

@@ -53,6 +53,7 @@ OF_NOBODY = {"kept_embeddings"}
 # What a key that is confined to collections sees no more of than of any other's.
 OF_COLLECTIONS = {
     "collections",
+    "collection_uses",
     "documents",
     "versions",
     "chunks",
@@ -144,9 +145,19 @@ async def _use(client: httpx.AsyncClient, work: Any, owner: Sessions, workspace_
         "/uploads",
         json={"name": "a", "size_bytes": 1, "sha256": hashlib.sha256(name.encode()).hexdigest(), "collection": name},
     )
+    kept: dict[str, Any] = {"files": {"file": ("a.txt", b"The same words.")}, "data": {"purpose": "assistants"}}
+    assert (await client.post("/openai/v1/files", headers=headers, **kept)).is_success
+    announced = {"filename": "a.txt", "bytes": 3, "mime_type": "text/plain", "purpose": "assistants"}
+    begun = (await client.post("/openai/v1/uploads", headers=headers, json=announced)).json()
+    parts = f"/openai/v1/uploads/{begun['id']}/parts"
+    assert (await client.post(parts, headers=headers, files={"data": ("a", b"abc")})).is_success
+    store = f"/openai/v1/vector_stores/vs_{UUID(collection['id']).hex}"
+    expiring = {"expires_after": {"anchor": "last_active_at", "days": 7}}
+    assert (await client.post(store, headers=headers, json=expiring)).is_success
     if name == "shared-name":  # the catalogue is the workspace's: once is enough
         await ask("post", "/catalogue/changes", json={"changes": ALL})
     await ask("post", "/drafts", json={"title": name})
+    await _sign_in(client, headers["Authorization"].removeprefix("Bearer "))
     entity = await make_entity(owner, workspace_id=workspace_id)
     rows = [{"entity": entity, "metric": "m", "observed_at": "2026-01-05T10:00:00Z", "value": 1}]
     await ask("post", "/observations", json=rows)
@@ -159,6 +170,12 @@ async def _use(client: httpx.AsyncClient, work: Any, owner: Sessions, workspace_
                 text(statement), {"collection_id": UUID(collection["id"]), "workspace_id": workspace_id}
             )
     return UUID(collection["id"])
+
+
+async def _sign_in(client: httpx.AsyncClient, key: str) -> None:
+    answer = await client.post("/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
+    client.cookies.clear()
+    assert answer.status_code == 303, answer.text
 
 
 _WRITTEN_LATER = [
@@ -176,6 +193,10 @@ _WRITTEN_LATER = [
     """,
     """
     insert into upload_usage (workspace_id, actor, day) values (:workspace_id, 'key:' || cast(cast(:collection_id as uuid) as text), now())
+    """,
+    """
+    insert into readers (id, workspace_id, role, name)
+    select gen_random_uuid(), :workspace_id, 'drystone_reader_' || replace(cast(cast(:collection_id as uuid) as text), '-', ''), 'test'
     """,
     """
     insert into kept_embeddings (space_id, content_hash, embedding)
@@ -196,12 +217,15 @@ _MONTHS = text("select relname from pg_class where relispartition and relkind = 
 async def test_every_table_is_held_to_a_rule_or_says_why_not(owner: Sessions) -> None:
     async with transaction(owner) as session:
         there, protected = set(await session.scalars(_ALL)), set(await session.scalars(_PROTECTED))
-        policies = (await session.execute(text("select tablename, policyname from pg_policies"))).all()
+        policies = (await session.execute(text("select tablename, policyname, permissive from pg_policies"))).all()
 
     assert there - protected == set(OPEN)
     assert {table.name for table in metadata.sorted_tables} <= there
-    # No policy beside the two: each one more would let more through.
-    assert sorted(map(tuple, policies)) == sorted((table, name) for table in protected for name in ("owner", "reach"))
+    # No policy beside the two: each one more would let more through. But for those that take away, of what readers see.
+    assert sorted((row.tablename, row.policyname) for row in policies if row.permissive == "PERMISSIVE") == sorted(
+        (table, name) for table in protected for name in ("owner", "reach")
+    )
+    assert {row.policyname for row in policies if row.permissive != "PERMISSIVE"} == {"readers"}
 
 
 async def test_a_workspace_reaches_its_own_rows_and_no_others(filled: Filled) -> None:
@@ -282,7 +306,7 @@ async def test_nothing_of_another_workspace_is_changed_or_removed(filled: Filled
     before = await filled.seen(EVERYTHING)
 
     async with transaction(filled.of_callers.within(Reach(uuid4()))) as session:
-        for table in set(filled.tables) - {"audit", "alembic_version", *FOR_GOOD}:
+        for table in set(filled.tables) - {"audit", "alembic_version", "readers", *FOR_GOOD}:
             assert not (await session.execute(text(f"delete from {table} returning 1"))).all(), table
 
     assert await filled.seen(EVERYTHING) == before
@@ -355,6 +379,10 @@ _UNDOING = [
     "delete from audit",
     "update entity_versions set label = 'another'",
     "delete from catalogue_changes",
+    "update readers set workspace_id = gen_random_uuid()",
+    "insert into readers (id) values (gen_random_uuid())",
+    "delete from readers",
+    "drop policy readers on documents",
 ]
 
 

@@ -46,6 +46,7 @@ def test_every_kind_of_job_has_a_handler() -> None:
         "documents.purge",
         "documents.purge_collection",
         "documents.scrub",
+        "documents.recheck",
         "documents.reembed",
         "documents.drop_vectors",
         "mentions.refresh",
@@ -67,6 +68,8 @@ def _with_fakes(app: FastAPI, folder: Path) -> Resources:
         nudger=opened.nudger,
         space=opened.space,
         searcher=replace(opened.searcher, embedders=embedders),
+        answerer=opened.answerer,
         admission=opened.admission,
         incoming=opened.incoming,
+        pictures=opened.pictures,
     )

@@ -110,6 +110,7 @@ def test_each_document_of_the_example_is_sent_with_what_it_is() -> None:
     assert fields["report-2025-04"] == {
         "external_id": "demo/report-2025-04",
         "attributes": '{"kind": "report", "report-date": "2025-04-30", "author": "Town of Wallford"}',
+        "schema": "category:report",
     }
     assert '"report-date": "2025-12-31"' in fields["report-2025"]["attributes"]
     assert fields["ozone"]["attributes"] == '{"kind": "background"}'

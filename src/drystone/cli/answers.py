@@ -18,6 +18,15 @@ class Failure(TypedDict):
     hint: str | None
 
 
+class SchemaProblem(TypedDict):
+    """The first thing that keeps a document's attributes from fitting its schema."""
+
+    code: str
+    pointer: str
+    detail: str
+    hint: str
+
+
 class Document(TypedDict):
     """A document and its newest version."""
 
@@ -30,14 +39,20 @@ class Document(TypedDict):
     size_bytes: int
     sha256: str
     attributes: dict[str, Any]
+    schema: str | None
+    schema_version: int | None
+    schema_problem: SchemaProblem | None
     state: DocumentState
     error: Failure | None
     version: int
+    version_id: str
     serving_version: int | None
+    serving_version_id: str | None
     is_searchable: bool
     chunks: int | None
     pages: int | None
     characters: int | None
+    dated_on: str
     created_at: str
     updated_at: str
 
@@ -45,6 +60,7 @@ class Document(TypedDict):
 class Version(TypedDict):
     """The bytes of a document at one time, and what became of them."""
 
+    id: str
     number: int
     state: DocumentState
     is_current: bool
@@ -284,6 +300,55 @@ class Hit(TypedDict):
     duplicates: list[Duplicate]
     entities: list[dict[str, Any]] | None
     words: list[dict[str, Any]] | None
+
+
+class AnswerPassage(TypedDict):
+    """A passage that an answer may rest on."""
+
+    number: int
+    id: str
+    document: HitDocument
+    quote: str
+    start: int
+    end: int
+    page: int | None
+
+
+class Support(TypedDict):
+    """A span that bears a sentence."""
+
+    passage: int
+    document_id: str
+    start: int
+    end: int
+    quote: str
+
+
+class Verification(TypedDict):
+    """How a sentence was held against the passages."""
+
+    reason: str | None
+    missing: list[str]
+
+
+class AnswerSentence(TypedDict):
+    """A sentence of an answer."""
+
+    text: str
+    is_supported: bool
+    support: list[Support]
+    verification: Verification
+
+
+class AnswerEnding(TypedDict):
+    """What is known of an answer at its end."""
+
+    mode: str
+    is_answered: bool
+    supported: int
+    unsupported: int
+    truncated: bool
+    warnings: list[Notice]
 
 
 class Notice(TypedDict):

@@ -101,6 +101,8 @@ def import_(
         terminal.print_json(dataclasses.asdict(done))
     waiting = f", of which {done.waiting} wait for a worker" if done.waiting else ""
     terminal.say(f"{done.documents} documents imported{waiting}; {done.already} were here already")
+    if done.without_schema:
+        terminal.say(f"{done.without_schema} of them are under no schema here: the catalogue has none of its name")
     if done.defined or done.already_defined:
         terminal.say(f"{done.defined} of the catalogue imported; {done.already_defined} were here already")
     if done.series:
@@ -183,7 +185,13 @@ async def _import(
         async with open_resources(settings, name="bundle", searches=False) as resources:
             spool = settings.general.data_dir / "spool"
             place = Place(
-                make_sessions(engine), resources.objects, resources.embedders, resources.nudger, spool, oldest
+                make_sessions(engine),
+                resources.objects,
+                resources.embedders,
+                resources.nudger,
+                spool,
+                oldest,
+                has_graph=settings.vectors.store == "pgvector",
             )
             with container.opened(path) as bundle:
                 return await import_(

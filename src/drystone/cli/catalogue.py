@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from drystone.catalogue.content import Content
     from drystone.cli.client import Client
     from drystone.cli.yaml_files import Manuscript
     from drystone.core.errors import DrystoneError
@@ -90,6 +91,10 @@ def list_entities(
 def list_passages(
     key: Key,
     collection: Annotated[str | None, typer.Option("--collection", "-c", help="Only of this one.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="7d|TIME", help="Only of documents dated since then.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="7d|TIME", help="Only of those dated before.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many passages at most; 0: all.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -99,7 +104,8 @@ def list_passages(
 
     with open_client() as client:
         path = f"entities/{client.quoted(key)}/passages"
-        rows = chain.from_iterable(client.catalogue_pages(path, {"collection": collection}))
+        query = {"collection": collection, "from": from_, "until": until}
+        rows = chain.from_iterable(client.catalogue_pages(path, query))
         found = list(islice(rows, limit) if limit else rows)
     if as_json:
         terminal.print_json({"items": found})
@@ -129,7 +135,7 @@ def overview(
     if as_json:
         terminal.print_json(found)
     else:
-        listing.show_overview(found)
+        listing.show_overview(found, bucket)
 
 
 def _commands(group: typer.Typer, many: str) -> None:
@@ -229,6 +235,9 @@ def import_(
     dry_run: DryRun = False,
     bump: Bump = False,
     prune: Annotated[bool, typer.Option("--prune", help="Delete what has no file in the folder.")] = False,
+    all_gone: Annotated[
+        bool, typer.Option("--all-gone", help="With --prune, where the folder holds no files: delete all there is.")
+    ] = False,
     message: Message = "",
     as_json: AsJson = False,
 ) -> None:
@@ -236,9 +245,11 @@ def import_(
 
     Problems are told with file and line. Exit code 0: done; 2 or 5: nothing was done.
     """
-    from drystone.cli import folders
+    from drystone.cli import folders, terminal
     from drystone.cli.client import open_client
 
+    if not (prune and all_gone):
+        folders.check(folder, list(KINDS))
     read = {(KINDS[many], key): each for many in KINDS for key, each in folders.read(folder, many).items()}
     changes: list[dict[str, Any]] = [
         {"kind": kind, "key": key, "content": each.said} for (kind, key), each in read.items()
@@ -249,7 +260,8 @@ def import_(
             gone = [{"kind": KINDS[many], "key": item["key"], "action": "delete"} for many in KINDS for item in _all(client, many) if (KINDS[many], item["key"]) not in read]  # fmt: skip
             changes, files = changes + gone, [*files, *(None for _ in gone)]
         if not changes:
-            raise typer.BadParameter(f"{folder} has no files under {', '.join(KINDS)}", param_hint="FOLDER")
+            terminal.say("the catalogue is empty already")
+            return
         more = {"bump_modules": bump, "message": message, "dry_run": dry_run}
         _apply(client, changes, files, more, as_json=as_json)
 
@@ -412,7 +424,10 @@ def _told(
     """The same error, each problem on a line of its own with its file and line."""
     lines = []
     for error in exc.values["errors"]:
-        lines.append(f"{_origin(error['pointer'], changes, files)}{error['detail']}")
+        is_of_shape = exc.code == "request.invalid"
+        lines.append(f"{_origin(error['pointer'], changes, files, is_named=is_of_shape)}{error['detail']}")
+        if is_of_shape and (quoted := _in_quotes(error, files)):
+            lines.append(f"    {quoted}")
         if hint := _FIXES.get(error.get("code") or "", error.get("hint")):
             lines.append(f"    {hint}")
     count = len(exc.values["errors"])
@@ -420,15 +435,66 @@ def _told(
     return type(exc)(exc.code, "\n".join((what, *lines)), status=exc.values.get("status"))
 
 
-def _origin(pointer: str, changes: Sequence[Mapping[str, Any]], files: Sequence[Manuscript | None]) -> str:
+def _origin(
+    pointer: str, changes: Sequence[Mapping[str, Any]], files: Sequence[Manuscript | None], *, is_named: bool
+) -> str:
+    """File and line of a problem. is_named: with the field, which what is said of it does not name; one that is missing is."""
+    number, inner = _place(pointer, files)
+    if number is None:
+        return ""
+    file, change = files[number], changes[number]
+    if file is None:
+        return f"{change['kind']} {change['key']}: "
+    field = f"{'.'.join(map(str, inner))}: " if inner and (is_named or inner not in file.lines) else ""
+    return f"{file.where(inner)}: {field}"
+
+
+def _place(pointer: str, files: Sequence[Manuscript | None]) -> tuple[int | None, tuple[str | int, ...]]:
+    """Which of the changes a pointer leads to, and where in its content."""
     from drystone.cli import yaml_files
 
     place = yaml_files.place_of(pointer)
     if len(place) < 2 or place[0] != "changes" or not isinstance(place[1], int) or place[1] >= len(files):
+        return None, ()
+    return place[1], place[3:]  # after changes, its number, content
+
+
+def _in_quotes(error: Mapping[str, Any], files: Sequence[Manuscript | None]) -> str:
+    """How to write what YAML takes for a number or a truth value and the API wants as a text."""
+    number, inner = _place(error["pointer"], files)
+    file = None if number is None else files[number]
+    if file is None or "valid string" not in error["detail"]:
         return ""
-    file, change = files[place[1]], changes[place[1]]
-    if file is None:
-        return f"{change['kind']} {change['key']}: "
-    inner = place[3:]  # after changes, its number, content
-    missing = f"{inner[-1]}: " if inner and inner not in file.lines else ""
-    return f"{file.where(inner)}: {missing}"
+    value: Any = file.said
+    try:
+        for part in inner:
+            value = value[part]
+    except (LookupError, TypeError):  # a name of digits, which a pointer does not tell from a place in a list
+        return ""
+    if not isinstance(value, bool | int | float):
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f'put it in quotes: {inner[-1]}: "{text}"'
+
+
+def says_the_same(kind: str, said: Mapping[str, Any], there: Mapping[str, Any] | None) -> bool:
+    """Whether a file says nothing that is not there already. One that cannot be read so is for the API to judge."""
+    from drystone.catalogue import merging
+
+    if there is None:
+        return False
+    try:
+        given = content_of(kind, {"version": None, **said} if kind == "module" else said)
+    except (TypeError, ValueError, AttributeError):
+        return False
+    return merging.says_nothing(given, content_of(kind, {name: there[name] for name in FIELDS[kind]}))
+
+
+def content_of(kind: str, said: Mapping[str, Any]) -> Content:
+    """What is said of one, by its fields."""
+    from typing import cast
+
+    from drystone.catalogue import content
+    from drystone.catalogue.models import Kind
+
+    return content.content_of(cast(Kind, kind), said)

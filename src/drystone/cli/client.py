@@ -70,6 +70,8 @@ _CONNECT_S, _ANSWER_S, _UPLOAD_S = 5.0, 60.0, 300.0
 # A stream says something at least each 15 s.
 _SILENCE_S = 40.0
 _LONGEST_PAUSE_S = 10.0
+# A model may think for as long as the server lets it.
+_MODEL = httpx.Timeout(630.0, connect=_CONNECT_S)
 
 
 class Client:
@@ -131,22 +133,33 @@ class Client:
         *,
         collection: str | None = None,
         state: DocumentState | None = None,
+        schema: str | None = None,
+        fits: bool | None = None,
         filter: Mapping[str, Any] | None = None,
         limit: int = PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Documents:
         """One page."""
-        given = None if filter is None else json.dumps(filter)
-        return cast(
-            Documents,
-            self._get("/documents", collection=collection, state=state, filter=given, limit=str(limit), cursor=cursor),
-        )
+        given = {
+            "collection": collection,
+            "state": state,
+            "schema": schema,
+            "fits": None if fits is None else json.dumps(fits),
+            "filter": None if filter is None else json.dumps(filter),
+            "limit": str(limit),
+            "cursor": cursor,
+        }
+        return cast(Documents, self._get("/documents", **given))
 
     def set_attribute(self, document_id: str, name: str, value: str) -> None:
         """Set one attribute of a document; the others stay."""
-        patch = {"attributes": {name: value}}
+        self.describe_document(document_id, {"attributes": {name: value}})
+
+    def describe_document(self, document_id: str, patch: Mapping[str, Any]) -> Document:
+        """Apply a merge patch to what is said of a document."""
         headers = {"Content-Type": "application/merge-patch+json"}
-        self._patiently(lambda: self._http.patch(f"/documents/{document_id}", json=patch, headers=headers))
+        answer = self._patiently(lambda: self._http.patch(f"/documents/{document_id}", json=patch, headers=headers))
+        return cast(Document, self._json(answer))
 
     def document_pages(
         self, *, collection: str | None = None, state: DocumentState | None = None
@@ -204,6 +217,30 @@ class Client:
     def search(self, body: Mapping[str, Any]) -> Answer:
         """body: as the API takes it (query, collection, mode, limit, filter)."""
         return cast(Answer, self._json(self._patiently(lambda: self._http.post("/search", json=dict(body)))))
+
+    def ask(self, body: Mapping[str, Any]) -> Any:
+        """The whole answer. body: as the API takes it (question, collections, mode)."""
+        return self._json(self._once(lambda: self._http.post("/ask", json=dict(body), timeout=_MODEL)))
+
+    def asked(self, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The same as it comes: passages, sentence for each, done. Raises what an error in the stream says."""
+        ended = False
+        try:
+            with self._http.stream("POST", "/ask", json={**body, "stream": True}, timeout=_MODEL) as response:
+                if not response.is_success:
+                    response.read()
+                    raise self._refusal(response)
+                for kind, data in _events(response.iter_text()):
+                    ended = kind in ("done", "error")
+                    if kind == "error":
+                        raise _KINDS.get(data["status"], DrystoneError)(
+                            data["code"], data["detail"], hint=data.get("hint")
+                        )
+                    yield kind, data
+        except httpx.TransportError as exc:
+            raise self._away(exc) from exc
+        if not ended:
+            raise Unavailable("api.away", "The answer broke off in the middle.", hint="ask again")
 
     def delete_collection(self, name: str) -> None:
         """With all documents in it."""
@@ -281,12 +318,10 @@ class Client:
             )
         )
 
-    def delete_observations(self, which: Mapping[str, str]) -> Any:
+    def delete_observations(self, which: Mapping[str, str], *, dry_run: bool = False) -> Any:
         """which: entity, from, until and, if wanted, metric and source."""
-        headers = {"Idempotency-Key": uuid4().hex}
-        return self._json(
-            self._patiently(lambda: self._http.post("/observations/delete", json=dict(which), headers=headers))
-        )
+        body, headers = {**which, "dry_run": dry_run}, {"Idempotency-Key": uuid4().hex}
+        return self._json(self._patiently(lambda: self._http.post("/observations/delete", json=body, headers=headers)))
 
     def observations(self, path: str, query: Mapping[str, list[str]]) -> Any:
         """Series or observations, as the API gives them."""
@@ -361,11 +396,19 @@ class Client:
         path = f"/drafts/{self.quoted(draft_id)}/changes/{change['kind']}/{self.quoted(change['key'])}"
         self._json(self._patiently(lambda: self._http.put(path, json=dict(change))))
 
-    def do_to_draft(self, draft_id: str, verb: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Do one thing to a draft."""
+    def drop_from_draft(self, draft_id: str, kind: str, key: str) -> None:
+        """Have a draft say nothing of one any more."""
+        path = f"/drafts/{self.quoted(draft_id)}/changes/{kind}/{self.quoted(key)}"
+        self._once(lambda: self._http.delete(path))
+
+    def do_to_draft(
+        self, draft_id: str, verb: str, body: Mapping[str, Any] | None = None, *, revision: int | None = None
+    ) -> Any:
+        """Do one thing to a draft. revision: refused unless it is at this one still."""
         path = f"/drafts/{self.quoted(draft_id)}/{verb}"
         given = None if body is None else dict(body)
-        return self._json(self._once(lambda: self._http.post(path, json=given)))
+        headers = {} if revision is None else {"If-Match": f'"{revision}"'}
+        return self._json(self._once(lambda: self._http.post(path, json=given, headers=headers)))
 
     def delete_draft(self, draft_id: str) -> None:
         self._patiently(lambda: self._http.delete(f"/drafts/{self.quoted(draft_id)}"))
@@ -457,8 +500,8 @@ class Client:
         status = response.status_code
         kind = _KINDS.get(status, Invalid if status < 500 else DrystoneError)
         hint = problem.get("hint")
-        if not hint or "/api/" in hint:
-            hint = _HINTS.get(problem["code"], hint)
+        if not hint or "/api/" in hint or "`errors`" in hint:
+            hint = _HINTS.get(problem["code"], hint if "`errors`" not in (hint or "") else None)
         if status == 401:
             hint = (
                 "set DRYSTONE_API_KEY in .env or in the shell to a key of this server; "
@@ -520,7 +563,13 @@ class _Steady:
 
 
 def open_client(*, retry_s: float = 0.0) -> Client:
-    """A client of the project's own API: where a running `up` says it listens, else by its `.env` and the shell."""
+    """A client of the project's own API."""
+    url, key = whereabouts()
+    return Client(url, key, retry_s=retry_s)
+
+
+def whereabouts() -> tuple[str, str]:
+    """Address and key of the project's own API: where a running `up` says it listens, else by its `.env` and the shell."""
     from drystone.core.settings import load
     from drystone.stack import commands, project, root
 
@@ -531,9 +580,13 @@ def open_client(*, retry_s: float = 0.0) -> Client:
             hint="set it to a key, or unset it",
         )
     folder = root.find()
+    if "DRYSTONE_API_KEY" not in os.environ and not (folder / ".env").exists():
+        raise Invalid(
+            "stack.not_set_up", f"There is no stack in {folder} yet.", hint='run "drystone up --detach" first'
+        )
     api = load(folder).api
     url = commands.running_url(project.open_project(folder)) or address(api.host, api.port)
-    return Client(url, api.key.get_secret_value(), retry_s=retry_s)
+    return url, api.key.get_secret_value()
 
 
 def address(host: str, port: int) -> str:
@@ -562,9 +615,13 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
-    """What happened. Where the detail only names the fields: with what is wrong with each, a line for each."""
-    detail = str(problem["detail"])
-    fields = [f"{error['pointer']}: {error['detail']}" for error in problem.get("errors") or []]
+    """What happened. Where the detail only names fields or attributes: with what is wrong with each, a line for each."""
+    detail = str(problem["detail"]).replace(": `errors` tells each.", ".")
+    errors = problem.get("errors") or []
+    if problem["code"] == "document.does_not_fit":
+        lines = [f"  {error['detail']} ({error['hint']})" for error in errors]
+        return "\n".join((f"{detail.partition(': ')[0]}:", *lines))
+    fields = [f"{error['pointer']}: {error['detail']}" for error in errors]
     if problem["code"] != "request.invalid" or not fields:
         return detail
     return "\n".join(("The request is not acceptable:", *(f"  {field}" for field in fields)))
@@ -575,3 +632,16 @@ def _seconds(retry_after: str | None) -> float | None:
         return max(0.0, float(retry_after or ""))
     except ValueError:
         return None
+
+
+def _events(parts: Iterator[str]) -> Iterator[tuple[str, Any]]:
+    """Kind and data of each event of a stream, whose lines end with line feeds only: its texts may hold other ends of lines."""
+    kind, rest = "", ""
+    for part in parts:
+        *lines, rest = (rest + part).split("\n")
+        for line in lines:
+            name, _, value = line.partition(": ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                yield kind, json.loads(value)

@@ -26,6 +26,7 @@ DEFAULT_COLLECTION = "default"
 # A server that is being restarted is back well within this.
 _RETRY_S = 60.0
 
+SCHEMA_HELP = "The category or profile of the catalogue that its attributes are to fit."
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API answers.")]
 
 
@@ -69,6 +70,7 @@ def add(
             "--attribute", "-a", metavar="KEY=VALUE", help="For filters; a value that is JSON counts as JSON."
         ),
     ] = None,
+    schema: Annotated[str | None, typer.Option(metavar="category:KEY|profile:KEY", help=SCHEMA_HELP)] = None,
     wait: Annotated[bool, typer.Option(help="Wait until every document is ready or has failed.")] = True,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Files sent at the same time.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: counts and every file.")] = False,
@@ -82,6 +84,7 @@ def add(
     [bold]Examples[/bold]
     drystone add report.pdf
     drystone add ~/papers -c papers -a year=1962 -a author=Donnell
+    drystone add report.pdf --schema category:report -a report-date=2025-01-31
     curl -s https://example.org/page | drystone add - --name page.html
     """
     import tempfile
@@ -91,7 +94,13 @@ def add(
     from drystone.cli.client import open_client
 
     collection = collection or DEFAULT_COLLECTION
-    fields = {"collection": collection, "external_id": external_id, "title": title, "attributes": attributes(attribute)}
+    fields = {
+        "collection": collection,
+        "external_id": external_id,
+        "title": title,
+        "attributes": attributes(attribute),
+        "schema": schema,
+    }
     with tempfile.TemporaryDirectory(prefix="drystone-") as folder, open_client(retry_s=_RETRY_S) as client:
         sources = _sources(paths, Path(folder), single={"--external-id": external_id, "--title": title, "--name": name})
         client.check()
@@ -194,7 +203,7 @@ def search(
         body["entities"] = True
     filters = [{"type": "eq", "key": "$entity", "value": key} for key in entity or []]
     if filter_ is not None:
-        filters.append(_json_object(filter_))
+        filters.append(json_object(filter_))
     if filters:
         body["filter"] = filters[0] if len(filters) == 1 else {"type": "and", "filters": filters}
     with open_client() as client:
@@ -222,6 +231,15 @@ def list_documents(
     filter_: Annotated[
         str | None, typer.Option("--filter", "-f", metavar="JSON", help="Only those that pass this filter.")
     ] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="category:KEY|profile:KEY", help="Only those under this category or profile.")
+    ] = None,
+    fits: Annotated[
+        bool | None,
+        typer.Option(
+            "--fits/--not-fitting", help="Only those whose attributes fit the schema they are under, or do not."
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -229,20 +247,24 @@ def list_documents(
 
     [bold]Examples[/bold]
     drystone documents --state failed
+    drystone documents --not-fitting
     drystone documents list -c papers -n 0 --json
     drystone documents list --filter '{"type": "gte", "key": "$created_at", "value": "2026-01-31"}'
     """
     from drystone.cli import listing
     from drystone.cli.client import open_client
 
-    chosen = _json_object(filter_) if filter_ else None
+    chosen = json_object(filter_) if filter_ else None
 
     with open_client() as client:
 
         def page(size: int, cursor: str | None) -> Any:
-            return client.documents(collection=collection, state=state, filter=chosen, limit=size, cursor=cursor)
+            return client.documents(
+                collection=collection, state=state, schema=schema, fits=fits, filter=chosen, limit=size, cursor=cursor
+            )
 
-        show_pages(page, listing.DOCUMENTS, limit=limit, as_json=as_json, noun="documents")
+        columns = listing.NOT_FITTING if fits is False else listing.DOCUMENTS
+        show_pages(page, columns, limit=limit, as_json=as_json, noun="documents")
 
 
 @documents.command("show")
@@ -253,6 +275,57 @@ def show_document(document_id: Annotated[str, typer.Argument(metavar="ID")], as_
 
     with open_client() as client:
         document = client.document(parse_id(document_id))
+    if as_json:
+        terminal.print_json(document)
+    else:
+        listing.show_one(document)
+
+
+@documents.command("describe")
+def describe_document(
+    document_id: Annotated[str, typer.Argument(metavar="ID")],
+    title: Annotated[str | None, typer.Option(help="Another title.")] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute",
+            "-a",
+            metavar="KEY=VALUE",
+            help="Set it; a value that is JSON counts as JSON, null removes it.",
+        ),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            metavar="category:KEY|profile:KEY|none", help=f"{SCHEMA_HELP[:-1]} from now on; none: any may be."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is said of a document: its title, attributes, and the schema that these are to fit.
+
+    What does not fit is told for each attribute, and nothing is changed.
+
+    [bold]Examples[/bold]
+    drystone documents describe ID -a report-date=2025-01-31 --schema category:report
+    drystone documents describe ID -a draft=null --title Shells
+    """
+    from drystone.cli import listing, terminal
+    from drystone.cli.client import open_client
+
+    said = attributes(attribute)
+    given = {"title": title, "attributes": None if said is None else DECODER.decode(said), "schema": schema}
+    patch = {name: value for name, value in given.items() if value is not None}
+    if not patch:
+        raise Invalid(
+            "documents.nothing_said",
+            "Nothing is to be changed.",
+            hint="say it with --title, --attribute or --schema",
+        )
+    if schema == "none":
+        patch["schema"] = None
+    with open_client() as client:
+        document = client.describe_document(parse_id(document_id), patch)
     if as_json:
         terminal.print_json(document)
     else:
@@ -375,7 +448,7 @@ def delete_documents(
             hint='"drystone documents delete --help" has examples; nothing was deleted',
         )
     selection: dict[str, Any] = {"ids": [parse_id(each) for each in document_ids]} if document_ids else {}
-    given = {"collection": collection, "filter": _json_object(filter_) if filter_ else None, "state": state}
+    given = {"collection": collection, "filter": json_object(filter_) if filter_ else None, "state": state}
     selection |= {name: value for name, value in given.items() if value is not None}
     with open_client() as client:
         removing.remove(client, selection, dry_run=dry_run, yes=yes, as_json=as_json)
@@ -400,7 +473,7 @@ def attributes(pairs: Sequence[str] | None) -> str | None:
     return json.dumps(found) if found else None
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     try:
         value = DECODER.decode(text)
     except (ValueError, RecursionError):

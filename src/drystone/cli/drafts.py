@@ -31,6 +31,7 @@ drafts = typer.Typer(
     [bold]Examples[/bold]
     drystone drafts create air/ --title 'ozone, too'
     drystone drafts diff ID
+    drystone drafts drop ID entity o3
     drystone drafts validate ID
     drystone drafts submit ID
     drystone drafts approve ID
@@ -71,8 +72,12 @@ def show(draft_id: Id, as_json: catalogue.AsJson = False) -> None:
     if as_json:
         terminal.print_json(found)
         return
-    changes = [f"{each['action']} {each['kind']} {each['key']}" for each in found["changes"]]
-    listing.show_one({**found, "changes": "\n".join(changes)})
+    told = {name: value for name, value in found.items() if name != "changes" and value is not False}
+    listing.show_one(told)
+    if found["changes"]:
+        if terminal.is_terminal():
+            terminal.out().print()
+        listing.show_proposals(found["changes"])
 
 
 @drafts.command("create")
@@ -130,17 +135,35 @@ def put(draft_id: Id, folder: Folder) -> None:
         sent = 0
         for (kind, key), each in read.items():
             content = there.get((kind, key), {}).get("content")
-            if not _says_the_same(kind, each.said, content):
+            if not catalogue.says_the_same(kind, each.said, content):
                 change = {"kind": kind, "key": key, "action": "put", "content": each.said}
                 client.put_into_draft(draft_id, change)
                 sent += 1
     terminal.say(f"{sent} of {len(read)} put into the draft")
 
 
+@drafts.command("drop")
+def drop(
+    draft_id: Id,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="entity, module or profile.")],
+    keys_: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys, as `drafts show` lists them.")],
+) -> None:
+    """Take changes out of a draft: it says nothing of these any more."""
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+
+    if kind not in catalogue.FIELDS:
+        raise typer.BadParameter(f"{kind} is none of {', '.join(catalogue.FIELDS)}", param_hint="KIND")
+    with open_client() as client:
+        for key in keys_:
+            client.drop_from_draft(draft_id, kind, key)
+    terminal.say(f"{len(keys_)} taken out of the draft")
+
+
 @drafts.command("diff")
 def diff(draft_id: Id, as_json: catalogue.AsJson = False) -> None:
     """Compare a draft with the catalogue, place by place: who changed what, and where both did."""
-    from drystone.cli import listing, terminal
+    from drystone.cli import terminal
     from drystone.cli.client import open_client
 
     with open_client() as client:
@@ -148,9 +171,8 @@ def diff(draft_id: Id, as_json: catalogue.AsJson = False) -> None:
     if as_json:
         terminal.print_json(found)
         return
-    listing.show_differences([{**each, **one} for each in found["changes"] for one in each["differences"]])
-    if found["is_stale"]:
-        terminal.say(f'something it touches was changed since: "drystone drafts rebase {draft_id}"')
+    _show_diff(draft_id, found)
+    terminal.say(f"the draft is at revision {found['revision']}, which is what to approve")
 
 
 @drafts.command("validate")
@@ -194,7 +216,13 @@ def rebase(
         listing.show_differences(
             [{**each, **one} for each in found["conflicts"] for one in each["differences"] if one["side"] == "conflict"]
         )
-        terminal.say(f"the draft is {found['draft']['status']}, on revision {found['draft']['base_revision']}")
+        left, draft = len(found["conflicts"]), found["draft"]
+        conflicts = f"{'1 conflict' if left == 1 else f'{left} conflicts'} left; " if left else ""
+        rest = draft["change_count"] - left
+        terminal.say(
+            f"{conflicts}{'1 change rests' if rest == 1 else f'{rest} changes rest'} on revision {draft['base_revision']};"
+            f" the draft is {draft['status']}"
+        )
     if found["conflicts"]:
         terminal.say("choose with --take, or edit the draft and then --take ours")
         raise typer.Exit(5)
@@ -213,9 +241,37 @@ def withdraw(draft_id: Id) -> None:
 
 
 @drafts.command("approve")
-def approve(draft_id: Id, reason: Reason = "") -> None:
-    """Say that a submitted draft may be merged."""
-    _do(draft_id, "approve", {"reason": reason})
+def approve(
+    draft_id: Id,
+    reason: Reason = "",
+    revision: Annotated[
+        int | None, typer.Option(help="Of the draft that was looked at, as `drafts show` and `drafts diff` tell it.")
+    ] = None,
+) -> None:
+    """Say that a submitted draft may be merged, as it was looked at: without --revision it is shown, and asked about.
+
+    Whoever holds its link may edit it and submit it again meanwhile. Then nothing is approved. Exit code 5.
+    """
+    import sys
+
+    from drystone.cli import terminal
+    from drystone.cli.client import open_client
+    from drystone.core.errors import Invalid
+
+    with open_client() as client:
+        if revision is None:
+            if not sys.stdin.isatty():
+                raise Invalid(
+                    "draft.no_revision",
+                    "Nobody can be asked here whether this is what is to be approved.",
+                    hint=f'"drystone drafts diff {draft_id}" shows it with its revision; say --revision N',
+                )
+            found = client.draft(draft_id, "/diff")
+            _show_diff(draft_id, found)
+            typer.confirm(f"Approve these {len(found['changes'])} changes?", abort=True, err=True)
+            revision = int(found["revision"])
+        client.do_to_draft(draft_id, "approve", {"reason": reason}, revision=revision)
+    terminal.say("the draft is approved")
 
 
 @drafts.command("reject")
@@ -275,6 +331,14 @@ def restore(draft_id: Id) -> None:
     _do(draft_id, "restore")
 
 
+def _show_diff(draft_id: str, found: Mapping[str, Any]) -> None:
+    from drystone.cli import listing, terminal
+
+    listing.show_differences([{**each, **one} for each in found["changes"] for one in each["differences"]])
+    if found["is_stale"]:
+        terminal.say(f'something it touches was changed since: "drystone drafts rebase {draft_id}"')
+
+
 def _do(draft_id: str, verb: str, body: Mapping[str, Any] | None = None) -> None:
     from drystone.cli import terminal
     from drystone.cli.client import open_client
@@ -300,7 +364,8 @@ def _show_link(made: Mapping[str, Any], *, as_json: bool) -> None:
         terminal.print_json(made)
         return
     count, end = made["change_count"], made["expires_at"][:16].replace("T", " ")
-    terminal.say(f"draft {made['id']}, {count} changes, until {end} UTC; whoever has this token may edit it:")
+    changes = "1 change" if count == 1 else f"{count} changes"
+    terminal.say(f"draft {made['id']}, {changes}, until {end} UTC; whoever has this token may edit it:")
     sys.stdout.write(f"{made['token']}\n")
 
 
@@ -308,6 +373,7 @@ def _read(folder: Path) -> dict[tuple[str, str], Manuscript]:
     from drystone.cli import folders
 
     many = catalogue.KINDS
+    folders.check(folder, list(many))
     return {(many[name], key): each for name in many for key, each in folders.read(folder, name).items()}
 
 
@@ -322,28 +388,10 @@ def _differences(client: Client, folder: Path, *, prune: bool) -> list[dict[str,
     changes: list[dict[str, Any]] = [
         {"kind": kind, "key": key, "action": "put", "content": each.said}
         for (kind, key), each in read.items()
-        if not _says_the_same(kind, each.said, there.get((kind, key)))
+        if not catalogue.says_the_same(kind, each.said, there.get((kind, key)))
     ]
     gone: Sequence[tuple[str, str]] = [at for at in there if at not in read] if prune else []
     return changes + [{"kind": kind, "key": key, "action": "delete"} for kind, key in gone]
-
-
-def _says_the_same(kind: str, said: Mapping[str, Any], there: Mapping[str, Any] | None) -> bool:
-    """Whether a file says nothing that is not there already. One that cannot be read so is for the API to judge."""
-    from typing import cast
-
-    from drystone.catalogue import merging
-    from drystone.catalogue.content import content_of
-    from drystone.catalogue.models import Kind
-
-    if there is None:
-        return False
-    of, fields = cast(Kind, kind), catalogue.FIELDS[kind]
-    try:
-        given = content_of(of, {"version": None, **said} if kind == "module" else said)
-    except (TypeError, ValueError, AttributeError):
-        return False
-    return merging.says_nothing(given, content_of(of, {name: there[name] for name in fields}))
 
 
 def _fields(change: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,28 @@ _ENDINGS = (".yaml", ".yml", ".json")
 _TOLD = 10
 
 
+def check(folder: Path, names: Sequence[str]) -> None:
+    """Raise Invalid for a folder that holds files where none are read, or none at all: a misspelt name would say that all is gone."""
+    if not folder.is_dir():
+        raise NotFound("catalogue.no_folder", f"{folder} is no folder.", hint="name one that `catalogue export` wrote")
+    stray = [each for each in sorted(folder.iterdir()) if each.name not in names and _has_files(each)]
+    where = ", ".join(f"{name}/" for name in names)
+    if stray:
+        raise Invalid(
+            "catalogue.stray_files",
+            f"{stray[0]} is read as nothing.",
+            hint=f"files stand in {where}; move it there or away",
+        )
+    if not any(True for name in names for _ in _files(folder / name)):
+        raise Invalid("catalogue.empty_folder", f"{folder} holds no files in {where}.", hint="is it the right folder?")
+
+
+def _has_files(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    return path.suffix in _ENDINGS if path.is_file() else any(True for _ in _files(path))
+
+
 def read(folder: Path, name: str) -> dict[str, Manuscript]:
     """The files of one kind, by key. Raises Invalid with each that cannot be read, NotFound where there is no folder."""
     if not folder.is_dir():
@@ -47,10 +69,14 @@ def read_file(path: Path) -> Manuscript:
 def write(folder: Path, names: Sequence[str], texts: Mapping[str, str], *, replace: bool) -> None:
     """Have the folder hold these texts by their relative paths, and under `names` no other file of ours.
 
-    Raises Conflict where that would write over something, or remove it, and `replace` does not say so.
+    Raises Invalid for a path that is not one of a file right under `names`, whoever thought of it. Raises Conflict where that
+    would write over something, or remove it, and `replace` does not say so.
     """
+    for name in texts:
+        _check_name(name, names)
     there = {f"{name}/{path.name}": path for name in names for path in _files(folder / name)}
-    differing = [path for name, path in there.items() if texts.get(name) != path.read_text(encoding="utf-8")]
+    there |= {name: folder / name for name in texts if os.path.lexists(folder / name)}
+    differing = [path for name, path in there.items() if not _holds(path, texts.get(name))]
     if differing and not replace:
         raise Conflict(
             "catalogue.folder_in_use",
@@ -67,6 +93,21 @@ def write(folder: Path, names: Sequence[str], texts: Mapping[str, str], *, repla
     for name, path in there.items():
         if name not in texts:
             path.unlink()
+
+
+def _check_name(name: str, names: Sequence[str]) -> None:
+    first, _, last = name.partition("/")
+    is_plain = last.isprintable() and not last.startswith(".") and last.endswith(_ENDINGS) and not {*"/\\"} & {*last}
+    if first not in names or not is_plain:
+        raise Invalid(
+            "catalogue.bad_name",
+            f"{name!r} is no name of a file here.",
+            hint="nothing was written; have the key of what it is about be one that the catalogue takes",
+        )
+
+
+def _holds(path: Path, text: str | None) -> bool:
+    return text is not None and path.is_file() and path.read_bytes() == text.encode()
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -26,6 +26,7 @@ from drystone.cli.answers import (
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from drystone.access.readers import Listed
     from drystone.backup.manifest import Manifest as Backup
     from drystone.cli.adding import Item, Report
     from drystone.stack.data.manifest import Manifest as Snapshot
@@ -50,8 +51,12 @@ _SCOPES = ("read", "write", "admin")
 # By which of the details a person knows what was changed: that of which there is one first.
 _NAMES_OF_SUBJECTS = {"key": ("prefix",), "document": ("title", "external_id")}
 _GAP = "  "
-# Characters that are shown on either side of a mention.
+# Between two columns of a table: its padding, and the space where other tables have a line.
+_BETWEEN = 2
+# Characters that are shown on either side of a mention to programs; on a terminal as many as there is room for.
 _AROUND = 40
+# What a column that gives way keeps at least, and the title beside a mention at most.
+_LEAST_CUT, _TITLE = 8, 24
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
 Row = TypeVar("Row")
@@ -100,6 +105,10 @@ def _why(row: Job | Version) -> str:
     return "" if row["error"] is None else row["error"]["message"]
 
 
+def _why_not(document: Document) -> str:
+    return "" if document["schema_problem"] is None else document["schema_problem"]["detail"]
+
+
 def _file(document: Document) -> str:
     """What tells documents of one title apart."""
     return document["external_id"] or document["name"] or ""
@@ -114,6 +123,12 @@ DOCUMENTS: Sequence[Column[Document]] = (
     Column("size", lambda d: terminal.size(d["size_bytes"]), 92, right=True, plain=lambda d: d["size_bytes"]),
     Column("chunks", lambda d: _number(d["chunks"]), 100, right=True),
     Column("added", lambda d: _time(d["created_at"]), 130, plain=lambda d: d["created_at"]),
+)
+NOT_FITTING: Sequence[Column[Document]] = (
+    Column("id", lambda d: d["id"]),
+    Column("schema", lambda d: d["schema"] or ""),
+    Column("title", _title, 92),
+    Column("why", _why_not, is_cut=True),
 )
 JOBS: Sequence[Column[Job]] = (
     Column("document", _job_document, is_cut=True),
@@ -135,6 +150,7 @@ VERSIONS: Sequence[Column[Version]] = (
     Column("size", lambda v: terminal.size(v["size_bytes"]), right=True, plain=lambda v: v["size_bytes"]),
     Column("added", lambda v: _time(v["created_at"]), plain=lambda v: v["created_at"]),
     Column("why", _why, 110, is_cut=True, is_for_programs=False),
+    Column("id", lambda v: v["id"], 120),
 )
 
 
@@ -194,6 +210,28 @@ def show_keys(found: Sequence[Key], names: Mapping[str, str]) -> None:
         Column("ends", _key_end, plain=lambda k: k["revoked_at"] or k["expires_at"]),
         Column("last used", lambda k: _when(k["last_used_at"]), 112, plain=lambda k: k["last_used_at"]),
         Column("a day", _key_limits, 96, is_cut=True),
+    )
+    show_rows(found, columns)
+
+
+def show_readers(found: Sequence[Listed], names: Mapping[str, str]) -> None:
+    """Readers in a table. names: of collections, by id; one that is gone is shown by its id."""
+
+    def sees(each: Listed) -> str:
+        ids = each.reader.collection_ids
+        return "all" if ids is None else ", ".join(names.get(str(one), str(one)) for one in ids)
+
+    def ends(each: Listed) -> str | None:
+        return each.reader.expires_at.isoformat() if each.reader.expires_at else None
+
+    columns: Sequence[Column[Listed]] = (
+        Column("role", lambda r: r.reader.role),
+        Column("name", lambda r: r.reader.name, is_cut=True),
+        Column("workspace", lambda r: r.workspace, 96, is_cut=True),
+        Column("collections", sees, is_cut=True, label="in"),
+        Column("state", lambda r: r.state),
+        Column("used", lambda r: "" if r.connections is None else f"{r.in_use} of {r.connections}", 84),
+        Column("ends", lambda r: _when(ends(r)) if ends(r) else "", plain=ends),
     )
     show_rows(found, columns)
 
@@ -283,22 +321,52 @@ def show_drafts(found: Sequence[Mapping[str, Any]]) -> None:
     show_rows(found, columns)
 
 
-def show_differences(found: Sequence[Mapping[str, Any]]) -> None:
-    """Places at which a draft, what it rests on and the catalogue are not the same."""
+def show_proposals(found: Sequence[Mapping[str, Any]]) -> None:
+    """What a draft changes, a line each."""
+    columns: Sequence[Column[Mapping[str, Any]]] = (
+        Column("action", lambda c: c["action"]),
+        Column("kind", lambda c: c["kind"]),
+        Column("key", lambda c: c["key"]),
+        Column("label", lambda c: (c.get("content") or {}).get("label") or "", is_cut=True),
+    )
+    show_rows(found, columns)
 
-    def said(side: str) -> Callable[[Mapping[str, Any]], str]:
-        return lambda d: json.dumps(d[side], ensure_ascii=False) if side in d else ""
+
+def show_differences(found: Sequence[Mapping[str, Any]]) -> None:
+    """Places at which a draft, what it rests on and the catalogue are not the same: what each side has made of it.
+
+    Of one that is made or deleted as a whole people are shown the label; programs all of it.
+    """
+
+    def said(side: str, *, whole: bool = False) -> Callable[[Mapping[str, Any]], str]:
+        def cell(row: Mapping[str, Any]) -> str:
+            value = row.get(side)
+            if not row["path"] and not whole and isinstance(value, Mapping):
+                value = value.get("label")
+            return json.dumps(value, ensure_ascii=False) if side in row else ""
+
+        return cell
+
+    def side(name: str) -> Column[Mapping[str, Any]]:
+        return Column(name, said(name), is_cut=True, plain=said(name, whole=True))
 
     columns: Sequence[Column[Mapping[str, Any]]] = (
         Column("side", lambda d: d["side"]),
+        Column("what", _what_became, is_for_programs=False),
         Column("of", lambda d: f"{d['kind']} {d['key']}"),
-        Column("path", lambda d: d["path"] or "(all)"),
-        Column("base", said("base"), is_cut=True),
-        Column("ours", said("ours"), is_cut=True),
-        Column("theirs", said("theirs"), is_cut=True),
+        Column("path", lambda d: d["path"] or "(all)", is_cut=True, plain=lambda d: d["path"] or "(all)"),
+        *map(side, ("base", "ours", "theirs")),
     )
     if found:
         show_rows(found, columns)
+
+
+def _what_became(difference: Mapping[str, Any]) -> str:
+    """Of a place: by the side that differs from the base, by the draft where both do."""
+    side = "theirs" if difference["side"] == "theirs" else "ours"
+    if side not in difference:
+        return "deleted"
+    return "changed" if "base" in difference else "added"
 
 
 def show_past(found: Sequence[Past]) -> None:
@@ -327,25 +395,51 @@ def show_revisions(found: Sequence[Revision]) -> None:
 
 
 def show_mentions(found: Sequence[Mapping[str, Any]]) -> None:
-    """Mentions of an entity in a table, with what stands around each."""
-    columns: Sequence[Column[Mapping[str, Any]]] = (
-        Column("document", lambda r: r["title"], is_cut=True, plain=lambda r: r["id"]),
-        Column("collection", lambda r: r["collection"]),
-        Column("start", lambda r: str(r["start"]), right=True),
-        Column("end", lambda r: str(r["end"]), right=True),
-        Column("words", lambda r: r["words"], is_cut=True),
+    """Mentions of an entity in a table, each in the middle of what stands around it."""
+    rows = [row for passage in found for row in _mentions(passage)]
+    before: Sequence[Column[Mapping[str, Any]]] = (
+        Column("document", lambda r: _short(r["title"], _TITLE), plain=lambda r: r["id"]),
+        Column("collection", lambda r: r["collection"], 100),
+        Column("start", lambda r: str(r["start"]), 100, right=True),
+        Column("end", lambda r: str(r["end"]), 100, right=True),
     )
-    show_rows([row for passage in found for row in _mentions(passage)], columns)
+    width = terminal.out().width
+    taken = sum(_width_of(column, rows) + _BETWEEN for column in before if column.from_width <= width)
+    words: Column[Mapping[str, Any]] = Column(
+        "words", lambda r: _in_the_middle(r, width - taken), is_cut=True, plain=_in_the_middle
+    )
+    show_rows(rows, (*before, words))
 
 
-def show_overview(found: Mapping[str, Any]) -> None:
-    """An entity at a moment: what was said, what was measured, what speaks of it, one below the other."""
+def _in_the_middle(mention: Mapping[str, Any], room: int | None = None) -> str:
+    """A mention with so many characters in all, where that leaves room for any around it."""
+    quote, offset = mention["quote"], mention["offset"]
+    first, last = mention["start"] - offset, mention["end"] - offset
+    around = _AROUND if room is None else max(room - (last - first) - 2, 0) // 2
+    begin, end = max(0, first - around), last + around
+    words = " ".join(quote[begin:end].split())
+    if room is None:
+        return words
+    return f"{'…' if begin else ''}{words}{'…' if end < len(quote) else ''}"
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def show_overview(found: Mapping[str, Any], bucket: str) -> None:
+    """An entity at a moment: what was said, what was measured, what speaks of it, one below the other.
+
+    bucket: how long is what was summed up.
+    """
     entity, profile = found["entity"], found["profile"]
     said = {name: entity[name] for name in ("label", "description", "type", "number")} if entity else {}
     if profile:
         said |= {"profile": f"{profile['label']}, version {profile['number']}"}
         said |= {"in the profile": "yes" if profile["definition"] else "no"}
-    show_one({"at": found["at"]} | (said or {"entity": "not in the catalogue then"}))
+    begins = next((each["bucket_start"] for each in found["measured"] if each["bucket_start"]), None)
+    summed_up = {} if begins is None else {"min, avg, max": f"of the {bucket} that begins {begins}"}
+    show_one({"at": found["at"]} | (said or {"entity": "not in the catalogue then"}) | summed_up)
     columns: Sequence[Column[Mapping[str, Any]]] = (
         Column("metric", lambda r: r["metric"]),
         Column("source", lambda r: r["source"]),
@@ -354,14 +448,21 @@ def show_overview(found: Mapping[str, Any]) -> None:
         Column("min", lambda r: _measured(r["min"]), right=True),
         Column("avg", lambda r: _measured(r["avg"]), right=True),
         Column("max", lambda r: _measured(r["max"]), right=True),
-        Column("count", lambda r: str(r["count"]), right=True),
+        Column("count", lambda r: str(r["count"]), 100, right=True),
         Column("unit", lambda r: r["unit"] or ""),
     )
-    for show, rows in ((lambda rows: show_rows(rows, columns), found["measured"]), (show_mentions, found["passages"])):
-        if rows and terminal.is_terminal():
-            terminal.out().print()
-        if rows:
-            show(rows)
+    if found["measured"]:
+        _leave_a_line()
+        show_rows(found["measured"], columns)
+    if found["passages"]:
+        _leave_a_line()
+        show_mentions(found["passages"])
+
+
+def _leave_a_line() -> None:
+    """On a terminal; for programs a table follows the other."""
+    if terminal.is_terminal():
+        terminal.out().print()
 
 
 def _measured(value: float | None) -> str:
@@ -369,12 +470,10 @@ def _measured(value: float | None) -> str:
 
 
 def _mentions(passage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    document, quote, offset = passage["document"], passage["quote"], passage["start"]
+    document = passage["document"]
     title = document["title"] or document["name"] or document["id"]
     for each in passage["mentions"]:
-        first, last = each["start"] - offset, each["end"] - offset
-        around = quote[max(0, first - _AROUND) : last + _AROUND]
-        yield {**document, "title": title, **each, "words": " ".join(around.split())}
+        yield {**document, "title": title, **each, "quote": passage["quote"], "offset": passage["start"]}
 
 
 def show_mentioned(found: Sequence[Mapping[str, Any]]) -> None:
@@ -472,16 +571,49 @@ def _when(value: str | None) -> str:
 
 
 def show_rows(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
-    """A table where it fits, two lines a row where it does not; off a terminal one line a row, cells between tabs."""
+    """A table where it fits, some lines a row where it does not; off a terminal one line a row, cells between tabs."""
     console = terminal.out()
     if not terminal.is_terminal():
         _print_for_programs(rows, columns)
-    elif console.width < _TABLE_WIDTH and columns in (DOCUMENTS, JOBS):
+        return
+    if not rows:
+        terminal.say("none")
+        return
+    if console.width < _TABLE_WIDTH and columns in (DOCUMENTS, JOBS):
         for row in rows:
             console.print(_card(row, columns))
-    else:
-        fitting = [c for c in columns if c.from_width <= console.width and (not c.is_cut or any(map(c.cell, rows)))]
+        return
+    fitting = [c for c in columns if c.from_width <= console.width and (not c.is_cut or any(map(c.cell, rows)))]
+    if sum(_width_of(column, rows) + _BETWEEN for column in fitting) - _BETWEEN <= console.width:
         console.print(_table(row_list=rows, columns=fitting))
+    else:
+        _print_one_by_one(rows, columns)
+
+
+def _width_of(column: Column[Row], rows: Sequence[Row]) -> int:
+    """How wide a column must be, lest anything in it is cut that may not be."""
+    from rich.cells import cell_len
+
+    widths = [cell_len(column.label or column.name), *(cell_len(terminal.clean(column.cell(row))) for row in rows)]
+    return min(max(widths), _LEAST_CUT) if column.is_cut or column.name == "title" else max(widths)
+
+
+def _print_one_by_one(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
+    """A line a cell, and nothing cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console = terminal.out()
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        grid = Table.grid(padding=(0, 2))
+        for column in columns:
+            if text := column.cell(row):
+                value = Text(terminal.clean(text), _STYLES.get(text, "") if column.name == "state" else "")
+                value.overflow = "fold"
+                grid.add_row(Text(column.label or column.name, "dim"), value)
+        console.print(grid)
 
 
 def _print_for_programs(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
@@ -489,7 +621,7 @@ def _print_for_programs(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> 
     can_fail = columns in (DOCUMENTS, JOBS, VERSIONS)
     terminal.print_row(*(column.name for column in shown), *(("code", "message") if can_fail else ()))
     for row in rows:
-        error = _error(row) or {"code": "", "message": ""}
+        error = (can_fail and _error(row)) or {"code": "", "message": ""}
         cells = ((column.plain or column.cell)(row) for column in shown)
         terminal.print_row(*cells, *((error["code"], error["message"]) if can_fail else ()))
 
@@ -568,7 +700,7 @@ def _table(*, row_list: Sequence[Row], columns: Sequence[Column[Row]]) -> Any:
     names = [column.name for column in columns]
     for row in row_list:
         cells = [_cell(row, column) for column in columns]
-        if "title" in names:
+        if "title" in names and _is_document(row):
             cells[names.index("title")].append_text(_below(row, without_file="file" in names))
         table.add_row(*cells)
     return table
@@ -593,6 +725,11 @@ def _card(row: Row, columns: Sequence[Column[Row]]) -> Text:
     return card.append_text(_below(row)).append("\n").append(cells["id"], "dim").append("\n")
 
 
+def _is_document(row: Any) -> bool:
+    """A draft has a title, too."""
+    return "external_id" in row
+
+
 def _error(row: Any) -> Any:
     return row.get("error")
 
@@ -602,7 +739,7 @@ def _below(row: Any, *, without_file: bool = False) -> Text:
     from rich.text import Text
 
     below, error = Text(), _error(row)
-    if "title" in row and not without_file and (file := _file(row)) not in ("", _title(row)):
+    if _is_document(row) and not without_file and (file := _file(row)) not in ("", _title(row)):
         below.append(f"\n{terminal.clean(file)}", "dim")
     if error is not None:
         below.append(f"\n{terminal.clean(error['message'])}", "red")

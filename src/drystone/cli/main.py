@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from drystone import __version__
 from drystone.cli import (
+    answering,
     audit,
     backup,
     bundle,
@@ -31,10 +32,13 @@ from drystone.cli import (
     export,
     jobs,
     keys,
+    mcp,
     metrics,
     observing,
+    readers,
     snapshot,
     stack,
+    terminal,
     upkeep,
     vectors,
     verify,
@@ -69,7 +73,8 @@ app = typer.Typer(
     cls=_Commands,
     help="Documents in, kept safe, answered with passages you can check. No containers.",
     epilog="Begin with: drystone up, drystone add FOLDER, drystone search 'your question'. Exit codes: 0 done, 1 some of it "
-    "failed, 2 not acceptable, 3 not allowed, 4 not found, 5 in conflict, 69 a server is away, 70 a fault of ours.",
+    "failed, 2 not acceptable, 3 not allowed, 4 not found, 5 in conflict, 69 a server is away, 70 a fault of ours, 74 a file "
+    "that the system refuses.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -86,9 +91,11 @@ app.command("doctor", rich_help_panel=_STACK)(doctor.doctor)
 app.command("add", rich_help_panel=_DATA)(data.add)
 app.command("sync", rich_help_panel=_DATA)(upkeep.sync)
 app.command("search", rich_help_panel=_DATA)(data.search)
+app.command("ask", rich_help_panel=_DATA)(answering.ask)
 app.command("eval", rich_help_panel=_DATA)(evaluating.evaluate)
 app.command("collections", rich_help_panel=_DATA)(data.collections)
 app.command("observe", rich_help_panel=_DATA)(observing.observe)
+app.command("mcp", rich_help_panel=_DATA)(mcp.mcp)
 app.add_typer(observing.series, name="series", rich_help_panel=_DATA)
 app.add_typer(data.documents, name="documents", rich_help_panel=_DATA)
 app.add_typer(jobs.jobs, name="jobs", rich_help_panel=_DATA)
@@ -113,6 +120,7 @@ app.add_typer(deletions.deletions, name="deletions", rich_help_panel=_CARE)
 app.command("scrub", rich_help_panel=_CARE)(upkeep.scrub)
 app.add_typer(audit.audit, name="audit", rich_help_panel=_CARE)
 app.add_typer(keys.keys, name="keys", rich_help_panel=_CARE)
+app.add_typer(readers.readers, name="readers", rich_help_panel=_CARE)
 app.add_typer(metrics.metrics, name="metrics", rich_help_panel=_CARE)
 app.command("reset", rich_help_panel=_CARE)(snapshot.reset)
 
@@ -183,7 +191,7 @@ def _end_at_once(code: object) -> None:
 
 def _run() -> None:
     try:
-        app(prog_name="drystone")
+        _command()(prog_name=terminal.program())
     except DrystoneError as exc:
         _tell(str(exc))
         sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(exc, kind)), 70))
@@ -201,9 +209,18 @@ def _run() -> None:
         sys.exit(130)
 
 
-def _tell(error: str) -> None:
-    from drystone.cli import terminal
+def _command() -> Any:
+    """All commands, whose help names the program as it was typed."""
+    command = typer.main.get_command(app)
+    waiting: list[Any] = [command]
+    while waiting:
+        each = waiting.pop()
+        each.help, each.epilog = (text and terminal.as_typed(text) for text in (each.help, each.epilog))
+        waiting += getattr(each, "commands", {}).values()
+    return command
 
+
+def _tell(error: str) -> None:
     print(terminal.wrapped(f"error: {error}", sys.stderr), file=sys.stderr)  # noqa: T201
 
 

@@ -27,7 +27,9 @@ series = typer.Typer(
     [bold]Examples[/bold]
     drystone series list --entity pump-7
     drystone series latest --metric temperature --as-of 2026-06-30
-    drystone series buckets --entity pump-7 --from 30d --bucket P1D --tz Europe/Berlin""",
+    drystone series buckets --entity pump-7 --metric mentions --aggregate sum --bucket P1M
+    drystone series buckets --entity pump-7 --from 30d --bucket P1D --tz Europe/Berlin
+    drystone series delete --entity pump-7 --from 2026-05-01 --until 2026-06-01 --dry-run""",
 )
 
 Entities = Annotated[list[str] | None, typer.Option("--entity", "-e", help="Key or id; may be given again.")]
@@ -57,6 +59,12 @@ class OnConflict(StrEnum):
     ERROR = "error"
 
 
+# Where the API says what to send over HTTP, what to run instead.
+_FIXES = {
+    "observation.unknown_entity": 'name one by its key or id; "drystone entities put FILE" makes one',
+    "observation.unknown_version": '"drystone documents versions ID" lists those there are, or leave the evidence out',
+    "observation.differs": "correct one of them, or say --on-conflict replace or keep",
+}
 _TYPES = {Format.JSON: "application/json", Format.NDJSON: "application/x-ndjson", Format.CSV: "text/csv"}
 _ENDINGS = {".json": Format.JSON, ".csv": Format.CSV}
 
@@ -173,7 +181,8 @@ def _show_total(total: dict[str, Any], name: str, as_json: bool) -> None:
         if total[each] or each == "inserted":
             terminal.print_row(each, total[each])
     for error in total["errors"][:_SHOWN]:
-        terminal.say(f"{name}:{error['row']}: {error['message']} ({error['code']})\n  fix: {error['fix']}")
+        fix = _FIXES.get(error["code"], error["fix"])
+        terminal.say(f"{name}:{error['row']}: {error['message']} ({error['code']})\n  fix: {fix}")
     if (more := total["refused"] - min(len(total["errors"]), _SHOWN)) > 0:
         terminal.say(f"and {more} more; --json tells up to 1000 of each {_ROWS_AT_ONCE} rows")
 
@@ -188,8 +197,8 @@ def list_(
 ) -> None:
     """List series, with when each was first and last observed."""
     found = _paged("/series", _choice(entity, metric, source), limit)
-    columns = ("entity", "metric", "source", "unit", "first_at", "last_at")
-    _show(found, columns, [[each[name] for name in columns] for each in found["items"]], as_json)
+    _show_series(found, as_json)
+    _tell_of_more(found, "the first")
 
 
 @series.command("raw")
@@ -205,7 +214,9 @@ def raw(
 ) -> None:
     """Show observations by time, as they were made."""
     query = _choice(entity, metric, source, from_, until) | {"order": ["newest" if newest else "oldest"]}
-    _show_observations(_paged("/observations", query, limit), as_json)
+    found = _paged("/observations", query, limit)
+    _show_observations(found, as_json)
+    _tell_of_more(found, "the oldest" if not newest else "the newest")
 
 
 @series.command("latest")
@@ -231,7 +242,7 @@ def buckets(
     bucket: Bucket = "P1D",
     tz: Tz = "UTC",
     aggregate: Annotated[str, typer.Option(help="avg, min, max, sum, count, first or last.")] = "avg",
-    fill: Annotated[str, typer.Option(help="Of gaps: null, none, previous or linear.")] = "none",
+    fill: Annotated[str, typer.Option(help="Of gaps: null, none, previous, linear or zero.")] = "none",
     as_json: AsJson = False,
 ) -> None:
     """Show series side by side in buckets of time."""
@@ -250,10 +261,12 @@ def average(
     bucket: Bucket = "P1D",
     tz: Tz = "UTC",
     window: Annotated[int, typer.Option(min=1, help="So many buckets, the present one too.")] = 7,
+    fill: Annotated[str, typer.Option(help="Empty buckets count for nothing (null), or for one 0 (zero).")] = "null",
     as_json: AsJson = False,
 ) -> None:
     """Show the moving average of series side by side."""
-    query = _choice(entity, metric, source, from_, until) | {"bucket": [bucket], "tz": [tz], "window": [str(window)]}
+    query = _choice(entity, metric, source, from_, until)
+    query |= {"bucket": [bucket], "tz": [tz], "window": [str(window)], "fill": [fill]}
     _show_lines(_asked("/observations/moving_average", query), as_json)
 
 
@@ -274,6 +287,39 @@ def rate(
     found = _paged("/observations/rate", query, limit)
     columns = ("observed_at", "entity", "metric", "source", "value", "rate")
     _show(found, columns, [[each[name] for name in columns] for each in found["items"]], as_json)
+    _tell_of_more(found, "the oldest")
+
+
+@series.command("delete")
+def delete(
+    entity: Annotated[str, typer.Option("--entity", "-e", help="Key or id.")],
+    from_: Annotated[str, typer.Option("--from", metavar="7d|TIME", help="Since.")],
+    until: Annotated[str, typer.Option("--until", metavar="7d|TIME", help="Before.")],
+    metric: Annotated[str | None, typer.Option("--metric", "-m", help="Only of this one.")] = None,
+    source: Annotated[str | None, typer.Option("--source", "-s", help="Only of this one.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many, and delete none.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete what was observed of an entity from a time up to another, for ever; asks first."""
+    from drystone.cli import removing, terminal
+    from drystone.cli.client import open_client
+
+    given = {"entity": entity, "metric": metric, "source": source, "from": from_, "until": until}
+    which = {name: value for name, value in given.items() if value is not None}
+    with open_client() as client:
+        would = client.delete_observations(which, dry_run=True)
+        what = f"{_counted(would['deleted'], 'observation')} of {would['series']} series"
+        if dry_run or not would["deleted"]:
+            terminal.say(f"{what} would be deleted")
+            return
+        if not yes:
+            removing.ask(what)
+        gone = client.delete_observations(which)
+    terminal.say(f"{_counted(gone['deleted'], 'observation')} of {gone['series']} series deleted")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _choice(
@@ -311,6 +357,18 @@ def _paged(path: str, query: dict[str, list[str]], limit: int) -> Any:
                 return page | {"items": items}
 
 
+def _tell_of_more(found: Any, which: str) -> None:
+    from drystone.cli import terminal
+
+    if found["next_cursor"]:
+        terminal.say(f"these are {which} {len(found['items'])}: -n shows more")
+
+
+def _show_series(found: Any, as_json: bool) -> None:
+    columns = ("entity", "metric", "source", "unit", "first_at", "last_at")
+    _show(found, columns, [[each[name] for name in columns] for each in found["items"]], as_json)
+
+
 def _show_observations(found: Any, as_json: bool) -> None:
     columns = ("observed_at", "entity", "metric", "source", "value", "unit")
     _show(found, columns, [[each[name] for name in columns] for each in found["items"]], as_json)
@@ -329,32 +387,26 @@ def _show_lines(found: Any, as_json: bool) -> None:
 
 
 def _show(found: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]], as_json: bool) -> None:
-    """JSON; or a table; off a terminal one line a row, cells between tabs."""
-    from drystone.cli import terminal
+    """JSON, or a table; where many series leave no room for one, a line each."""
+    from drystone.cli import listing, terminal
+    from drystone.cli.listing import Column
 
     if as_json:
         terminal.print_json(found)
         return
-    if not terminal.is_terminal():
-        terminal.print_row(*columns)
-        for row in rows:
-            terminal.print_row(*row)
-        return
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
-    for n, column in enumerate(columns):
-        is_number = any(isinstance(row[n], float) for row in rows)
-        table.add_column(terminal.clean(column), justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    terminal.out().print(table)
+    columns_of = [
+        Column(
+            column,
+            lambda row, n=n: _cell(row[n]),  # type: ignore[misc]  # a default, to bind it
+            right=any(isinstance(row[n], float) for row in rows),
+            plain=lambda row, n=n: row[n],  # type: ignore[misc]  # likewise
+        )
+        for n, column in enumerate(columns)
+    ]
+    listing.show_rows(rows, columns_of)
 
 
 def _cell(value: Any) -> str:
-    from drystone.cli import terminal
-
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else terminal.clean(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

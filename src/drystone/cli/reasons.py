@@ -13,18 +13,29 @@ from typing import NamedTuple
 
 _KINDS = ("Invalid", "NotFound", "Conflict", "Denied", "Unavailable", "DrystoneError", "_Reason", "failure")
 # What a person meets over HTTP, in a job or a document; the stack's own errors say themselves what to do.
+# Of a code that several tell, the first counts.
 _ROOMS = (
     "access",
     "adapters",
+    "answers",
     "api",
+    "http",
     "core/db.py",
     "core/turnstile.py",
+    "dify",
     "documents",
+    "http",
     "index",
     "jobs",
+    "mcp",
+    "openai",
     "search",
     "webhooks",
     "worker",
+    "catalogue",
+    "mentions",
+    "observations",
+    "console",
 )
 _CODE = re.compile(r"[a-z_]+\.[a-z_]+")
 _HEAD = """# What does this reason mean, and what do I do?
@@ -36,6 +47,14 @@ what differs. Written by `./drystone jobs reasons`; a test keeps it in step with
 |---|---|---|
 """
 _BY_HAND = {
+    "request.precondition_failed": (
+        "What is to be changed is another by now than If-Match says.",
+        "read it again, look at what has changed, and send the revision of that answer",
+    ),
+    "draft.stale": (
+        "Something that the draft touches was changed since it was begun.",
+        "look at the diff of the draft, and rebase it",
+    ),
     "worker.lost": ("The worker that had this job vanished.", "nothing: it is tried again"),
     "job.lease_lost": (
         "The job is no longer held by this worker.",

@@ -1,9 +1,9 @@
-"""`documents delete`: shows what would go, asks, and deletes exactly that."""
+"""Asks before something is deleted for ever; `documents delete` shows what would go, and deletes exactly that."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
@@ -28,19 +28,20 @@ def remove(client: Client, selection: Mapping[str, Any], *, dry_run: bool, yes: 
         _tell(found, "would be deleted", as_json=as_json)
         return
     if not yes and "ids" not in selection:
-        _ask(found)
+        ask(_documents(found), lambda: _show_sample(found))
     _tell(client.delete_documents(selection, expect=found["count"]), "deleted", as_json=as_json)
 
 
-def _ask(found: DeletedDocuments) -> None:
+def ask(what: str, show: Callable[[], None] = lambda: None) -> None:
+    """Go on only if the person says yes to what is shown. Raises Invalid where there is nobody to ask."""
     if not sys.stdin.isatty():
         raise Invalid(
             "cli.nobody_to_ask",
-            f"This deletes {_documents(found)} for ever, and there is nobody to ask.",
+            f"This deletes {what} for ever, and there is nobody to ask.",
             hint="add --yes, or look first with --dry-run",
         )
-    _show_sample(found)
-    typer.confirm(f"Delete {_documents(found)} for ever?", abort=True, err=True)
+    show()
+    typer.confirm(f"Delete {what} for ever?", abort=True, err=True)
 
 
 def _tell(found: DeletedDocuments, verb: str, *, as_json: bool) -> None:

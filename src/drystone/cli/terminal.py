@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,6 +18,26 @@ if TYPE_CHECKING:
 _WITHOUT_LIMIT = 1_000_000
 _STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"  # these shape letters and emoji
+
+
+# Commands as texts name them, `drystone up` or `./drystone up`; all there are, as a test says.
+_COMMANDS = (
+    "add", "ask", "audit", "backup", "bundle", "catalogue", "collections", "db", "deletions", "demo", "doctor", "documents", "down",
+    "drafts", "embedding", "entities", "env", "eval", "export", "jobs", "keys", "logs", "mcp", "metrics", "model", "modules", "observe",
+    "prepare", "profiles", "readers", "reset", "restore", "scrub", "search", "series", "serve", "snapshot", "status", "sync", "test", "up",
+    "vectors", "verify", "wait", "worker",
+)  # fmt: skip
+_NAMED = re.compile(rf"(?<![\w./-])(?:\./)?drystone(?= (?:{'|'.join(_COMMANDS)})\b)")
+
+
+def program() -> str:
+    """What was typed to run this program, as its launcher says."""
+    return os.environ.get("DRYSTONE_PROGRAM") or "drystone"
+
+
+def as_typed(text: str) -> str:
+    """A text whose commands can be typed as they stand there: ./drystone up, where that is how this one was."""
+    return _NAMED.sub(lambda _: program(), text)
 
 
 def is_terminal() -> bool:
@@ -45,10 +66,11 @@ def say(sentence: str) -> None:
 
 
 def wrapped(text: str, stream: TextIO, *, indent: int = 2) -> str:
-    """Text as wide as the stream's terminal, what runs over set in below its line; as it is where no terminal is there.
+    """Text as wide as the stream's terminal, what runs over set in below its line; in one line where no terminal is there.
 
-    Words stay whole, for paths, hashes and addresses are copied.
+    Words stay whole, for paths, hashes and addresses are copied. Commands are named as they can be typed.
     """
+    text = as_typed(text)
     if not stream.isatty():
         return text
     width = max(_columns(stream), 20)

@@ -42,6 +42,10 @@ def sync(
         bool,
         typer.Option("--take-over", help="Documents under this prefix that came from another folder are this one's."),
     ] = False,
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="category:KEY|profile:KEY", help="What documents are under that are added or changed."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many deletions.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until every sent document is ready or has failed.")] = True,
@@ -77,7 +81,7 @@ def sync(
             return
         if found.deletes_many and not yes:
             _ask(found)
-        sent = _send(client, found, collection, wait=wait, concurrency=concurrency)
+        sent = _send(client, found, collection, schema, wait=wait, concurrency=concurrency)
     report, deleted = syncing.outcome(found, sent, refused), 0
     if report.fatal is None:
         with open_client(retry_s=_RETRY_S) as client:
@@ -138,7 +142,7 @@ def _ask(found: Plan) -> None:
     typer.confirm(f"{what} Go on?", abort=True)
 
 
-def _send(client: Client, found: Plan, collection: str, *, wait: bool, concurrency: int) -> Any:
+def _send(client: Client, found: Plan, collection: str, schema: str | None, *, wait: bool, concurrency: int) -> Any:
     """The report of `adding`, or None when there is nothing to send."""
     from drystone.cli import terminal
     from drystone.cli.adding import Adding
@@ -147,7 +151,8 @@ def _send(client: Client, found: Plan, collection: str, *, wait: bool, concurren
     sources = [*found.additions, *found.changes]
     if not sources:
         return None
-    adding = Adding(client, sources, {"collection": collection}, wait=wait, concurrency=concurrency)
+    fields = {"collection": collection} | ({"schema": schema} if schema else {})
+    adding = Adding(client, sources, fields, wait=wait, concurrency=concurrency)
     try:
         with watched(len(sources)) as watcher:
             return adding.run(watcher)

@@ -6,6 +6,7 @@ too. Nothing is ever built from a tag; anchors are refused. JSON is read, too.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ def read(path: Path, text: str) -> Manuscript:
     if len(text) > MOST_BYTES:
         raise _wrong(path, 1, "it is larger than a megabyte", "divide it")
     try:
+        _refuse_marks(path, text)
         loader = _loader()(text)
         try:
             node = loader.get_single_node()
@@ -77,6 +79,23 @@ def read(path: Path, text: str) -> Manuscript:
     if not isinstance(said, dict):
         raise _wrong(path, 1, "it holds no fields", "write one a line, as in label: Nitrogen dioxide")
     return Manuscript(path, said, reading.lines)
+
+
+def _refuse_marks(path: Path, text: str) -> None:
+    """Anchors and tags are of use to nobody here: whoever writes one means something that would not be done."""
+    import yaml
+
+    if "&" not in text and "!" not in text:
+        return
+    for token in yaml.scan(text, Loader=_loader()):
+        if isinstance(token, yaml.AnchorToken | yaml.TagToken):
+            what = "an anchor" if isinstance(token, yaml.AnchorToken) else "a tag"
+            raise _wrong(
+                path,
+                token.start_mark.line + 1,
+                f"{what} is not taken",
+                "leave it out; texts with & or ! in front need quotes",
+            )
 
 
 def _json(text: str) -> dict[str, Any] | None:
@@ -144,15 +163,24 @@ class _Reading:
     def _scalar(self, node: Any, line: int) -> Any:
         kind, text = node.tag.removeprefix(_TAG), node.value
         try:
-            if kind == "int":
-                return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-            if kind == "float":
-                return float(text)
-        except ValueError as exc:
+            if kind in ("int", "float"):
+                return _number(text, kind)
+        except (ValueError, OverflowError) as exc:
             raise _wrong(self._path, line, f"{text[:40]!r} is no number", "put it in quotes if it is a text") from exc
         if kind in ("bool", "null", "str"):
             return {"bool": text.lower() == "true", "null": None, "str": text}[kind]
         raise _wrong(self._path, line, f"the tag {node.tag} is not taken", "leave tags out")
+
+
+def _number(text: str, kind: str) -> int | float:
+    """Raises ValueError or OverflowError for one that JSON has no place for, or that is larger than any double."""
+    if kind == "float":
+        if not math.isfinite(found := float(text)):
+            raise OverflowError
+        return found
+    number = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    float(number)
+    return number
 
 
 @cache

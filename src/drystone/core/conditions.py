@@ -30,6 +30,17 @@ class Condition:
         if self.if_none_match is not None and _matches_weakly(self.if_none_match, tag):
             raise _failed("It exists already.", tag)
 
+    def check_known(self, tag: str | None) -> None:
+        """The same, and raise Conflict with status 428 unless the caller says which state it knows."""
+        if self.if_match is None or self.if_match == _ANY:
+            raise Conflict(
+                "request.precondition_required",
+                "This is done to a state that was looked at, and If-Match does not say to which.",
+                hint="read it, and send the ETag of that answer as If-Match",
+                status=428,
+            )
+        self.check(tag)
+
     def is_unchanged(self, tag: str) -> bool:
         """Whether the caller of a read has this state already. Raises as `check` does for If-Match."""
         Condition(self.if_match).check(tag)

@@ -30,6 +30,8 @@ def problems(settings: Settings) -> list[str]:
     found += _of_model(settings.embedding)
     if settings.next_embedding.provider:
         found += _of_model(settings.next_embedding, "NEXT_")
+    if settings.answers.url and not settings.answers.model:
+        found.append("ANSWER_MODEL: is needed when ANSWER_URL is set")
     if settings.vectors.store == "qdrant" and not settings.vectors.qdrant_url:
         found.append("QDRANT_URL: is needed when VECTOR_STORE=qdrant")
     found += _of_servers(settings)

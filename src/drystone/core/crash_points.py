@@ -22,6 +22,7 @@ POINTS = (
     "after_parse",
     "mid_embed",
     "mid_reembed",
+    "mid_recheck",
     "mid_refresh",
     "mid_unpack",
     "before_publish",

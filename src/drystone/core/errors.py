@@ -46,6 +46,11 @@ def pointer_to(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
+def path_of(pointer: str) -> tuple[str, ...]:
+    """The parts of a JSON pointer. Source: RFC 6901, section 4."""
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
+
+
 class NotFound(DrystoneError):
     """The thing named does not exist, or not for this caller."""
 

@@ -6,6 +6,9 @@ import os
 import time
 from uuid import UUID
 
+# One as it is written, in a regular expression.
+PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
 
 def new_id() -> UUID:
     """A UUIDv7: 48 bits of Unix milliseconds, 74 random bits. Source: RFC 9562, section 5.7."""

@@ -108,13 +108,28 @@ PARSER_ENDS = _counter(
 SEARCH_SECONDS = _histogram("drystone_search_seconds", "Searches that were answered.", "mode")
 SEARCH_STAGE = _histogram("drystone_search_stage_seconds", "A stage of a search that was answered.", "stage")
 
+# --- answers ---
+ANSWER_SECONDS = _histogram(
+    "drystone_answer_seconds",
+    "Answers by the mode asked for: answered, unsupported (no sentence was borne), none (nothing fits), or the error's code.",
+    "mode",
+    "outcome",
+    buckets=_SLOW,
+)
+ANSWER_SENTENCES = _counter(
+    "drystone_answer_sentences_total",
+    "Sentences of answers, extractive or generated: supported or unsupported.",
+    "mode",
+    "support",
+)
+
 # --- what is asked of others ---
 OBJECT_SECONDS = _histogram(
     "drystone_object_seconds", "Calls to the object store: ok, or the error's code.", "operation", "outcome"
 )
 MODEL_SECONDS = _histogram(
     "drystone_model_seconds",
-    "Calls to a model (bundled, openai, rerank) for passages, queries or pairs.",
+    "Calls to a model (bundled, openai, rerank, chat) for passages, queries, pairs or answers.",
     "provider",
     "use",
     "outcome",
@@ -132,10 +147,12 @@ DATABASE_CONNECTIONS = _gauge(
 )
 DATABASE_WAIT = _histogram("drystone_database_wait_seconds", "How long a pool let ask for a connection.", "pool")
 
+MCP_SECONDS = _histogram("drystone_mcp_call_seconds", "Calls of tools: ok, or the error's code.", "tool", "outcome")
+
 # --- limits ---
 LIMITED = _counter(
     "drystone_limited_total",
-    "Requests refused because of a limit: pace, guessing_key, guessing; or of too many at once: requests, searches, connections.",
+    "Requests refused because of a limit: pace, guessing_key, guessing; or of too many at once: requests, searches, answers, connections.",
     "limit",
 )
 LIMIT_CHECKS = _counter(

@@ -202,6 +202,11 @@ class ApiSettings(_Group):
         alias="API_AT_ONCE",
         description="Requests that a web process works on at once; one more is answered 503. Who only waits is not counted.",
     )
+    mcp_origins: str = Field(
+        "",
+        alias="MCP_ORIGINS",
+        description="Origins of web pages that may speak to /mcp, divided by commas, as in https://chat.example; pages of this machine may.",
+    )
     wrong_keys_per_minute: Annotated[int, Ge(1)] = Field(
         10,
         alias="API_WRONG_KEYS_PER_MINUTE",
@@ -497,6 +502,44 @@ class RerankSettings(_Group):
     )
 
 
+class AnswerSettings(_Group):
+    url: Annotated[str, AfterValidator(lambda v: v and _plain_http(v))] = Field(
+        "",
+        alias="ANSWER_URL",
+        description="A server that speaks OpenAI's chat completions, such as http://127.0.0.1:8000/v1. Empty: answers are sentences of the documents.",
+    )
+    model: str = Field("", alias="ANSWER_MODEL", description="The model's name there.")
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
+        SecretStr(""), alias="ANSWER_API_KEY", description="The bearer key, if the server wants one."
+    )
+    timeout_s: Annotated[float, Ge(0.1), Le(600)] = Field(
+        60.0, alias="ANSWER_TIMEOUT_S", description="Seconds that the model may take for an answer, with all tries."
+    )
+    max_tokens: Annotated[int, Ge(16), Le(32_768)] = Field(
+        1024, alias="ANSWER_MAX_TOKENS", description="Longest answer, in the model's tokens."
+    )
+    tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens",
+        alias="ANSWER_TOKENS_FIELD",
+        description="How the server calls that; newer models of OpenAI take max_completion_tokens.",
+    )
+    temperature: Annotated[float, Ge(-1), Le(2)] = Field(
+        0.0,
+        alias="ANSWER_TEMPERATURE",
+        description="0: always the likeliest word. -1: not sent, for models that refuse it.",
+    )
+    context_tokens: Annotated[int, Ge(256), Le(1_000_000)] = Field(
+        4000,
+        alias="ANSWER_CONTEXT_TOKENS",
+        description="Tokens of passages that the model is shown, as the embedding model counts them.",
+    )
+    at_once: Annotated[int, Ge(1)] = Field(
+        4,
+        alias="ANSWER_AT_ONCE",
+        description="Answers that a web process has models write at once; others wait for two seconds, then are answered 503.",
+    )
+
+
 class VectorSettings(_Group):
     store: Literal["pgvector", "qdrant"] = Field(
         "pgvector",
@@ -609,6 +652,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings
     next_embedding: NextEmbeddingSettings
     rerank: RerankSettings
+    answers: AnswerSettings
     vectors: VectorSettings
     parsing: ParsingSettings
     monitoring: MonitoringSettings

@@ -21,8 +21,10 @@ _SERIES = (
     ("#666666", "#b0b0b0"),
     ("#000000", "#ffffff"),
 )
-# Source: XML 1.0, section 2.2.
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What XML has no place for (XML 1.0, section 2.2), and what turns the direction of all that follows.
+_NO_XML = re.compile(
+    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 _PAPER, _INK, _MUTED, _GRID = (
     ("#ffffff", "#15181e"),
     ("#1b1f24", "#e8eaed"),
@@ -42,7 +44,7 @@ def document(title: str, width: float, height: float, parts: Sequence[str]) -> s
 
 
 def escape(words: str) -> str:
-    """Words for XML; a character that it has no place for is one that says so."""
+    """Words for XML; a character that is taken out is one that says so."""
     return html.escape(_NO_XML.sub("\ufffd", words))
 
 

@@ -176,6 +176,13 @@ async def stats(session: AsyncSession, workspace_id: UUID, seen: Chosen) -> Mapp
     return {"queue": queue, "counts": counts, "rates": rates}
 
 
+async def ended_by_hour(session: AsyncSession, workspace_id: UUID, seen: Chosen, *, kind: str) -> list[Row[Any]]:
+    """How many jobs of a kind were done, and how many failed, in each of the last 24 hours: hour, done, failed; oldest first."""
+    collection_ids = None if seen.collection_ids is None else list(seen.collection_ids)
+    given = {"workspace_id": workspace_id, "collection_ids": collection_ids, "kind": kind}
+    return list((await session.execute(_BY_HOUR, given)).all())
+
+
 def cancelled() -> Invalid:
     """The reason of a job that somebody cancelled."""
     return Invalid(
@@ -294,4 +301,9 @@ select count(*) filter (where state = 'done') as done, count(*) filter (where st
 from jobs where finished_at > clock_timestamp() - make_interval(secs => :rate_s) and {_MINE}
 """)
 
-Rows = Sequence[Row[Any]]
+_BY_HOUR = text(f"""
+select hour, count(jobs.id) filter (where state = 'done') as done, count(jobs.id) filter (where state = 'failed') as failed
+from generate_series(date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') as hour
+left join jobs on finished_at >= hour and finished_at < hour + interval '1 hour' and kind = :kind and {_MINE}
+group by hour order by hour
+""")

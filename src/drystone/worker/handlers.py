@@ -8,12 +8,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from drystone.catalogue.models import NAMES_CHANGED
+from drystone.catalogue.models import NAMES_CHANGED, SCHEMAS_CHANGED
 from drystone.core import crash_points
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError
 from drystone.core.logging import bound
-from drystone.documents import deleting, filling, ingest, mentioning, queries, scrub
+from drystone.documents import deleting, filling, ingest, mentioning, queries, rechecking, scrub
 from drystone.documents.ingest import Tools
 from drystone.documents.models import DROP_VECTORS, INGEST, PURGE_COLLECTION, PURGE_DOCUMENT, REEMBED, SCRUB
 from drystone.index import queries as index
@@ -92,6 +92,7 @@ HANDLERS = {
     REEMBED: Handler(_each(filling.fill), _nobody_to_tell),
     DROP_VECTORS: Handler(_each(filling.drop), _nobody_to_tell),
     NAMES_CHANGED: Handler(_each(mentioning.refresh), _nobody_to_tell),
+    SCHEMAS_CHANGED: Handler(_each(rechecking.recheck), _nobody_to_tell),
     SCRUB: Handler(_each(scrub.run), _nobody_to_tell),
     CHECK_KIND: Handler(_each(_echo), _nobody_to_tell),
 }

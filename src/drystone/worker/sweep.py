@@ -25,7 +25,7 @@ from drystone.core.db import Sessions, make_engine, make_sessions, transaction
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import Settings
-from drystone.documents import batches, blobs, deletions, direct, scrub
+from drystone.documents import batches, blobs, deletions, direct, kept_files, mentioning, part_uploads, scrub, terms
 from drystone.documents.progress import tell_retrying
 from drystone.jobs import events, presence, queries
 from drystone.jobs import service as jobs
@@ -98,6 +98,10 @@ class Sweep:
                 await idempotency.forget_expired(session)
             await _forget_the_old(sessions)
             await _expire_drafts(sessions)
+            await _heal_mentions(sessions, nudger)
+            await _expire(sessions, nudger)
+            async with transaction(sessions) as session:
+                await part_uploads.sweep(session)
             objects, grace_s = Objects.open_s3(self._settings.s3), self._settings.worker.blob_grace_s
             await blobs.sweep(sessions, objects, grace_s=grace_s)
             incoming = Incoming(objects, self._settings.s3)
@@ -154,6 +158,22 @@ async def _expire_drafts(sessions: Sessions) -> None:
     while more:
         async with transaction(sessions) as session:
             more = await drafts.expire(session) > 0
+
+
+async def _heal_mentions(sessions: Sessions, nudger: Nudger) -> None:
+    async with transaction(sessions) as session:
+        healed = await mentioning.heal(session, nudger)
+    for workspace_id in healed:
+        log.warning("mentions.begun_again", workspace_id=str(workspace_id))
+
+
+async def _expire(sessions: Sessions, nudger: Nudger) -> None:
+    """Delete files and collections whose time is over, some at a time."""
+    for expire in (kept_files.expire, terms.expire):
+        more = True
+        while more:
+            async with transaction(sessions) as session:
+                more = await expire(session, nudger) > 0
 
 
 async def release_of_the_dead(session: AsyncSession, *, vanished: bool = True) -> None:

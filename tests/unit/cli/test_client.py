@@ -14,9 +14,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
-from drystone.api import problems
 from drystone.cli.client import Client, address, upload_name
 from drystone.core.errors import Conflict, Denied, DrystoneError, Invalid, NotFound, Unavailable
+from drystone.http import problems
 
 _ID = "00000000-0000-0000-0000-000000000001"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from drystone.cli import main
+from drystone.cli import main, terminal
 
 
 def test_a_word_that_is_no_choice_is_told_plainly() -> None:
@@ -31,6 +31,33 @@ def test_what_the_system_refuses_is_told_with_its_file_and_a_hint(tmp_path: Path
         f"{tmp_path / 'none'}: No such file or directory.\nhint: is the path spelled right, and its disk mounted?"
     )
     assert main._of_system(OSError(errno.EIO, "Input/output error")) == "[Errno 5] Input/output error"
+
+
+def test_commands_are_named_as_they_were_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(*arguments: str) -> str:
+        argv = (sys.executable, "-m", "drystone.cli.main", *arguments)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    monkeypatch.setenv("DRYSTONE_ROOT", str(tmp_path))
+    monkeypatch.delenv("DRYSTONE_API_KEY", raising=False)
+    monkeypatch.setenv("DRYSTONE_PROGRAM", "./drystone")
+    in_folder, help_ = said("demo"), said("entities", "--help")
+    monkeypatch.delenv("DRYSTONE_PROGRAM")
+
+    assert 'run "./drystone up --detach" first' in in_folder
+    assert "./drystone entities list" in help_
+    assert 'run "drystone up --detach" first' in said("demo")
+
+
+def test_every_command_is_known_where_texts_name_them() -> None:
+    named = {command.name for command in main.app.registered_commands}
+    named |= {group.name for group in main.app.registered_groups}
+
+    assert set(terminal._COMMANDS) == named
+    assert terminal.as_typed("this version of drystone reads drystone-up and drystone.up") == (
+        "this version of drystone reads drystone-up and drystone.up"
+    )
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["nothing"], 2)])

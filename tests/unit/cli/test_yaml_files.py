@@ -64,6 +64,12 @@ def test_words_that_were_booleans_are_words() -> None:
     assert (said["minimum"], said["flag"]) == (-0.5, True)
 
 
+def test_signs_of_anchors_and_tags_are_taken_within_texts() -> None:
+    said = yaml_files.read(PATH, "a: x & y!\nb: '&x'\nc: |\n  !mine &x\n").said
+
+    assert said == {"a": "x & y!", "b": "&x", "c": "!mine &x\n"}
+
+
 def test_each_part_is_known_by_its_line() -> None:
     read = yaml_files.read(PATH, "label: x\nschema_definition:\n  required:\n    - a\n    - b\n")
 
@@ -79,6 +85,13 @@ def test_each_part_is_known_by_its_line() -> None:
         "a: &x [1]\nb: *x",
         "a: !!python/name:os.system x",
         "a: !mine x",
+        "a: &x 1",
+        "a: !!str 5",
+        "!mine\na: 1",
+        "a: !!map {b: 1}",
+        "minimum: 1e400",
+        pytest.param("minimum: 0x" + "f" * 6000, id="hexadecimal"),
+        pytest.param("minimum: 1" + "0" * 400, id="decimal"),
         "a: 1\na: 2",
         "<<: {a: 1}\n? [x]\n: y",
         "a: " + "[" * 500 + "]" * 500,

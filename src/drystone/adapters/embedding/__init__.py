@@ -16,6 +16,9 @@ from drystone.core.settings import EmbeddingSettings
 if TYPE_CHECKING:
     import numpy as np
 
+# What a bundled model is shown before a passage has no more.
+_PREFIX_TOKENS = 4
+
 
 class Embedder(Protocol):
     """Turns texts into unit vectors of one space."""
@@ -64,6 +67,12 @@ def model_id(settings: EmbeddingSettings) -> str:
 def model_ids(name: str) -> tuple[str, ...]:
     """What a model goes by that a user calls so: as its vectors do, or as EMBEDDING_MODEL has it."""
     return (name, model.MODELS[name].model_id) if name and name in model.MODELS else (name,)
+
+
+def text_limit(model_id: str) -> int | None:
+    """Tokens of one passage of which a bundled model leaves out nothing; None: of an endpoint's, which says so by itself."""
+    found = next((each for each in model.MODELS.values() if each.model_id == model_id), None)
+    return None if found is None else found.max_tokens - 2 - (_PREFIX_TOKENS if found.passage_prefix else 0)
 
 
 def open_embedder(settings: EmbeddingSettings, model_dir: Path, *, variables: str = "EMBEDDING_") -> Embedder:
