@@ -62,8 +62,14 @@ async def fill(client: httpx.AsyncClient, work: Work) -> dict[str, str]:
     draft = await client.post("/api/v1/drafts", json={"title": "soot, too", "changes": [changed, new]})
     assert draft.is_success
     await client.put("/api/v1/entities/mill-lane", json={**thing, "label": "Mill Lane (old)"})
+    hook = await client.post("/api/v1/webhooks", json={"url": "https://example.org/" + "averylongaddress" * 20})
+    webhook = hook.json()["id"]
+    assert (await client.post(f"/api/v1/webhooks/{webhook}/test")).is_success
     return {
         "overview": "/",
+        "ask": "/ask?q=bad+air",
+        "webhooks": "/webhooks",
+        "webhook": f"/webhooks/{webhook}",
         "page of a PDF": f"/documents/{pdf}?at=0&q=winter",
         "drafts": "/drafts",
         "review": f"/drafts/{draft.json()['id']}",
@@ -270,3 +276,39 @@ async def test_the_page_of_a_pdf_stands_beside_its_text(visits: Visits, client: 
     assert words is not None
     assert printed_ is not None
     assert words["y"] < printed_["y"]
+
+
+async def test_a_question_is_answered_and_leads_to_its_source(
+    visits: Visits, client: httpx.AsyncClient, work: Work
+) -> None:
+    await fill(client, work)
+    page = await visits.sign_in(bypass_csp=True, viewport={"width": 360, "height": 800})
+    await page.add_init_script(_AXE)
+    await page.goto("/search?q=bad+air+in+winter")
+    await page.get_by_role("link", name="an answer in sentences").click()
+    await expect(page.get_by_role("searchbox")).to_have_value("bad air in winter")
+    await page.get_by_role("searchbox").press("Enter")
+    await page.get_by_role("link", name="Source").first.click()
+    source = page.locator("article:target")
+    await expect(source.locator("mark").first).to_be_visible()
+    await check(page, "answer")
+    # Beside the answer, which is not asked for twice.
+    async with page.context.expect_page() as opened:
+        await source.get_by_role("link").first.click()
+    await expect((await opened.value).locator(".passage.meant")).to_be_visible()
+    await expect(page.locator(".answer")).to_be_visible()
+
+
+async def test_a_webhook_is_made_tried_and_deleted(visits: Visits, client: httpx.AsyncClient) -> None:
+    page = await visits.sign_in()
+    await page.get_by_role("link", name="Webhooks").click()
+    await page.get_by_label("Address").fill("https://example.org/hooks")
+    await page.get_by_text("Only some kinds of events").click()
+    await page.get_by_label("document.ready").check()
+    await page.get_by_role("button", name="Create").click()
+    await expect(page.get_by_role("status")).to_contain_text("whsec_")
+    await page.get_by_role("button", name="Send a test").click()
+    await expect(page.locator("#deliveries")).to_contain_text("webhook.test")
+    page.on("dialog", lambda asked: asked.accept())
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_text("No other server is told")).to_be_visible()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
-from drystone.answers.support import Reason
+from drystone.answers.reasons import Reason
 from drystone.search.schemas import Hit, HitDocument, Notice, Question
 
 Wanted = Literal["auto", "extractive", "generated"]

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from drystone.answers import facts
+from drystone.answers.reasons import Reason
 from drystone.index import analysis
-
-Reason = Literal["no_source", "number", "name", "negation", "opposite", "words"]
 
 # So much of the sentence's words must stand in the source; or so much, where vectors are so near. Chosen on one half of the
 # judged sentences, measured on the other: docs/concepts/answers.md.

@@ -9,6 +9,7 @@ from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat
 
 from drystone.answers import schemas
+from drystone.answers.reasons import Reason
 from drystone.answers.schemas import (
     DEFAULT_PASSAGES,
     DEFAULT_SENTENCES,
@@ -19,7 +20,6 @@ from drystone.answers.schemas import (
     Found,
     Wanted,
 )
-from drystone.answers.support import Reason
 from drystone.api.search_schemas import HitDocument, Notice
 from drystone.core.errors import Invalid
 from drystone.core.numbers import WHOLE

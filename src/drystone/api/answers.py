@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from starlette.responses import Response
 
 from drystone.access.service import Principal
 from drystone.answers import service
@@ -21,7 +20,7 @@ from drystone.core.logging import get_logger
 from drystone.http import problems
 from drystone.http.dependencies import Caller, ResourcesOf
 from drystone.http.problems import responses
-from drystone.http.streams import HEARTBEAT_S, MEDIA_TYPE, EventStream, left, line_of
+from drystone.http.streams import HEARTBEAT_S, MEDIA_TYPE, EventStream, line_of, until_left
 from drystone.resources import Resources
 
 router = APIRouter(prefix="/ask", tags=["answers"])
@@ -53,7 +52,7 @@ _ANSWERED: dict[int | str, dict[str, Any]] = {
 async def ask(body: AskRequest, caller: Caller, resources: ResourcesOf, request: Request) -> Any:
     """An answer in sentences, each with the span of a passage that bears it; those that none bears are marked."""
     if not body.stream:
-        return await _until_left(request, _whole(body, caller, resources))
+        return await until_left(request, _whole(body, caller, resources))
     events = _events(body, caller, resources, request)
     first = await anext(events)  # what can be refused is refused here
     return EventStream(_together(first, events))
@@ -67,21 +66,6 @@ async def _whole(body: AskRequest, caller: Principal, resources: Resources) -> A
         passages=[AnswerPassage.of(each) for each in answering.passages],
         **AnswerEnding.of(ending).model_dump(),
     )
-
-
-async def _until_left(request: Request, answer: Any) -> Any:
-    """The answer; given up where the client leaves, and the model's call with it. Who waits for a model is not counted as work."""
-    answering, leaving = asyncio.ensure_future(answer), asyncio.create_task(left(request.receive))
-    try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            return answering.result()
-        log.info("answer.left")
-        return Response(status_code=499)  # nobody reads it
-    finally:
-        for task in (answering, leaving):
-            task.cancel()
-        await asyncio.gather(answering, leaving, return_exceptions=True)
 
 
 async def _together(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from drystone.answers import reasons
 from drystone.cli import terminal
 from drystone.cli.answers import AnswerEnding, AnswerPassage, AnswerSentence, Support
 
@@ -14,15 +15,6 @@ if TYPE_CHECKING:
 
 _INDENT = 4
 _LONGEST_LINE = 100
-_SHOWN_MISSING = 5
-_REASONS = {
-    "no_source": "there is no passage",
-    "number": "a number is not in the passages",
-    "name": "a name is not in the passages",
-    "negation": "the passages say it the other way round",
-    "opposite": "the passages say the opposite",
-    "words": "too little of it is in the passages",
-}
 
 
 class Screen:
@@ -91,10 +83,7 @@ class Screen:
 
 def _why(sentence: AnswerSentence) -> str:
     found = sentence["verification"]
-    said = _REASONS.get(found["reason"] or "", "not borne")
-    missing = [terminal.clean(each) for each in found["missing"]]
-    more = ", …" if len(missing) > _SHOWN_MISSING else ""
-    return said + (f": {', '.join(missing[:_SHOWN_MISSING])}{more}" if missing else "")
+    return reasons.explain(found["reason"], [terminal.clean(each) for each in found["missing"]])
 
 
 def _heading(passage: AnswerPassage) -> Text:

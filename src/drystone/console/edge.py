@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drystone.console import (
+    asking,
     audit,
     catalogue,
     collections,
@@ -18,6 +19,7 @@ from drystone.console import (
     reviewing,
     searching,
     statics,
+    webhooks,
 )
 from drystone.http.edges import Edge
 
@@ -30,7 +32,9 @@ ROUTERS = [
     collections.router,
     documents.router,
     searching.router,
+    asking.router,
     jobs.router,
+    webhooks.router,
     catalogue.router,
     reviewing.router,
     editor.router,

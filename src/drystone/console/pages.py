@@ -74,6 +74,7 @@ def page(
         path=request.url.path,
         visitor=visitor,
         may_write="write" in scopes,
+        may_steer="admin" in scopes,
         may_administer="admin" in scopes and visitor is not None and visitor.collection_ids is None,
         **values,
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -39,6 +40,7 @@ _RETRY_MS = 2000
 _PAGE = 500
 
 MEDIA_TYPE = "text/event-stream"
+T = TypeVar("T")
 log = get_logger("api.streams")
 
 
@@ -95,6 +97,21 @@ async def left(receive: Receive) -> None:
     """Returns when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def until_left(request: Request, work: Coroutine[Any, Any, T]) -> T | Response:
+    """What the work comes to; given up where the client leaves before. Who waits for another server is not counted as work."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(left(request.receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        log.info("request.left")
+        return Response(status_code=499)  # nobody reads it
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def open_stream(

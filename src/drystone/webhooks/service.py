@@ -224,6 +224,12 @@ async def _add_jobs(session: AsyncSession, workspace_id: UUID, delivery_ids: Seq
         await session.execute(insert(Job), rows)
 
 
+def told_kinds() -> list[str]:
+    """What a webhook may ask to be told of: each kind of event, then all of one sort, as in `document.*`."""
+    told = [kind for kind in events.KINDS if kind not in UNTOLD]
+    return [*told, *sorted({f"{kind.partition('.')[0]}.*" for kind in told})]
+
+
 async def _delivery(session: AsyncSession, webhook_id: UUID, delivery_id: UUID) -> Delivery:
     delivery = await session.get(Delivery, delivery_id, populate_existing=True)
     if delivery is None or delivery.webhook_id != webhook_id:
@@ -240,14 +246,13 @@ def _may_see(principal: Principal, webhook: Webhook) -> bool:
 
 
 def _check_kinds(kinds: Sequence[str]) -> None:
-    told = [kind for kind in events.KINDS if kind not in UNTOLD]
-    stars = {f"{kind.partition('.')[0]}.*" for kind in told}
+    known = told_kinds()
     for place, kind in enumerate(kinds):
-        if kind not in told and kind not in stars:
+        if kind not in known:
             raise Invalid(
                 "webhook.unknown_kind",
                 f"Webhooks are told of no kind {kind}.",
-                hint=f"known: {', '.join((*told, *sorted(stars)))}",
+                hint=f"known: {', '.join(known)}",
                 pointer=pointer_to("kinds", place),
             )
 

@@ -42,6 +42,20 @@ for (const form of document.querySelectorAll("form"))
     if (said && !confirm(said)) event.preventDefault();
   });
 
+// What takes a while says so, and is sent once; whoever comes back may send it again.
+for (const form of document.querySelectorAll("form[data-once]")) {
+  const button = form.querySelector("button");
+  const said = button.textContent;
+  form.addEventListener("submit", () => {
+    button.textContent = form.dataset.once;
+    button.disabled = true;
+  });
+  addEventListener("pageshow", () => {
+    button.textContent = said;
+    button.disabled = false;
+  });
+}
+
 // The link of a draft: what stands after the "#" is handed over in a form, and neither kept in the address nor in the history.
 function handOver() {
   const form = document.querySelector("form[data-link]");
