@@ -15,6 +15,7 @@ from drystone.stack import processes, state
 from tests.e2e.conftest import Stack
 
 WITHIN_S = 30.0  # some milliseconds on a quiet machine; what stands back may wait for its processor
+BACK_S = 240.0  # some seconds; what is asked for is that it happens, and a busy machine takes its time
 KILLED = ("postgres", "redis", "objects", "guardian", "web", "worker", "pool process", "honcho")
 
 
@@ -85,8 +86,8 @@ def test_what_is_killed_leaves_no_orphan_and_comes_back(up: Stack, name: str) ->
 
     until(lambda: not any(is_alive(each) for each in below), f"what {name} had started is gone", WITHIN_S)
     until(lambda: not unaccounted(up), f"nothing hangs loose after {name}", WITHIN_S)
-    until(lambda: is_back(up, name, victim.pid), f"{name} is back", 60)
-    until(lambda: up.run("status", check=False).returncode == 0, "healthy again", 60)
+    until(lambda: is_back(up, name, victim.pid), f"{name} is back", BACK_S)
+    until(lambda: up.run("status", check=False).returncode == 0, "healthy again", BACK_S)
     assert unaccounted(up) == []
 
 
