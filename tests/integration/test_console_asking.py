@@ -146,7 +146,7 @@ async def test_what_the_model_says_and_no_passage_does_is_marked(writer: httpx.A
     page = await _ask(writer)
 
     assert "Written by a model" in page
-    assert "1 of 2 sentences are borne by nothing" in page
+    assert "1 of 2 sentences have no source" in page
     assert re.search(r'<li class="unborne">It has &lt;script&gt;1999&lt;/script&gt; lamps\.', page)
     assert "a number is not in the passages: 1999" in page
 
