@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from drystone.answers import splitting, support
 from drystone.core.settings import EmbeddingSettings
 
 JUDGED = ROOT / "tests" / "unit" / "answers" / "judged.jsonl"
+# Questions for sentences of our own guides, and the words by which those are known; null: the guides have no answer.
+GUIDES = ROOT / "benchmarks" / "guides.jsonl"
 QUESTIONS, FOREIGN = 300, 80
 _AT_ONCE = 4
 
@@ -95,6 +98,33 @@ async def extractive(api: Api, judged: Corpus, others: list[Corpus]) -> dict[str
     }
 
 
+async def guides(api: Api) -> dict[str, Any]:
+    """How often the right sentence of our own guides is an answer to questions written for it, and what is answered to others."""
+    rows = [json.loads(line) for line in GUIDES.read_text(encoding="utf-8").splitlines()]
+    say(f"guides: asking {len(rows)} questions …")
+    pages = sorted((ROOT / "docs" / "guides").glob("*.md"))
+    for page in pages:
+        await api.send(page.name, page.read_bytes(), "bench-guides")
+    await api.wait_until_done("bench-guides", len(pages))
+    answers = await _answers(api, "bench-guides", [row["question"] for row in rows])
+    await api.delete_collection("bench-guides")
+    told = [[each["text"] for each in answer["sentences"]] for answer in answers]
+    own = [
+        [bool(re.search(row["answer"], text)) for text in texts]
+        for row, texts in zip(rows, told, strict=True)
+        if row["answer"]
+    ]
+    foreign = [bool(texts) for row, texts in zip(rows, told, strict=True) if not row["answer"]]
+    return {
+        "questions": len(own),
+        "answered": sum(bool(each) for each in own),
+        "first_is_right": sum(each[:1] == [True] for each in own),
+        "any_is_right": sum(any(each) for each in own),
+        "foreign_questions": len(foreign),
+        "foreign_answered": sum(foreign),
+    }
+
+
 async def _answers(api: Api, collection: str, questions: list[str]) -> list[dict[str, Any]]:
     at_once = asyncio.Semaphore(_AT_ONCE)
 
@@ -108,6 +138,7 @@ async def _answers(api: Api, collection: str, questions: list[str]) -> list[dict
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.asked", description=__doc__.partition("\n")[0])
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER")
+    parser.add_argument("--guides", action="store_true", help="ask our own guides, too")
     parser.add_argument("--foreign", type=Path, nargs="*", default=[], metavar="FOLDER", help="only asked from")
     stacks.add_arguments(parser)
     arguments = parser.parse_args()
@@ -121,12 +152,16 @@ async def main() -> None:
     report.table("the rule", ("half", "sentences", "precision", "recall"), rows)
     collections = [corpus.load(folder) for folder in arguments.folders]
     strange = [corpus.load(folder) for folder in arguments.foreign]
-    if collections:
+    if collections or arguments.guides:
         with stacks.chosen(arguments) as settings:
             async with Api(settings) as api:
+                if arguments.guides:
+                    results["guides"] = await guides(api)
+                    report.table("our own guides", tuple(results["guides"]), [tuple(results["guides"].values())])
                 for judged in collections:
                     others = [each for each in (*collections, *strange) if each is not judged]
                     results[judged.name] = await extractive(api, judged, others)
+    if collections:
         columns = list(results[collections[0].name])
         report.table("extractive", ("collection", *columns), [(c.name, *results[c.name].values()) for c in collections])
     report.save("asked", results)

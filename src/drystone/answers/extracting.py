@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import regex
 
 from drystone.answers import splitting, support
 from drystone.answers.schemas import Passage, Support
@@ -23,6 +24,8 @@ LEAST_SCORE, LEAST_BY_WORDS = 0.45, 0.45
 # The others must be nearly as good as the best, and say something else.
 _LEAST_OF_BEST, _SAME = 0.8, 0.8
 _LEAST_TERMS = 3
+# Fenced code of Markdown, to its end or that of the passage.
+_CODE = regex.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*)", regex.MULTILINE | regex.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ def choices(
     """All sentences that may be chosen, those with most of the question first. weights: of the question's words."""
     found, seen = [], set()
     for passage in passages:
+        code = [each.span() for each in _CODE.finditer(passage.text)]
         for start, end in splitting.sentences(passage.text):
             span = Support(passage, start, end)
             terms = support.terms(span.quote, languages)
-            is_heading = span.quote.startswith("#")
-            if len(terms) < _LEAST_TERMS or terms in seen or is_heading or span.quote.endswith(("?", "？", "؟")):
-                continue  # headings, copies, and what asks instead of answering
+            says_nothing = span.quote.startswith("#") or span.quote.endswith(("?", "？", "؟"))
+            is_code = any(first <= start < last for first, last in code)
+            if len(terms) < _LEAST_TERMS or terms in seen or says_nothing or is_code:
+                continue  # headings, copies, code, and what asks instead of answering
             seen.add(terms)
             found.append(Choice(span, terms, _words(terms, tokens, weights)))
     return sorted(found, key=lambda each: -each.words)[:MOST_EMBEDDED]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import numpy as np
+import pytest
 
 from drystone.answers import extracting
 from drystone.answers.schemas import Passage
@@ -35,6 +36,16 @@ def test_headings_questions_and_copies_are_no_answers() -> None:
         "Frost does little harm to them.",
     ]
     assert [each.words for each in found] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~~"])
+@pytest.mark.parametrize("end", ["{fence}\n\nWalls of stone are dry here.", ""])
+def test_code_is_no_answer(fence: str, end: str) -> None:
+    code = f"Type this to build a wall:\n\n{fence}sh\nwall build --of stone dry  # a dry stone wall.\n\nwall show --of stone dry\n"
+    found = _choices("dry stone wall", code + end.format(fence=fence))
+
+    said = ["Type this to build a wall:", "Walls of stone are dry here."]
+    assert sorted(each.span.quote for each in found) == said[: 2 if end else 1]
 
 
 def test_nothing_is_chosen_where_the_best_is_not_good_enough() -> None:
