@@ -161,6 +161,16 @@ async def test_without_scripts_a_link_is_pasted_and_a_draft_edited(visits: Visit
     assert re.search(r"/draft/dsd_\w+#entity-o3$", page.url)
 
 
+async def test_another_link_in_the_same_window_opens_its_draft(visits: Visits, client: httpx.AsyncClient) -> None:
+    first = await follow(visits, await begin(client))
+    other = await client.post("/api/v1/drafts", json={"title": "soot, instead", "changes": []})
+    await first.goto("/draft")
+    # Only what stands after the "#" changes: the page is not asked for anew.
+    await first.evaluate("token => { location.hash = token }", other.json()["token"])
+    await expect(first.get_by_role("heading", name="soot, instead")).to_be_visible()
+    assert other.json()["token"].partition(".")[2] not in first.url
+
+
 async def test_by_keyboard_alone_a_change_is_saved(visits: Visits, client: httpx.AsyncClient) -> None:
     page = await follow(visits, await begin(client))
     await page.get_by_role("link", name="New entity").focus()

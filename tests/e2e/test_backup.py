@@ -86,6 +86,29 @@ def told(hits: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(hit["document"]["id"], hit["quote"]) for hit in hits]
 
 
+def call(stack: Stack, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """A route of the API, answered well."""
+    api = stack.settings.api
+    answer = httpx.request(
+        method,
+        f"http://{api.host}:{api.port}/api/v1{path}",
+        json=body,
+        headers={"Authorization": f"Bearer {api.key.get_secret_value()}"},
+        timeout=30,
+    )
+    assert answer.is_success, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def own_vectors(stack: Stack) -> list[tuple[str, str, list[float], float]]:
+    """What is nearest in a collection whose vectors callers brought."""
+    found = call(
+        stack, "POST", "/collections/brought/passages/search", {"vector": [0.6, 0.8, 0.0], "with_vectors": True}
+    )
+    return [(hit["id"], hit["text"], hit["vector"], hit["score"]) for hit in found["hits"]]
+
+
 def ids_there(stack: Stack) -> set[str]:
     return {row["id"] for row in json.loads(stack.run("documents", "list", "--json", "--limit", "0").stdout)["items"]}
 
@@ -104,6 +127,10 @@ def test_the_drill(stack: Stack, tmp_path: Path, crash_folder: Path) -> None:
     doomed = upload(
         stack, tmp_path, "doomed.md", "# Doomed\n\nA plumber in Ghent repaired the copper boiler at midnight."
     )
+    call(stack, "POST", "/collections", {"name": "brought", "vectors": {"source": "caller", "dimension": 3}})
+    brought = [{"id": "a", "text": "A shell.", "vector": [1, 0, 0]}, {"id": "b", "text": "Salt.", "vector": [0, 1, 0]}]
+    call(stack, "PUT", "/collections/brought/passages", {"passages": brought})
+    nearest = own_vectors(stack)
     with Writer(stack) as writer:
         wait_until(lambda: len(writer.ids) >= 20)
         acknowledged = list(writer.ids)
@@ -147,6 +174,9 @@ def test_the_drill(stack: Stack, tmp_path: Path, crash_folder: Path) -> None:
     assert doomed not in there, "what was deleted stays deleted"
     settle(stack)
     assert [told(found(stack, question)) for question in QUESTIONS] == before
+    assert [each[0] for each in nearest] == ["b", "a"]
+    assert own_vectors(stack) == nearest, "vectors that callers brought are made by nobody here"
+    call(stack, "PUT", "/collections/brought/passages", {"passages": [{**brought[0], "vector": [0, 0, 1]}]})
     found_wrong = asyncio.run(verdict(stack)).violations
     assert found_wrong == []
     assert json.loads(stack.run("verify", "--json").stdout)["ok"], "and it goes on working"

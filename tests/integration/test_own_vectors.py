@@ -346,6 +346,20 @@ async def test_words_are_found_and_who_asks_is_told_that_words_were_all(
         assert by_home[other]["scores"]["dense"] is not None
 
 
+async def test_a_question_is_answered_from_passages_with_vectors_of_callers(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    """No model here made their vectors: words find the passages, and that of new collections compares sentences."""
+    await store.put(
+        passage("a", "Thin shells buckle under little weight. Nobody was hurt.", axis(0)),
+        passage("b", "Salt is mined below the lake.", axis(1)),
+    )
+    answer = await client.post(f"{A}/ask", json={"question": "why do thin shells buckle", "collection": store.name})
+
+    assert answer.status_code == 200, answer.text
+    assert [each["text"] for each in answer.json()["sentences"]] == ["Thin shells buckle under little weight."]
+
+
 async def test_meaning_is_refused_where_no_model_could_tell_it(client: httpx.AsyncClient, store: Store) -> None:
     await store.put(passage("a", "The kingfisher dives.", axis(0)), passage("b", "A kingfisher.", axis(0)))
     other = Store(client, f"{store.name}-2")
