@@ -46,6 +46,8 @@ _SETTINGS = {
 }
 # Only a superuser may set it, and no session can undo it: what its sorts and joins may write to the disk.
 _SETTINGS_OF_SUPERUSER = {"temp_file_limit": "1GB"}
+# By default everybody may make large objects, which are in no table, under no limit, and in every dump.
+_CLOSED = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,15 @@ async def every(session: AsyncSession) -> list[Listed]:
 async def rotate(session: AsyncSession, actor: str, role: str) -> tuple[Reader, str]:
     """A new password; the one before is refused from now on and its connections are ended. A role that is missing is made again.
 
-    Raises NotFound.
+    What its sessions begin with is set anew, but for the time of a statement: a role may change that of its own.
+    Raises NotFound; Invalid for one that has expired.
     """
     reader = await _lock(session, role)
+    _check_end(reader.expires_at)
     password = _new_password()
     if await session.scalar(_HAS_ROLE, {"role": role}):
         await _execute(session, f"alter role {role} password '{verifier(password)}'")
-        await _let_connect(session, role)
+        await _set_up(session, role, _SETTINGS)
         await session.execute(_END, {"role": role})
     else:
         await _make_role(session, reader, password, Terms(expires_at=reader.expires_at))
@@ -181,16 +185,18 @@ async def _make_role(session: AsyncSession, reader: Reader, password: str, terms
         f"create role {role} login noinherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
         f" connection limit {int(terms.connections)} valid until '{until}' password '{verifier(password)}'",
     )
+    await _set_up(session, role, _SETTINGS | {"statement_timeout": f"{int(terms.statement_s)}s"})
+
+
+async def _set_up(session: AsyncSession, role: str, settings: Mapping[str, str]) -> None:
+    """What sessions of the role begin with, where they may connect, and what a superuser closes to all roles."""
     await _execute(session, "select '[1]'::vector")  # settings of an extension are unknown until it was used
     is_superuser = await session.scalar(text("select rolsuper from pg_roles where rolname = current_user"))
-    settings = _SETTINGS | {"statement_timeout": f"{int(terms.statement_s)}s"}
-    for name, value in (settings | (_SETTINGS_OF_SUPERUSER if is_superuser else {})).items():
+    for name, value in {**settings, **(_SETTINGS_OF_SUPERUSER if is_superuser else {})}.items():
         said = value if name == "search_path" else f"'{value}'"
         await _execute(session, f"alter role {role} set {name} = {said}")
-    await _let_connect(session, role)
-
-
-async def _let_connect(session: AsyncSession, role: str) -> None:
+    if is_superuser and await session.scalar(_IS_OPEN, {"function": _CLOSED[0]}):
+        await _execute(session, f"revoke execute on function {', '.join(_CLOSED)} from public")
     await _execute(session, f"grant connect on database {await _database(session)} to {role}")
 
 
@@ -233,6 +239,7 @@ from pg_roles
 where rolname like 'drystone\_reader\_%' and has_database_privilege(oid, current_database(), 'connect')
 """)
 _HAS_ROLE = text("select exists (select from pg_roles where rolname = :role)")
+_IS_OPEN = text("select has_function_privilege('public', :function, 'execute')")
 _IS_USED_ELSEWHERE = text("""
 select exists (
     select from pg_shdepend join pg_roles on refclassid = 'pg_authid'::regclass and refobjid = oid where rolname = :role
@@ -241,5 +248,5 @@ select exists (
 # By whoever may: a session that is left finds nothing any more, for its role has no row.
 _END = text("""
 select pg_terminate_backend(pid) from pg_stat_activity
-where usename = :role and datname = current_database() and exists (select from pg_roles where rolname = current_user and rolsuper)
+where usename = :role and exists (select from pg_roles where rolname = current_user and rolsuper)
 """)
