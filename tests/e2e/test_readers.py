@@ -33,7 +33,7 @@ def _follow(stack: Stack, folder: Path, block: str) -> str:
 
 def test_the_guide_can_be_followed(up: Stack, tmp_path: Path) -> None:
     making, asking, exporting, building = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
-    counting, nearest, alike = re.findall(r"```sql\n(.*?)```", GUIDE, re.DOTALL)
+    counting, nearest, alike = re.findall(r"```(?:sql|text)\n(.*?)```", GUIDE, re.DOTALL)
     program, _ = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     (tmp_path / "drystone").write_text(f'#!/bin/sh\nexec {sys.executable} -m drystone.cli.main "$@"\n')
     (tmp_path / "drystone").chmod(0o755)
