@@ -30,7 +30,7 @@ from drystone.backup import restoring
 from drystone.backup.saving import Source, save
 from drystone.cli import readers as command
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
-from drystone.core.errors import Denied, Invalid, NotFound
+from drystone.core.errors import Conflict, Denied, Invalid, NotFound
 from drystone.core.settings import Settings
 from drystone.index import spaces
 from drystone.stack import bootstrap, probes
@@ -56,7 +56,7 @@ class Readers:
         """The role of a new one, and its password."""
         async with transaction(self.sessions) as session:
             us = Principal(workspace_id, "operator:test", frozenset({"admin"}))
-            reader, password = await room.create(session, us, "a tool", Terms(**terms))
+            reader, password = await room.create(session, us, f"tool {len(self.made)}", Terms(**terms))
         self.made.append(reader.role)
         return reader.role, password
 
@@ -501,6 +501,26 @@ async def test_a_new_password_ends_the_one_before(readers: Readers, ours: UUID) 
             pass
     async with readers.connect(role, another) as connection:
         assert await connection.fetchval("select session_user") == role
+
+
+async def test_a_name_is_had_once_in_a_workspace_and_names_a_reader_where_no_other_has_it(
+    readers: Readers, ours: UUID, theirs: UUID
+) -> None:
+    mine, _ = await readers.make(ours)
+    async with transaction(readers.sessions) as session:
+        with pytest.raises(Conflict, match=f"'tool 0' already, with the role {mine}"):
+            await room.create(session, Principal(ours, "operator:test", frozenset()), "tool 0", Terms())
+        other, _ = await room.create(session, Principal(theirs, "operator:test", frozenset()), "tool 0", Terms())
+    readers.made.append(other.role)
+
+    async with transaction(readers.sessions) as session:
+        with pytest.raises(Conflict) as several:
+            await room.remove(session, "operator:test", "tool 0")
+        assert several.value.hint == f"name one by its role: {mine}, {other.role}"
+        assert await room.remove(session, "operator:test", other.role) == other.role
+        assert (await room.rotate(session, "operator:test", "tool 0"))[0].role == mine
+        assert await room.remove(session, "operator:test", "tool 0") == mine
+    readers.made.clear()
 
 
 async def test_an_end_in_the_past_is_refused_and_leaves_no_role(readers: Readers, ours: UUID) -> None:

@@ -17,14 +17,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service
 from drystone.access.models import Reader, Workspace
 from drystone.access.service import Action, Principal
 from drystone.core.clock import utc_now
-from drystone.core.errors import Invalid, NotFound
+from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.ids import new_id
 
 # Other databases of the same server have readers, too: their roles must not meet.
@@ -92,8 +92,9 @@ async def find_workspace(session: AsyncSession, name: str) -> UUID:
 
 
 async def create(session: AsyncSession, principal: Principal, name: str, terms: Terms) -> tuple[Reader, str]:
-    """A new reader of the caller's workspace, and its password, which nobody can ask for again. Raises Invalid."""
+    """A new reader of the caller's workspace, and its password, which nobody can ask for again. Raises Invalid, Conflict."""
     _check_end(terms.expires_at)
+    await _check_name(session, principal.workspace_id, name)
     reader = Reader(
         id=new_id(),
         workspace_id=principal.workspace_id,
@@ -128,15 +129,15 @@ async def every(session: AsyncSession) -> list[Listed]:
     ]
 
 
-async def rotate(session: AsyncSession, actor: str, role: str) -> tuple[Reader, str]:
+async def rotate(session: AsyncSession, actor: str, named: str) -> tuple[Reader, str]:
     """A new password; the one before is refused from now on and its connections are ended. A role that is missing is made again.
 
-    What its sessions begin with is set anew, but for the time of a statement: a role may change that of its own.
-    Raises NotFound; Invalid for one that has expired.
+    named: by its role, or by a name that no other has. What its sessions begin with is set anew, but for the time of a statement:
+    a role may change that of its own. Raises NotFound, Conflict; Invalid for one that has expired.
     """
-    reader = await _lock(session, role)
+    reader = await _lock(session, named)
     _check_end(reader.expires_at)
-    password = _new_password()
+    role, password = reader.role, _new_password()
     if await session.scalar(_HAS_ROLE, {"role": role}):
         await _execute(session, f"alter role {role} password '{verifier(password)}'")
         await _set_up(session, role, _SETTINGS)
@@ -147,12 +148,14 @@ async def rotate(session: AsyncSession, actor: str, role: str) -> tuple[Reader, 
     return reader, password
 
 
-async def remove(session: AsyncSession, actor: str, role: str) -> None:
-    """Remove a reader, its role and its connections: the next statement of any finds nothing. Raises NotFound.
+async def remove(session: AsyncSession, actor: str, named: str) -> str:
+    """Remove a reader, its role and its connections: the next statement of any finds nothing. The role it was.
 
+    named: by its role, or by a name that no other has. Raises NotFound, Conflict.
     A role that another database of the server knows, too, as after a restore beside this one, stays and cannot connect here.
     """
-    reader = await _lock(session, role)
+    reader = await _lock(session, named)
+    role = reader.role
     await _record(session, _as(reader, actor), "reader.remove", reader)
     await session.delete(reader)
     await session.flush()
@@ -161,6 +164,7 @@ async def remove(session: AsyncSession, actor: str, role: str) -> None:
         await _execute(session, f"revoke all on database {await _database(session)} from {role}")
         if not await session.scalar(_IS_USED_ELSEWHERE, {"role": role}):
             await _execute(session, f"drop role {role}")
+    return role
 
 
 def verifier(password: str) -> str:
@@ -209,11 +213,29 @@ async def _execute(session: AsyncSession, statement: str) -> None:
     await (await session.connection()).exec_driver_sql(statement)
 
 
-async def _lock(session: AsyncSession, role: str) -> Reader:
-    reader = await session.scalar(select(Reader).where(Reader.role == role).with_for_update())
-    if reader is None:
-        raise NotFound("reader.not_found", f"There is no reader {role!r}.", hint='"drystone readers list" tells them')
-    return reader
+async def _lock(session: AsyncSession, named: str) -> Reader:
+    statement = select(Reader).where(or_(Reader.role == named, Reader.name == named)).order_by(Reader.id)
+    found = list(await session.scalars(statement.with_for_update()))
+    chosen = [each for each in found if each.role == named] or found
+    if not chosen:
+        raise NotFound("reader.not_found", f"There is no reader {named!r}.", hint='"drystone readers list" tells them')
+    if len(chosen) > 1:
+        raise Conflict(
+            "reader.several",
+            f"{len(chosen)} readers are called {named!r}.",
+            hint=f"name one by its role: {', '.join(each.role for each in chosen)}",
+        )
+    return chosen[0]
+
+
+async def _check_name(session: AsyncSession, workspace_id: UUID, name: str) -> None:
+    role = await session.scalar(select(Reader.role).where(Reader.workspace_id == workspace_id, Reader.name == name))
+    if role is not None:
+        raise Conflict(
+            "reader.exists",
+            f"There is a reader {name!r} already, with the role {role}.",
+            hint=f'"drystone readers rotate {role}" gives it a new password; or choose another name',
+        )
 
 
 def _as(reader: Reader, actor: str) -> Principal:

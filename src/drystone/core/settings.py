@@ -7,6 +7,7 @@ Nothing is loaded at import: an entry point calls `load()` and passes the parts 
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 from collections.abc import Mapping
@@ -683,10 +684,36 @@ def variables() -> dict[str, tuple[str, FieldInfo]]:
 
 def read_environment(env_file: Path | None, shell: Mapping[str, str]) -> dict[str, str]:
     """What the file and the shell say together: name -> value. The shell beats the file; empty means not said."""
-    from_file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+    try:
+        from_file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+    except PermissionError as exc:
+        raise unreadable(Path(exc.filename)) from exc
     merged = {name: value for name, value in from_file.items() if value}
     merged.update({name: value for name, value in shell.items() if value})
     return merged
+
+
+def unreadable(path: Path) -> SettingsError:
+    """That this user may not read an `.env`, and whose it is."""
+    problem = f"{path} belongs to {owner_of(path)}, and {_account(os.geteuid())} may not read it"
+    return SettingsError(
+        "settings.unreadable",
+        f"{problem}.",
+        hint=f"run this as {owner_of(path)}, or make a checkout of your own",
+        problems=[problem],
+    )
+
+
+def owner_of(path: Path) -> str:
+    """The account whose file it is."""
+    return _account(path.stat().st_uid)
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # as in a container: a number without a name
+        return f"user {uid}"
 
 
 def parse(environment: Mapping[str, str]) -> Settings:

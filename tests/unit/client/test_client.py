@@ -5,11 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import re
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from tests.scripted import answer, as_json, problem
 from tests.unit.client.conftest import Open
 
@@ -22,6 +27,36 @@ from drystone.stack.dotenv import make_environment
 from drystone.web import create_app
 
 ROOMS = ("collections", "documents", "jobs", "batches", "events", "catalogue", "entities", "observations", "passages")
+
+# Everything of the client but LangChain's classes, used, where none of the modules in argv can be imported.
+ALONE = """
+import asyncio, importlib, pkgutil, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:]:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+import drystone.client
+for module in pkgutil.iter_modules(drystone.client.__path__):
+    if module.name != "langchain":
+        importlib.import_module("drystone.client." + module.name)
+from drystone.client import AsyncClient, Client, Retries, Unavailable, models
+try:
+    with Client("http://127.0.0.1:1", "ds_key", retries=Retries(for_s=0)) as client:
+        client.search("bees")
+except Unavailable as error:
+    print(type(error).__name__)
+async def search():
+    async with AsyncClient("http://127.0.0.1:1", "ds_key", retries=Retries(for_s=0)) as client:
+        await client.search("bees")
+try:
+    asyncio.run(search())
+except Unavailable as error:
+    print(type(error).__name__)
+print(models.Document.model_json_schema()["title"])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +134,33 @@ def test_importing_it_imports_nothing_of_the_server() -> None:
     loaded = json.loads(said.stdout)
     assert [name for name in loaded if name.startswith("drystone.") and not name.startswith("drystone.client")] == []
     assert {"httpx", "anyio", "asyncio", "numpy", "langchain_core"} & set(loaded) == set()
+
+
+def _other_modules(*distributions: str) -> set[str]:
+    """The top modules of all that is installed but of these distributions and what they ask for without extras."""
+    wanted, seen = list(distributions), set[str]()
+    while wanted:
+        name = canonicalize_name(wanted.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        needs = map(Requirement, metadata.requires(name) or ())
+        wanted += [each.name for each in needs if each.marker is None or each.marker.evaluate({"extra": ""})]
+    tops = metadata.packages_distributions().items()
+    return {top for top, names in tops if not seen & {canonicalize_name(name) for name in names}}
+
+
+def test_it_runs_where_only_what_its_guide_names_is_installed() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "python.md").read_text()
+    named = re.search(r"^pip install ([a-z][a-z ]+[a-z]) *#", guide, re.MULTILINE)
+    assert named is not None
+    absent = _other_modules(*named[1].split()) - {"drystone"}
+
+    said = subprocess.run([sys.executable, "-c", ALONE, *absent], capture_output=True, text=True, check=False)
+
+    assert {"fastapi", "numpy", "rich", "langchain_core"} <= absent
+    assert said.stderr == ""
+    assert said.stdout.split() == ["Unavailable", "Unavailable", "Document"]
 
 
 def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
