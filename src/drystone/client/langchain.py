@@ -177,11 +177,11 @@ class DrystoneVectorStore(VectorStore):
         return [each["id"] for each in passages]
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
-        """Delete those of these ids, or, without ids, all."""
+        """Delete those of these ids, or, without ids, all. Raises Conflict where the collection is one of files."""
         client = self._clients.blocking
         try:
             if ids is None:
-                client.documents.delete_many(collection=self.collection)
+                client.passages.delete_all(self.collection)
             else:
                 client.passages.delete(self.collection, ids)
         except NotFound as exc:
@@ -193,7 +193,7 @@ class DrystoneVectorStore(VectorStore):
         client = self._clients.awaiting
         try:
             if ids is None:
-                await client.documents.delete_many(collection=self.collection)
+                await client.passages.delete_all(self.collection)
             else:
                 await client.passages.delete(self.collection, ids)
         except NotFound as exc:

@@ -126,8 +126,9 @@ async def test_more_than_one_request_holds_are_added_and_all_are_deleted(clients
 
     assert len(set(ids)) == len(texts)
     assert [each.page_content for each in store.get_by_ids(ids)] == texts
-    store.delete()
+    assert store.delete()
     assert store.get_by_ids(ids) == []
+    assert await store.adelete()
     assert store.similarity_search("text 7") == []
 
 
@@ -148,6 +149,20 @@ async def test_a_collection_of_files_is_no_vector_store(clients: dict[str, Any])
         await store.aadd_documents([Document("a")])
 
     assert caught.value.code == "collection.own_vectors"
+
+
+@pytest.mark.parametrize("ids", [None, ["a"]], ids=["all", "some"])
+async def test_nothing_is_deleted_of_a_collection_of_files(clients: dict[str, Any], ids: list[str] | None) -> None:
+    clients["client"].documents.add(text=TEXTS["birds"], name="birds.txt", collection="files")
+    store = DrystoneVectorStore("files", DeterministicFakeEmbedding(size=8), **clients)
+
+    with pytest.raises(Conflict) as caught:
+        store.delete(ids)
+    with pytest.raises(Conflict):
+        await store.adelete(ids)
+
+    assert caught.value.code == "collection.own_vectors"
+    assert len(list(clients["client"].documents.list(collection="files"))) == 1
 
 
 async def test_a_retriever_says_where_each_quote_stands(clients: dict[str, Any], work: Any) -> None:
