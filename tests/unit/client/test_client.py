@@ -124,6 +124,38 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, url: str, key
         Client()
 
 
+@pytest.mark.parametrize("around", ["{}\n", " {} ", "\t{}\r\n"], ids=["line end", "spaces", "tab"])
+async def test_white_space_around_a_key_is_left_out(opened: Open, around: str) -> None:
+    ask, server = opened(as_json({"items": []}), key=around.format("ds_key"))
+
+    await ask(lambda c: c.collections.list())
+
+    assert server.asked[0].headers["authorization"] == "Bearer ds_key"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://127.0.0.1:1", "ds_SECRET\0"),
+        ("http://127.0.0.1:1", "ds_SECRET\nx"),
+        ("http://127.0.0.1:1", "ds_SECRET x"),
+        ("http://127.0.0.1:1", "ds_SECRETä"),
+        ("http://user:SECRET@127.0.0.1:1", "ds_key"),
+        ("user:SECRET@127.0.0.1", "ds_key"),
+        ("http://[SECRET", "ds_key"),
+        ("http://drystone.example:99999", "ds_SECRET"),
+    ],
+    ids=["nul", "line end", "space", "beyond ascii", "user", "user without scheme", "bracket", "port"],
+)
+def test_what_cannot_be_a_key_or_an_address_is_refused_without_telling_it(kind: Any, url: str, key: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  what it says is looked at below
+        kind(url, key)
+
+    assert key not in str(caught.value)
+    assert "SECRET@" not in str(caught.value)
+
+
 async def test_an_error_carries_all_that_the_api_said(opened: Open) -> None:
     errors = [{"pointer": "/limit", "detail": "Too many.", "code": "x", "hint": "fewer", "kind": "entity"}]
     ask, _ = opened(problem(422, "request.invalid", hint="send fewer", errors=errors))

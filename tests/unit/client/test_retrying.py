@@ -37,6 +37,10 @@ def _adding(file: Any) -> Callable[[Any], Any]:
     return lambda c: c.documents.add(file, name="a.txt", attributes={"year": 1962})
 
 
+def _making_a_batch(idempotency_key: str) -> Callable[[Any], Any]:
+    return lambda c: c.batches.create(idempotency_key=idempotency_key)
+
+
 @pytest.mark.parametrize(
     "first",
     [HANG_UP, BUSY, problem(429, "rate.exceeded"), problem(502, "x"), answer(504), answer(200, b"half", length=9)],
@@ -199,8 +203,11 @@ async def test_a_file_that_grows_shorter_is_said_to(opened: Open, tmp_path: Path
 async def test_what_cannot_be_sent_is_not_tried_for_long(opened: Open) -> None:
     ask, server = opened(LIST)
 
+    for odd in ("a\nb", "ä", " a"):
+        with pytest.raises(ValueError, match="Idempotency-Key cannot be sent"):
+            await ask(_making_a_batch(odd))
     with pytest.raises(httpx.LocalProtocolError):
-        await ask(lambda c: c.request("GET", "/collections", headers={"X-Odd": "a\nb"}))
+        await ask(lambda c: c.request("GET", "/collections", headers={"X Odd": "a"}))
 
     assert server.asked == []
 
