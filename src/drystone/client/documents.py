@@ -218,7 +218,7 @@ class Documents(Room):
         return received.model_copy(update={"document": _ready(document)})
 
     def _wait(self, document_id: str, timeout_s: float) -> Flow[Document]:
-        document = yield from self._until(_path(document_id, None), Document, _is_over, timeout_s=max(0.0, timeout_s))
+        document = yield from self._until("/documents", document_id, Document, _is_over, timeout_s=max(0.0, timeout_s))
         return _ready(document)
 
 

@@ -76,7 +76,7 @@ class ApiError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), vars(self))
+        return type(self), (self.code, self.detail), vars(self)
 
 
 class NotFound(ApiError):
@@ -115,6 +115,9 @@ class DocumentFailed(Exception):
         error = document.error
         super().__init__(error.message if error else f"The document {document.id} has failed.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.document,), vars(self)
+
 
 class JobFailed(Exception):
     """A job that was waited for has failed or was cancelled; `job.error` says why."""
@@ -123,9 +126,22 @@ class JobFailed(Exception):
         self.job = job
         super().__init__(job.error.message if job.error else f"The job {job.id} is {job.state}.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.job,), vars(self)
+
 
 class StillPending(TimeoutError):
-    """It was waited for long enough; it goes on by itself, and may be waited for again."""
+    """It was waited for long enough; it goes on by itself, and may be waited for again.
+
+    id: of the document, job or batch.
+    """
+
+    def __init__(self, id: str, message: str) -> None:
+        self.id = id
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, str(self)), vars(self)
 
 
 class FileChanged(OSError):
@@ -238,8 +254,3 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _rebuild(kind: type[ApiError], values: dict[str, Any]) -> ApiError:
-    rest = {name: value for name, value in values.items() if name not in ("code", "detail")}
-    return kind(values["code"], values["detail"], **rest)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from drystone.client.errors import StillPending, not_json
 from drystone.client.models import Model
@@ -53,15 +53,18 @@ class Room:
     def _get(self, path: str, kind: type[M], /, **params: Any) -> Flow[M]:
         return (yield from self._one(read(path, **params), kind))
 
-    def _until(self, path: str, kind: type[M], is_over: Callable[[M], bool], *, timeout_s: float) -> Flow[M]:
-        """It, looked at again and again until it is over. Raises StillPending after timeout_s."""
+    def _until(
+        self, place: str, id: str | UUID, kind: type[M], is_over: Callable[[M], bool], *, timeout_s: float
+    ) -> Flow[M]:
+        """The one of this id in a place, looked at again and again until it is over. Raises StillPending after timeout_s."""
+        path = f"{place}/{part(id)}"
         deadline, look_s = time.monotonic() + timeout_s, _FIRST_LOOK_S
         while True:
             found = yield from self._get(path, kind)
             if is_over(found):
                 return found
             if time.monotonic() + look_s > deadline:
-                raise StillPending(f"{path} is still being worked on after {timeout_s:g} s.")
+                raise StillPending(str(id), f"{path} is still being worked on after {timeout_s:g} s.")
             yield Pause(look_s)
             look_s = min(look_s * 1.5, _LONGEST_LOOK_S)
 

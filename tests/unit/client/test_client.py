@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import pickle
@@ -11,9 +12,22 @@ from typing import Any, get_args
 
 import pytest
 from tests.scripted import answer, as_json, problem
+from tests.unit.client.answers import DOCUMENT, JOB
 from tests.unit.client.conftest import Open
 
-from drystone.client import ApiError, AsyncClient, Broken, Client, Invalid, Unavailable, models
+from drystone.client import (
+    ApiError,
+    AsyncClient,
+    Broken,
+    Client,
+    DocumentFailed,
+    Invalid,
+    JobFailed,
+    Retries,
+    StillPending,
+    Unavailable,
+    models,
+)
 from drystone.client.bodies import Source
 from drystone.client.models import Model
 from drystone.client.passages import _bodies
@@ -170,8 +184,23 @@ async def test_an_error_carries_all_that_the_api_said(opened: Open) -> None:
     assert (field.pointer, field.detail, field.code, field.hint) == ("/limit", "Too many.", "x", "fewer")
     assert field.more == {"kind": "entity"}
     assert str(error) == "It is not. (request.invalid)\n  /limit: Too many.\nhint: send fewer"
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), vars(again)) == (Invalid, vars(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Invalid("a.b", "It is not.", hint="do", status=422, retry_after_s=1.0),
+        DocumentFailed(models.Document.model_validate(DOCUMENT)),
+        JobFailed(models.Job.model_validate(JOB)),
+        StillPending("d", "It is still being worked on."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_are_pickled_and_copied_whole(error: Exception) -> None:
+    error.add_note("in the third file")
+
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize(
@@ -186,8 +215,6 @@ async def test_an_error_carries_all_that_the_api_said(opened: Open) -> None:
     ids=["a page", "a list", "elsewhere", "a proxy", "half a problem"],
 )
 async def test_who_is_not_drystone_is_told_so(opened: Open, said: bytes, kind: type[ApiError]) -> None:
-    from drystone.client import Retries
-
     ask, _ = opened(said, retries=Retries(for_s=0))
 
     with pytest.raises(kind) as caught:
