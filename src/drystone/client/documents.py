@@ -226,8 +226,8 @@ def _upload(
     method: str, path: str, source: Source, fields: Mapping[str, str], wait_s: float | None, key: str | None
 ) -> Request:
     headers, timeout_s = {"Idempotency-Key": key or uuid4().hex}, _ANSWER_S
-    if wait_s:
-        waited_s = min(math.ceil(wait_s), _MOST_WAITED_S)
+    if wait_s and wait_s > 0:
+        waited_s = math.ceil(min(wait_s, _MOST_WAITED_S))
         headers["Prefer"], timeout_s = f"wait={waited_s}", _ANSWER_S + waited_s
     return Request(
         method,

@@ -38,7 +38,7 @@ class Patience:
     """What is left of it for one call."""
 
     def __init__(self, retries: Retries) -> None:
-        self._retries, self._tries = retries, 0
+        self._retries, self._span_s = retries, retries.first_s
         self._deadline: float | None = None
 
     def pause_s(self, at_least_s: float | None = None) -> float | None:
@@ -46,8 +46,8 @@ class Patience:
         now = time.monotonic()
         # Counted from the first failure: an upload that broke after minutes has its tries, too.
         self._deadline = self._deadline or now + self._retries.for_s
-        span_s = min(self._retries.first_s * 2**self._tries, self._retries.longest_s)
-        self._tries += 1
+        span_s = min(self._span_s, self._retries.longest_s)
+        self._span_s = span_s * 2
         pause_s = random.uniform(span_s / 2, span_s)  # noqa: S311  no secret
         if at_least_s is not None:
             pause_s = at_least_s + pause_s / 4

@@ -271,6 +271,8 @@ def test_a_source_is_one_thing_with_a_name() -> None:
         Source.of(b"bytes", None, None)
     with pytest.raises(TypeError, match="rb"), open(__file__) as text:  # noqa: PTH123  what people do
         Source.of(text, None, None)  # type: ignore[arg-type]  # the point
+    with pytest.raises(TypeError, match="not int"):
+        Source.of(5, None, "a.txt")  # type: ignore[arg-type]  # the point
 
 
 def test_passages_are_sent_in_bodies_that_the_api_takes() -> None:

@@ -166,15 +166,15 @@ async def test_a_file_is_read_again_for_each_try(opened: Open, tmp_path: Path) -
     opened_file.seek(4)
     ask, server = opened(HANG_UP, BUSY, problem(404, "x"))
 
-    for file in (path, b"thin shells", opened_file):
+    for file in (path, b"thin shells", bytearray(b"thin shells"), memoryview(b"thin shells"), opened_file):
         server.answers = [HANG_UP, BUSY, problem(404, "x")]
         with pytest.raises(NotFound):
             await ask(_adding(file))
 
-    assert len(server.asked) == 9
+    assert len(server.asked) == 15
     assert all(each.body.count(b"\r\n\r\nthin shells\r\n") == 1 for each in server.asked)
     assert all(b'{"year": 1962}' in each.body for each in server.asked)
-    assert len({each.headers["idempotency-key"] for each in server.asked}) == 3
+    assert len({each.headers["idempotency-key"] for each in server.asked}) == 5
 
 
 async def test_a_pipe_is_sent_once(opened: Open) -> None:
@@ -224,3 +224,11 @@ def test_pauses_grow_with_jitter_and_end_at_the_deadline() -> None:
     assert 30.0 <= (patience.pause_s(30.0) or 0.0) <= 31.0
     assert Retries(for_s=0).begin().pause_s() is None
     assert QUICK.begin().pause_s(60.0) is None
+
+
+def test_pauses_stay_what_they_are_after_hours_of_tries() -> None:
+    patience = Retries(for_s=1e9, longest_s=8.0).begin()
+
+    pauses = [patience.pause_s() or 0.0 for _ in range(2000)]
+
+    assert all(4.0 <= pause <= 8.0 for pause in pauses[10:])
