@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from drystone.client.errors import ApiError, refusal, unreachable
+from drystone.client.answers import check
+from drystone.client.errors import STRANGER, ApiError, refusal, unreachable
 from drystone.client.steps import Flow, Open, Pause, Send
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Patience:
 
 
 def answered(step: Send | Open, retries: Retries, *, url: str) -> Flow[httpx.Response]:
-    """The answer, once there is one that is a success. Raises ApiError.
+    """The answer, once there is one that is a success and comes as what was asked for. Raises ApiError.
 
     What is not repeatable is repeated only where it was certainly not heard: no connection was made, or the rate was
     exceeded. A DELETE of what is gone, when an answer was lost before, has been done.
@@ -75,9 +76,12 @@ def answered(step: Send | Open, retries: Retries, *, url: str) -> Flow[httpx.Res
             is_unheard = isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
             may_pass, is_lost = True, is_lost or not is_unheard
         else:
-            if response.is_success or (is_lost and request.method == "DELETE" and response.status_code == 404):
+            if response.is_success:
+                check(response, request.answer)
                 return response
             error = refusal(response)
+            if is_lost and request.method == "DELETE" and error.status == 404 and error.code != STRANGER:
+                return response
             is_unheard = error.code == "rate.exceeded"
             may_pass = _may_pass(response.status_code, error)
             is_lost = is_lost or response.status_code in (502, 504)

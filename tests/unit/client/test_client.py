@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import math
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
@@ -35,6 +37,7 @@ from drystone.core.settings import parse
 from drystone.stack.dotenv import make_environment
 from drystone.web import create_app
 
+JSON = {"Content-Type": "application/json"}
 ROOMS = ("collections", "documents", "jobs", "batches", "events", "catalogue", "entities", "observations", "passages")
 
 
@@ -208,11 +211,35 @@ def test_errors_are_pickled_and_copied_whole(error: Exception) -> None:
     [
         (answer(200, b"<html>", {"Content-Type": "text/html"}), Broken),
         (as_json(["a list"]), Broken),
+        (as_json({}), Broken),
+        (as_json({"revision": "many"}), Broken),
+        (answer(200, b"", JSON), Broken),
+        (answer(200, b'\xff\xfe{"a"', JSON), Broken),
+        (answer(200, b"[" * 100_000, JSON), Broken),
+        (answer(200, b"no gzip", {**JSON, "Content-Encoding": "gzip"}), Broken),
+        (problem(422, "a.b", errors=5), Broken),
+        (problem(422, "a.b", errors=["x"], hint=[1]), Broken),
+        (problem(422, "a.b", title=[1]), Broken),
         (answer(302, b"", {"Location": "/login"}), Broken),
         (answer(503, b"<html>", {"Content-Type": "text/html"}), Unavailable),
         (answer(404, b"{}", {"Content-Type": "application/problem+json"}), ApiError),
     ],
-    ids=["a page", "a list", "elsewhere", "a proxy", "half a problem"],
+    ids=[
+        "a page",
+        "a list",
+        "nothing in it",
+        "other things in it",
+        "empty",
+        "no UTF-8",
+        "deep",
+        "no gzip",
+        "errors are a number",
+        "errors are words",
+        "a title is a list",
+        "elsewhere",
+        "a proxy",
+        "half a problem",
+    ],
 )
 async def test_who_is_not_drystone_is_told_so(opened: Open, said: bytes, kind: type[ApiError]) -> None:
     ask, _ = opened(said, retries=Retries(for_s=0))
@@ -221,6 +248,59 @@ async def test_who_is_not_drystone_is_told_so(opened: Open, said: bytes, kind: t
         await ask(lambda c: c.catalogue.get())
 
     assert caught.value.code == "api.stranger"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.documents.delete("d"),
+        lambda c: c.entities.delete("pump-7"),
+        lambda c: c.documents.text("d"),
+        lambda c: c.documents.content("d"),
+        lambda c: c.documents.list(),
+        lambda c: c.collections.list(),
+        lambda c: c.observations.latest(),
+        lambda c: c.passages.put("mine", [{"id": "a", "text": "t", "vector": [1]}]),
+        lambda c: c.passages.get("mine", ["a"]),
+        lambda c: c.passages.delete("mine", ["a"]),
+        lambda c: c.passages.search("mine", [1.0]),
+        lambda c: c.events.of_document("d"),
+        lambda c: c.ask_by_sentences("Why?"),
+    ],
+)
+@pytest.mark.parametrize(
+    "said",
+    [
+        answer(200, b"<html>", {"Content-Type": "text/html"}),
+        answer(200, b'{"items": 5}', {"Content-Type": "application/json"}),
+        answer(200, b"no gzip", {"Content-Encoding": "gzip", "Content-Type": "text/event-stream"}),
+    ],
+    ids=["a page", "other JSON", "no gzip"],
+)
+async def test_nothing_succeeds_by_what_a_stranger_says(opened: Open, call: Callable[[Any], Any], said: bytes) -> None:
+    ask, server = opened(said)
+
+    with pytest.raises(Broken) as caught:
+        await ask(call)
+
+    assert (caught.value.code, len(server.asked)) == ("api.stranger", 1)
+
+
+async def test_a_text_that_is_none_is_told(opened: Open) -> None:
+    ask, _ = opened(answer(200, b"\xff", {"Content-Type": "text/plain; charset=utf-8"}))
+
+    with pytest.raises(Broken):
+        await ask(lambda c: c.documents.text("d"))
+
+
+@pytest.mark.parametrize("wait_s", [math.inf, 1e308, 0.2], ids=["for ever", "long", "shortly"])
+async def test_however_long_is_waited_the_api_waits_what_it_can(opened: Open, wait_s: float) -> None:
+    received = {"document": {**DOCUMENT, "state": "ready"}, "job_id": None, "already_there": True}
+    ask, server = opened(as_json(received))
+
+    await ask(lambda c: c.documents.add(text="Bees dance.", wait_s=wait_s))
+
+    assert server.asked[0].headers["prefer"] == ("wait=1" if wait_s < 1 else "wait=60")
 
 
 async def test_fields_that_a_newer_server_adds_are_kept(opened: Open) -> None:

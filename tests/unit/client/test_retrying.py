@@ -108,6 +108,15 @@ async def test_what_is_gone_when_an_answer_was_lost_has_been_deleted(opened: Ope
         await ask(lambda c: c.documents.delete("d"))
 
 
+async def test_what_a_stranger_does_not_find_was_not_deleted(opened: Open) -> None:
+    ask, _ = opened(HANG_UP, answer(404, b"<html>", {"Content-Type": "text/html"}))
+
+    with pytest.raises(NotFound) as caught:
+        await ask(lambda c: c.documents.delete("d"))
+
+    assert caught.value.code == "api.stranger"
+
+
 async def test_a_wait_beyond_the_deadline_is_not_waited(opened: Open) -> None:
     ask, server = opened(problem(429, "quota.exceeded", {"Retry-After": "3600"}))
 
