@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _WITHOUT_LIMIT = 1_000_000
 _STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# JSON up to this length is read as easily on one line.
+_SHORT = 60
 _JOINERS = "\u200c\u200d"  # these shape letters and emoji
 
 
@@ -96,6 +98,13 @@ def _columns(stream: TextIO) -> int:
 def print_json(value: Any) -> None:
     """One JSON object, indented, as the API's answer reads. What could steer a terminal is escaped: it is the same JSON."""
     sys.stdout.write(_escaped(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
+
+
+def as_json(value: Any) -> str:
+    """JSON for people: on one line where that is short, else indented. What could steer a terminal is escaped."""
+    line = json.dumps(value, ensure_ascii=False)
+    is_short = isinstance(value, str) or len(line) <= _SHORT
+    return _escaped(line if is_short else json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _escaped(text: str) -> str:
