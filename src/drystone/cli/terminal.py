@@ -9,17 +9,16 @@ import json
 import os
 import re
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Any, TextIO
+
+from drystone.core.controls import is_steering
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WITHOUT_LIMIT = 1_000_000
-_STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # JSON up to this length is read as easily on one line.
 _SHORT = 60
-_JOINERS = "\u200c\u200d"  # these shape letters and emoji
 
 
 # Commands as texts name them, `drystone up` or `./drystone up`; all there are, as a test says.
@@ -109,7 +108,7 @@ def as_json(value: Any) -> str:
 
 def _escaped(text: str) -> str:
     """JSON whose strings hold no controls: json escapes those of ASCII only, and a terminal knows others."""
-    steering = {c for c in set(text) if c != "\n" and unicodedata.category(c) in _STEERING and c not in _JOINERS}
+    steering = {c for c in set(text) if c != "\n" and is_steering(c)}
     for c in steering:
         text = text.replace(c, json.dumps(c)[1:-1])
     return text
@@ -122,7 +121,7 @@ def print_row(*cells: object) -> None:
 
 def clean(text: str) -> str:
     """Text on one line that cannot steer a terminal: controls, and the marks that turn the direction, become spaces."""
-    return "".join(" " if unicodedata.category(c) in _STEERING and c not in _JOINERS else c for c in text)
+    return "".join(" " if is_steering(c) else c for c in text)
 
 
 def size(size_bytes: int) -> str:
