@@ -52,7 +52,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= showing.FILTERS
-    made.globals |= {"version": __version__, "static": statics.path_of, "with_query": showing.with_query}
+    made.globals |= {"version": __version__, "static": statics.path_of} | showing.ADDRESSES
     return made
 
 
