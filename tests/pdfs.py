@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 PdfLine = tuple[float, float, float, str]
 
 
@@ -46,3 +48,14 @@ def make(pages: list[list[PdfLine]], title: str = "") -> bytes:
 def printed(*pages: list[str]) -> bytes:
     """A PDF whose pages hold these lines, one below the other."""
     return make([[(72, 720 - 24 * place, 12, line) for place, line in enumerate(lines)] for lines in pages])
+
+
+def slow(*pages: list[str]) -> bytes:
+    """As `printed`, but that each page takes a processor some ten seconds to draw, or many more."""
+    fills = b"/G gs " + b"".join(b"0.%d g 0 0 612 792 re f " % (n % 9) for n in range(20_000))
+    text = printed(*pages).replace(b"/Resources<<", b"/Resources<</ExtGState<</G<</ca 0.5/BM/Luminosity>>>>")
+    return re.sub(
+        rb"<</Length (\d+)>>stream\n",
+        lambda found: b"<</Length %d>>stream\n%s" % (int(found[1]) + len(fills), fills),
+        text,
+    )

@@ -81,6 +81,11 @@ async def test_the_right_key_lets_in_and_only_its_hash_is_kept(
     assert token not in page.text
 
 
+async def test_who_is_to_go_on_to_what_is_no_address_begins_at_the_start(browser: httpx.AsyncClient, key: str) -> None:
+    assert (await browser.get("/sign-in", params={"next": "//["})).status_code == 200
+    assert (await sign_in(browser, key, next="//[")).headers["location"] == "/"
+
+
 async def test_behind_tls_the_cookie_is_sent_nowhere_else(browser: httpx.AsyncClient, key: str) -> None:
     browser.base_url = httpx.URL("https://drystone")
     assert "Secure" in (await sign_in(browser, key)).headers["set-cookie"]
@@ -139,6 +144,7 @@ async def test_visits_that_are_over_are_removed_when_the_next_begins(
         {"Sec-Fetch-Site": "none"},
         {"Origin": "https://example.org"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {},
     ],
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from typing import Any
 
 import httpx
 import pytest
 from tests.integration.test_console import sign_in
 from tests.keys import make_key, make_workspace
-from tests.pdfs import printed
+from tests.pdfs import printed, slow
 
 from drystone.console import drawings
 from drystone.core.db import Sessions
@@ -102,6 +104,45 @@ async def test_a_page_that_cannot_be_drawn_says_so_in_its_place(
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
     assert "This page cannot be drawn" in answer.text
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_page_that_takes_too_long_is_not_tried_again(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str, work: Any
+) -> None:
+    document = await _add(client, work, slow(*PAGES))
+    await sign_in(browser, key)
+
+    started = time.monotonic()
+    first = await browser.get(f"/documents/{document}/pages/1")
+    took_s = time.monotonic() - started
+    again = await browser.get(f"/documents/{document}/pages/1")
+
+    assert "This page cannot be drawn" in first.text
+    assert again.text == first.text
+    assert time.monotonic() - started - took_s < took_s / 4
+
+
+async def test_one_keys_slow_pages_keep_nobody_elses_waiting_for_all_of_them(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, owner: Sessions, key: str, work: Any
+) -> None:
+    endless, short = await _add(client, work, slow(*PAGES)), await _add(client, work)
+    shown = []
+    for each in (key, await make_key(owner)):
+        await sign_in(browser, each)
+        shown.append({"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())})
+        browser.cookies.clear()
+
+    waiting = [
+        asyncio.create_task(browser.get(f"/documents/{endless}/pages/{page}", headers=shown[0])) for page in (1, 2, 3)
+    ]
+    await asyncio.wait(waiting, timeout=0.5)
+    other = await browser.get(f"/documents/{short}/pages/1", headers=shown[1])
+
+    assert other.headers["content-type"] == "image/png"
+    assert sum(each.done() for each in waiting) <= 1
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_what_has_no_pages_has_no_pictures(

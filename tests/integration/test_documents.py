@@ -359,6 +359,18 @@ async def test_a_collection_is_not_deleted_under_an_upload(
 
 
 @pytest.mark.parametrize(
+    ("name", "kept"),
+    [('a"b.txt', 'a"b.txt'), ("a\r\nb.txt", "ab.txt"), ("a%20%2522.txt", "a%20%2522.txt"), ("ä%.txt", "ä%.txt")],
+)
+async def test_a_name_is_kept_as_it_was_before_a_form_was_made_of_it(
+    client: httpx.AsyncClient, collection: str, name: str, kept: str
+) -> None:
+    answer = await client.post("/api/v1/documents", files={"file": (name, b"x")}, data={"collection": collection})
+
+    assert answer.json()["document"]["name"] == kept
+
+
+@pytest.mark.parametrize(
     "name",
     [
         'a".txt',

@@ -68,8 +68,9 @@ STATED = {
     "one `…/embedding/compare`": f"{comparing.MAX_QUESTIONS} queries",
     "one changeset of the catalogue": f"{applying.MOST_CHANGES} changes",
     "a form of a page of the console": f"{pages.MOST_FORM_BYTES >> 10} KiB; files besides",
-    "a page of a PDF that is drawn": f"{pictures.LONGEST_S} s, {MOST_PIXELS // 10**6} million pixels;"
-    f" {pictures.AT_ONCE} at a time in a process, the others wait for {pictures.WAIT_S:.0f} s",
+    "a page of a PDF that is drawn": f"{pictures.CPU_S} s of a processor, {pictures.WALL_S} s in all,"
+    f" {MOST_PIXELS // 10**6} million pixels; {pictures.AT_ONCE} at a time in a process, the others wait for {pictures.WAIT_S:.0f} s,"
+    f" of a key 1 in line and {pictures.MOST_WAITING} behind it",
     "a definition of the catalogue": f"{definitions.MOST_BYTES // 1024} KiB, {definitions.DEEPEST} levels;"
     f" {definitions.MOST_PATTERNS} different patterns of {definitions.MOST_PATTERN_CHARACTERS} characters together",
     "at `/openai/v1`: texts of one `/embeddings`, files put into a vector store at once, bytes of a part": (

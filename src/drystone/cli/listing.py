@@ -50,6 +50,9 @@ _PART_OF_ID = 18
 _SCOPES = ("read", "write", "admin")
 # By which of the details a person knows what was changed: that of which there is one first.
 _NAMES_OF_SUBJECTS = {"key": ("prefix",), "document": ("title", "external_id")}
+# Of a place in a draft: where only one side has changed it, the other is as the base.
+_SIDES = ("base", "ours", "theirs")
+_TOLD = {"ours": ("base", "ours"), "same": ("base", "ours"), "theirs": ("base", "theirs")}
 _GAP = "  "
 # Between two columns of a table: its padding, and the space where other tables have a line.
 _BETWEEN = 2
@@ -335,30 +338,55 @@ def show_proposals(found: Sequence[Mapping[str, Any]]) -> None:
 def show_differences(found: Sequence[Mapping[str, Any]]) -> None:
     """Places at which a draft, what it rests on and the catalogue are not the same: what each side has made of it.
 
-    Of one that is made or deleted as a whole people are shown the label; programs all of it.
+    Whole, for people too, since they approve what they saw here: all fields of what is made or deleted, and no value cut.
     """
-
-    def said(side: str, *, whole: bool = False) -> Callable[[Mapping[str, Any]], str]:
-        def cell(row: Mapping[str, Any]) -> str:
-            value = row.get(side)
-            if not row["path"] and not whole and isinstance(value, Mapping):
-                value = value.get("label")
-            return json.dumps(value, ensure_ascii=False) if side in row else ""
-
-        return cell
+    if terminal.is_terminal():
+        _print_differences(found)
+        return
 
     def side(name: str) -> Column[Mapping[str, Any]]:
-        return Column(name, said(name), is_cut=True, plain=said(name, whole=True))
+        return Column(name, lambda d: json.dumps(d[name], ensure_ascii=False) if name in d else "")
 
     columns: Sequence[Column[Mapping[str, Any]]] = (
         Column("side", lambda d: d["side"]),
-        Column("what", _what_became, is_for_programs=False),
         Column("of", lambda d: f"{d['kind']} {d['key']}"),
-        Column("path", lambda d: d["path"] or "(all)", is_cut=True, plain=lambda d: d["path"] or "(all)"),
-        *map(side, ("base", "ours", "theirs")),
+        Column("path", lambda d: d["path"] or "(all)"),
+        *map(side, _SIDES),
     )
     if found:
         show_rows(found, columns)
+
+
+def _print_differences(found: Sequence[Mapping[str, Any]]) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = terminal.out()
+    for number, row in enumerate(found):
+        if number:
+            console.print()
+        what = f"{_what_became(row)} {row['kind']} {row['key']} {row['path'] or '(all)'}"
+        console.print(Text.assemble((row["side"], "bold"), "  ", terminal.clean(what), overflow="fold"))
+        grid = Table.grid(padding=(0, 2))
+        for name, value in _values(row):
+            grid.add_row(Text(terminal.clean(name), "dim", overflow="fold"), Text(value, overflow="fold"))
+        console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def _values(difference: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What stands at a place as JSON, by the side, or, of the whole of something, by its fields."""
+    is_conflict = difference["side"] == "conflict"
+    told = [name for name in _TOLD.get(difference["side"], _SIDES) if name in difference or is_conflict]
+    for side in told:
+        value = difference.get(side)
+        if side not in difference:
+            yield side, "not there"
+        elif not difference["path"] and isinstance(value, Mapping):
+            before = f"{side} " if len(told) > 1 else ""
+            yield from ((f"{before}{name}", terminal.as_json(each)) for name, each in value.items())
+        else:
+            yield side, terminal.as_json(value)
 
 
 def _what_became(difference: Mapping[str, Any]) -> str:

@@ -9,15 +9,16 @@ import json
 import os
 import re
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Any, TextIO
+
+from drystone.core.controls import is_steering
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WITHOUT_LIMIT = 1_000_000
-_STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
-_JOINERS = "\u200c\u200d"  # these shape letters and emoji
+# JSON up to this length is read as easily on one line.
+_SHORT = 60
 
 
 # Commands as texts name them, `drystone up` or `./drystone up`; all there are, as a test says.
@@ -98,9 +99,16 @@ def print_json(value: Any) -> None:
     sys.stdout.write(_escaped(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
 
 
+def as_json(value: Any) -> str:
+    """JSON for people: on one line where that is short, else indented. What could steer a terminal is escaped."""
+    line = json.dumps(value, ensure_ascii=False)
+    is_short = isinstance(value, str) or len(line) <= _SHORT
+    return _escaped(line if is_short else json.dumps(value, ensure_ascii=False, indent=2))
+
+
 def _escaped(text: str) -> str:
     """JSON whose strings hold no controls: json escapes those of ASCII only, and a terminal knows others."""
-    steering = {c for c in set(text) if c != "\n" and unicodedata.category(c) in _STEERING and c not in _JOINERS}
+    steering = {c for c in set(text) if c != "\n" and is_steering(c)}
     for c in steering:
         text = text.replace(c, json.dumps(c)[1:-1])
     return text
@@ -113,7 +121,7 @@ def print_row(*cells: object) -> None:
 
 def clean(text: str) -> str:
     """Text on one line that cannot steer a terminal: controls, and the marks that turn the direction, become spaces."""
-    return "".join(" " if unicodedata.category(c) in _STEERING and c not in _JOINERS else c for c in text)
+    return "".join(" " if is_steering(c) else c for c in text)
 
 
 def size(size_bytes: int) -> str:

@@ -115,7 +115,7 @@ async def picture(
     answer = Response(media_type="image/png", headers={"Cache-Control": "private, no-cache"})
     show(condition, answer, sheet.etag)
     try:
-        answer.body = await resources.pictures.get(sheet)
+        answer.body = await resources.pictures.get(sheet, of=visitor.actor)
     except (Invalid, Unavailable) as exc:
         return _told(exc)
     answer.headers["Content-Length"] = str(len(answer.body))

@@ -6,7 +6,7 @@ A page reaches nothing but this server: its styles, scripts and pictures come fr
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -52,7 +52,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= showing.FILTERS
-    made.globals |= {"version": __version__, "static": statics.path_of, "with_query": showing.with_query}
+    made.globals |= {"version": __version__, "static": statics.path_of} | showing.ADDRESSES
     return made
 
 
@@ -93,11 +93,19 @@ def is_of_script(request: Request) -> bool:
 
 def within(url: str | None) -> str:
     """The path of a page here, whatever was asked for: nobody is sent on to another site."""
-    parts = urlsplit(url or "/")
+    parts = _parts(url or "/")
     is_here = not parts.scheme and not parts.netloc and parts.path.startswith("/") and not parts.path.startswith("//")
     if not is_here or "\\" in parts.path or parts.path in (SIGN_IN, "/sign-out"):
         return "/"
     return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; of what is none, all are empty."""
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets without an IPv6 address, for one
+        return urlsplit("")
 
 
 def tell(request: Request, told: Told) -> Response:
@@ -134,7 +142,8 @@ def check_origin(request: Request) -> None:
     if site is not None:
         is_ours = site == "same-origin"
     else:  # over plain HTTP to another machine
-        is_ours = urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
+        origin = _parts(request.headers.get("origin", "")).netloc
+        is_ours = bool(origin) and origin == request.headers.get("host")
     if not is_ours:
         raise Denied(
             "access.other_site",

@@ -1,8 +1,8 @@
-"""Numbers, times and states as people read them; filters of the templates."""
+"""Numbers, times and states as people read them, and addresses of a page asked otherwise; filters and globals of the templates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -56,11 +56,24 @@ def sentence(words: str) -> str:
 
 
 def with_query(request: Request, **changes: Any) -> str:
-    """This page with other parameters; None takes one out."""
-    kept: Mapping[str, str] = {name: value for name, value in request.query_params.items() if name not in changes}
-    wanted = {name: str(value) for name, value in changes.items() if value is not None}
-    asked = urlencode({**kept, **wanted})
-    return request.url.path + (f"?{asked}" if asked else "")
+    """This page with other parameters, each of one value; None takes one out. The others keep all of theirs."""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changes]
+    return _here(request, [*kept, *((name, str(value)) for name, value in changes.items() if value is not None)])
+
+
+def with_value(request: Request, name: str, value: str) -> str:
+    """This page with one more value of a parameter."""
+    asked = request.query_params.multi_items()
+    return _here(request, asked if (name, value) in asked else [*asked, (name, value)])
+
+
+def without_value(request: Request, name: str, value: str) -> str:
+    """This page without one of the values of a parameter."""
+    return _here(request, [each for each in request.query_params.multi_items() if each != (name, value)])
+
+
+def _here(request: Request, asked: Sequence[tuple[str, str]]) -> str:
+    return request.url.path + (f"?{urlencode(asked)}" if asked else "")
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -69,4 +82,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "span": span,
     "ago": ago,
     "sentence": sentence,
+}
+ADDRESSES: dict[str, Callable[..., str]] = {
+    "with_query": with_query,
+    "with_value": with_value,
+    "without_value": without_value,
 }

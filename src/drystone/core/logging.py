@@ -13,6 +13,7 @@ from typing import Literal
 import structlog
 
 from drystone.core import tracing
+from drystone.core.controls import is_steering
 
 bind = structlog.contextvars.bind_contextvars
 unbind = structlog.contextvars.unbind_contextvars
@@ -39,11 +40,12 @@ def configure(level: str, log_format: Literal["console", "json"]) -> None:
     renderer: structlog.typing.Processor
     if log_format == "json":
         shared.append(structlog.processors.format_exc_info)
-        renderer = structlog.processors.JSONRenderer()
+        renderer = structlog.processors.JSONRenderer()  # which escapes all that is not ASCII
     else:
-        renderer = structlog.dev.ConsoleRenderer(
+        console = structlog.dev.ConsoleRenderer(
             colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
         )
+        renderer = _harmless(console)
     structlog.configure(
         processors=[
             *shared,
@@ -96,6 +98,18 @@ class _OncePerSecond(logging.Filter):
         if is_due:
             self._next = now + 1.0
         return is_due
+
+
+def _harmless(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+    """Lines that steer no terminal, whatever strangers had put into a field. Line ends stay: a traceback has many."""
+
+    def render(logger: object, method: str, event: structlog.typing.EventDict) -> str:
+        line = str(renderer(logger, method, event))
+        if line.isprintable():
+            return line
+        return "".join(c.encode("unicode_escape").decode() if c != "\n" and is_steering(c) else c for c in line)
+
+    return render
 
 
 def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,20 +25,25 @@ from drystone.adapters.parsing import Parser, ParserDied
 from drystone.core.errors import DrystoneError, Invalid, NotFound
 from drystone.core.settings import ParsingSettings
 from drystone.core.spool import Spool
-from drystone.core.turnstile import Turnstile
+from drystone.core.turnstile import Turnstile, Turnstiles
 from drystone.documents import service
 from drystone.documents.models import Chunk, File, Version
 from drystone.documents.service import DocumentView
 
 # One at a time in a process: somebody waits for each, and it takes a core.
 AT_ONCE, WAIT_S = 1, 10.0
-# A page takes a tenth of a second or two; one that takes this long is not worth it.
-LONGEST_S = 10
+# Of one key; whoever comes then is refused at once.
+MOST_WAITING = 10
+# A page takes a tenth of a second or two; one that takes this much of the processor is not worth it.
+CPU_S = 4
+# So much longer that a page which is too much meets the processor's limit first, also on a busy machine: that is remembered.
+WALL_S = 10
 _WIDTH = 1200
 _KEPT_BYTES = 32 << 20
 # Part of each tag: raise it when a page would be drawn otherwise.
 _MANNER = 1
 _PDF = "application/pdf"
+_WHAT = "pages to be drawn"
 
 
 @dataclass(frozen=True)
@@ -113,21 +118,24 @@ class Pictures:
     """Draws pages, each in a child process of its own with little time. What was drawn, and what could not be, is kept."""
 
     def __init__(self, limits: ParsingSettings, objects: Objects, spool_folder: Path) -> None:
-        short = {"wall_s": min(LONGEST_S, limits.wall_s), "cpu_s": min(LONGEST_S, limits.cpu_s)}
+        short = {"wall_s": min(WALL_S, limits.wall_s), "cpu_s": min(CPU_S, limits.cpu_s)}
         self._parser = Parser(limits.model_copy(update=short))
         self._objects = objects
         self._spool_folder = spool_folder
-        self._turns = Turnstile(AT_ONCE, wait_s=WAIT_S, what="pages to be drawn")
+        # One request of each key is in line for the turn: a key's many slow pages keep another's waiting for one of them.
+        self._lines = Turnstiles(1, wait_s=WAIT_S, most_waiting=MOST_WAITING, what=_WHAT)
+        self._turns = Turnstile(AT_ONCE, wait_s=WAIT_S, what=_WHAT)
         self._kept: LRUCache[str, bytes | Invalid] = LRUCache(_KEPT_BYTES, getsizeof=_size)
 
-    async def get(self, sheet: Sheet) -> bytes:
-        """The page as PNG. Raises Invalid where it cannot be drawn, Unavailable where too many are asked for."""
-        async with self._turns.turn() if sheet.etag not in self._kept else contextlib.nullcontext():
-            drawn = self._kept.get(sheet.etag)
-            if drawn is None:
-                drawn = await self._draw(sheet)
-                if not _is_passing(drawn):
-                    self._kept[sheet.etag] = drawn
+    async def get(self, sheet: Sheet, *, of: Hashable) -> bytes:
+        """The page as PNG; of: whose request it is. What is kept waits for nobody.
+
+        Raises Invalid where it cannot be drawn, Unavailable where too many are asked for.
+        """
+        drawn = self._kept.get(sheet.etag)
+        if drawn is None:
+            async with self._lines.turn(of), self._turns.turn():
+                drawn = await self._draw_once(sheet)
         if isinstance(drawn, Invalid):
             raise Invalid(drawn.code, drawn.message, hint=drawn.hint)
         return drawn
@@ -135,6 +143,15 @@ class Pictures:
     async def aclose(self) -> None:
         """End the processes that draw."""
         await self._parser.aclose()
+
+    async def _draw_once(self, sheet: Sheet) -> bytes | Invalid:
+        """Unless somebody before in line had the same drawn."""
+        drawn = self._kept.get(sheet.etag)
+        if drawn is None:
+            drawn = await self._draw(sheet)
+            if not _is_passing(drawn):
+                self._kept[sheet.etag] = drawn
+        return drawn
 
     async def _draw(self, sheet: Sheet) -> bytes | Invalid:
         try:

@@ -36,6 +36,9 @@ FORM_BYTES = 256 * 1024
 MOST_FIELDS, MOST_FIELD_BYTES = 10, 128 * 1024
 # Uploads in progress in one process; each holds up to two megabytes of memory and one descriptor.
 AT_ONCE = 128
+# What forms escape of a file's name, by WHATWG's "multipart/form-data encoding algorithm". The percent sign is not among it:
+# a name that holds %22 itself looks the same, and is kept as one with a quotation mark.
+_ESCAPED = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 # Who sends less than this on average, after the time for which one may send nothing, is cut off.
 SLOWEST_BYTES_PER_S = 1000
 
@@ -247,13 +250,20 @@ class _FormParser(MultiPartParser):
             )
         if part.file is not None:
             part.file.file.close()
-            part.file = _SpooledFile(self._spool, part.file.filename, part.file.headers)
+            part.file = _SpooledFile(self._spool, _unescaped(part.file.filename), part.file.headers)
 
     def on_part_end(self) -> None:
         part = self._current_part
         if part.file is None:  # Starlette would take what is no UTF-8 for Latin-1
             _decoded(part.field_name, bytes(part.data))
         super().on_part_end()
+
+
+def _unescaped(name: str | None) -> str | None:
+    """A file's name as it was before the form was made of it."""
+    for escaped, character in _ESCAPED.items():
+        name = name and name.replace(escaped, character)
+    return name
 
 
 async def _read_form(request: Request, body: AsyncGenerator[bytes], spool: Spool, shape: Shape) -> FormData:

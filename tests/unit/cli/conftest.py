@@ -9,6 +9,7 @@ import os
 import struct
 import termios
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -27,10 +28,16 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> OnTerminal:
         monkeypatch.setenv("LINES", "50")
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-        with os.fdopen(slave, "w") as screen, contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
-            show()
-        with os.fdopen(master, "rb", buffering=0) as said_there:
-            said = b"".join(_parts(said_there)).decode()
+        # Read meanwhile: a terminal holds few kilobytes that nobody has read.
+        with os.fdopen(master, "rb", buffering=0) as said_there, ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(lambda: b"".join(_parts(said_there)))
+            with (
+                os.fdopen(slave, "w") as screen,
+                contextlib.redirect_stdout(screen),
+                contextlib.redirect_stderr(screen),
+            ):
+                show()
+            said = reading.result().decode()
         return [line.rstrip() for line in said.replace("\r\n", "\n").removesuffix("\n").split("\n")]
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -199,12 +200,55 @@ def test_every_table_is_among_them() -> None:
 
 
 def test_a_place_of_a_draft_says_what_became_of_it(on_terminal: OnTerminal) -> None:
-    _, _, added, deleted, changed = on_terminal(120, lambda: listing.show_differences(DIFFERENCES))
+    lines = on_terminal(120, lambda: listing.show_differences(DIFFERENCES))
 
-    assert added.split() == ["ours", "added", "entity", "o3", "(all)", '"Ozone"']
-    assert '"Nitrogen dioxide"' in deleted
-    assert "deleted" in deleted
-    assert changed.split() == ["conflict", "changed", "entity", "co", "/label", '"CO"', '"Carbon"', '"Monoxide"']
+    assert [line.split() for line in lines] == [
+        ["ours", "added", "entity", "o3", "(all)"],
+        ["type", '"property"'],
+        ["label", '"Ozone"'],
+        [],
+        ["ours", "deleted", "entity", "no2", "(all)"],
+        ["type", '"property"'],
+        ["label", '"Nitrogen', 'dioxide"'],
+        [],
+        ["conflict", "changed", "entity", "co", "/label"],
+        ["base", '"CO"'],
+        ["ours", '"Carbon"'],
+        ["theirs", '"Monoxide"'],
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 300])
+def test_what_is_to_be_approved_is_shown_whole(on_terminal: OnTerminal, width: int) -> None:
+    made: dict[str, Any] = {
+        "label": "Harmless",
+        "description": f"{'what it is for ' * 80}and \u202ewhat\x9b it \x1b[2Jdoes",
+        "parents": [f"parent-{n}" for n in range(50)],
+        "schema_definition": {"properties": {f"name-{n}": {"maximum": 500 + n} for n in range(20)}},
+    }
+    at = {"kind": "entity", "key": "o3", "side": "ours"}
+    shown: list[dict[str, Any]] = [
+        at | {"path": "", "ours": made},
+        at | {"path": "/description", "base": "a" * 500, "ours": "b" * 500},
+    ]
+
+    text = "".join("".join(on_terminal(width, lambda: listing.show_differences(shown))).split())
+
+    for value in made.values():
+        whole = json.dumps(value, ensure_ascii=False).replace("\u202e", "\\u202e").replace("\x9b", "\\u009b")
+        assert "".join(whole.split()) in text
+    assert "a" * 500 in text
+    assert "b" * 500 in text
+    assert not any(c in text for c in "\x1b\x9b\u202e")
+
+
+def test_programs_are_told_of_a_place_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    listing.show_differences(DIFFERENCES)
+
+    head, added, _, conflict = capsys.readouterr().out.splitlines()
+    assert head.split("\t") == ["side", "of", "path", "base", "ours", "theirs"]
+    assert added.split("\t") == ["ours", "entity o3", "(all)", "", '{"type": "property", "label": "Ozone"}', ""]
+    assert conflict.split("\t") == ["conflict", "entity co", "/label", '"CO"', '"Carbon"', '"Monoxide"']
 
 
 def test_what_is_empty_says_so_on_a_terminal(on_terminal: OnTerminal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.requests import Request
 
 from drystone.console import pages, showing
 
@@ -39,6 +40,9 @@ def test_there_is_a_dash_for_what_never_was() -> None:
         "/\\example.org",
         "\\\\example.org",
         "javascript:alert(1)",
+        "//[",
+        "https://[x]/",
+        "//\u2100",
         "collections",
         "/sign-in",
         "/sign-out",
@@ -56,3 +60,24 @@ def test_an_address_that_looks_like_none_stays_here() -> None:
 
 def test_a_page_here_is_gone_back_to_with_its_question() -> None:
     assert pages.within("/search?q=wall&limit=10#x") == "/search?q=wall&limit=10"
+
+
+def _asked(query: str) -> Request:
+    return Request({"type": "http", "path": "/search", "query_string": query.encode(), "headers": []})
+
+
+def test_a_page_asked_otherwise_keeps_all_values_of_what_stays() -> None:
+    request = _asked("q=wall&collection=a&collection=b&before=7")
+
+    assert showing.with_query(request, before=None) == "/search?q=wall&collection=a&collection=b"
+    assert showing.with_query(request, q="a b", before=8) == "/search?collection=a&collection=b&q=a+b&before=8"
+    assert showing.with_query(request, collection=None, q=None, before=None) == "/search"
+
+
+def test_one_of_several_values_is_taken_out_or_added() -> None:
+    request = _asked("entity=o3&q=ozone&entity=no2")
+
+    assert showing.without_value(request, "entity", "o3") == "/search?q=ozone&entity=no2"
+    assert showing.without_value(request, "entity", "co") == "/search?entity=o3&q=ozone&entity=no2"
+    assert showing.with_value(request, "entity", "co&") == "/search?entity=o3&q=ozone&entity=no2&entity=co%26"
+    assert showing.with_value(request, "entity", "no2") == "/search?entity=o3&q=ozone&entity=no2"
