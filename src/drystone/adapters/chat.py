@@ -9,7 +9,6 @@ import asyncio
 import json
 import math
 import random
-import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import AnswerSettings
+from drystone.core.text import clean
 
 log = get_logger(__name__)
 
@@ -264,14 +264,8 @@ def endpoint_of(url: str) -> str:
     return urlunsplit(parts._replace(path=path if path.endswith(_PATH) else path + _PATH))
 
 
-def clean(text: str) -> str:
-    """Text without controls, marks that turn the direction, and halves of surrogate pairs, which nothing of ours can keep."""
-    return "".join(c for c in text if c in "\n\t\u200c\u200d" or unicodedata.category(c) not in _STEERING)
-
-
 _PATH = "/chat/completions"
 _OVER = "\0over"
-_STEERING = ("Cc", "Cf", "Cs")
 _MAX_TRIES = 3
 # A token is hardly ever longer. Bounds what a server may send that does not keep to max_tokens.
 _CHARACTERS_OF_TOKEN = 16
