@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from drystone.adapters.network import is_loopback, retry_after_s
+from drystone.adapters.network import Secrets, is_loopback, retry_after_s, without_secrets
 from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
@@ -72,8 +72,8 @@ class Chat:
     ) -> None:
         """temperature: below 0: not sent."""
         self._endpoint = endpoint_of(url)
-        self._shown = _without_secrets(self._endpoint)
-        self._api_key = api_key
+        self._shown = without_secrets(self._endpoint)
+        self._secrets = Secrets(self._endpoint, api_key)
         self._body: dict[str, Any] = {"model": model_name, "stream": True, tokens_field: max_tokens}
         if temperature >= 0:
             self._body["temperature"] = temperature
@@ -132,7 +132,7 @@ class Chat:
             if response.headers.get("content-type", "").startswith("application/json"):  # a server that does not stream
                 choice = _choice(await _whole(response), "message")
                 if choice.error is not None:
-                    raise self._broken_off(self._shortened(choice.error))
+                    raise self._broken_off(self._secrets.shortened(choice.error))
                 yield clean(choice.text)
                 if choice.is_cut:
                     yield None
@@ -151,7 +151,7 @@ class Chat:
             if name == "data":
                 choice = _choice(value, "delta")
                 if choice.error is not None:
-                    raise self._broken_off(self._shortened(choice.error))
+                    raise self._broken_off(self._secrets.shortened(choice.error))
                 if choice.text:
                     yield clean(choice.text)
                 is_ended = is_ended or choice.is_ended
@@ -230,16 +230,12 @@ class Chat:
         )
 
     def _what_it_said(self, body: str) -> str:
-        """The message in OpenAI's error envelope, shortened; never the key, which some servers repeat."""
+        """The message in OpenAI's error envelope, shortened."""
         try:
             message = json.loads(body)["error"]["message"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return ""
-        return self._shortened(str(message))
-
-    def _shortened(self, message: str) -> str:
-        text = " ".join(clean(message).split())
-        return (text.replace(self._api_key, "***") if self._api_key else text)[:200].rstrip(".")
+        return self._secrets.shortened(str(message))
 
 
 def open_chat(settings: AnswerSettings) -> Chat | None:
@@ -283,12 +279,6 @@ def _pause_s(tries: int) -> float:
     """Seconds to wait after so many tries: half fixed, half random, so that clients do not return in step."""
     whole: float = 0.25 * 4 ** (tries - 1)
     return whole / 2 + random.uniform(0, whole / 2)  # noqa: S311  spreads load, guards nothing
-
-
-def _without_secrets(url: str) -> str:
-    """A URL as errors may tell it: no user, no password, no query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @dataclass(frozen=True)
