@@ -225,6 +225,17 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     await embedder.aclose()
 
 
+async def test_user_and_query_of_the_url_are_never_told() -> None:
+    embedder = OpenAIEmbedder(f"http://me:{KEY}@127.0.0.1:9/v1", "", "some-model", 4, timeout_s=0.5)
+
+    with pytest.raises(Unavailable) as caught:
+        await embedder.embed(["a"])
+
+    assert KEY not in f"{caught.value} {caught.value.values} {caught.value.__cause__!r}"
+    assert "http://127.0.0.1:9/v1/embeddings" in caught.value.message
+    await embedder.aclose()
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [(401, "embedding.denied"), (403, "embedding.denied"), (404, "embedding.refused"), (400, "embedding.refused")],

@@ -132,6 +132,13 @@ def _plain_http(value: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_plain_http)]
 
 
+def _header_value(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("holds characters that a header cannot carry; a key has letters, digits and signs of ASCII")
+    return value
+
+
 def _bucket(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
         raise ValueError("must be 3 to 63 lower-case letters, digits, dots or hyphens")
@@ -411,7 +418,7 @@ class EmbeddingSettings(_Group):
         alias="EMBEDDING_URL",
         description="For openai: the base URL, such as http://127.0.0.1:8080/v1; /embeddings is added.",
     )
-    api_key: SecretStr = Field(
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
         SecretStr(""), alias="EMBEDDING_API_KEY", description="For openai: the bearer key, if the endpoint wants one."
     )
     model: str = Field(
@@ -469,13 +476,6 @@ else:
         __base__=EmbeddingSettings,
         **{name: _next(name, field) for name, field in EmbeddingSettings.model_fields.items()},
     )
-
-
-def _header_value(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value()
-    if not key.isascii() or not key.isprintable():
-        raise ValueError("holds characters that a header cannot carry; a key has letters, digits and signs of ASCII")
-    return value
 
 
 class RerankSettings(_Group):
