@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import axe_playwright_python
+import docx
 import httpx
 import pytest
 from playwright.async_api import Page, expect
@@ -51,6 +53,13 @@ async def fill(client: httpx.AsyncClient, work: Work) -> dict[str, str]:
     )
     sent = await client.post("/api/v1/documents", files={"file": ("air.pdf", printed_)}, data={"collection": "air"})
     pdf = sent.json()["document"]["id"]
+    word = io.BytesIO()
+    docx.Document().save(word)
+    assert (
+        await client.post(
+            "/api/v1/documents", files={"file": ("empty.docx", word.getvalue())}, data={"collection": "air"}
+        )
+    ).is_success
     await work()
     changed = {"kind": "entity", "key": "mill-lane", "action": "put", "content": {**thing, "label": "Mill Lane, north"}}
     new = {

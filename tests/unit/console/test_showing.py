@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from drystone.adapters.parsing import SUPPORTED
 from drystone.console import pages, showing
 
 
@@ -14,7 +16,14 @@ from drystone.console import pages, showing
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 KB"), (1_536_000, "1.54 MB"), (2 * 10**12, "2 TB")],
 )
 def test_bytes_are_shown_in_the_largest_unit(value: int, shown: str) -> None:
-    assert showing.size(value) == shown
+    assert showing.size(value) == shown.replace(" ", "\u00a0")
+
+
+def test_every_format_that_is_read_has_a_name_for_people() -> None:
+    names = {media_type: re.sub("<[^>]+>", "", showing.media_type(media_type)) for media_type in SUPPORTED}
+
+    assert all(len(name) < 20 and "/" not in name for name in names.values()), names
+    assert showing.media_type('a/"b') == '<span title="a/&#34;b">a/&#34;b</span>'
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0 s"), (59.4, "59 s"), (60, "1 minute"), (7300, "2 hours")])
