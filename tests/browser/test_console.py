@@ -278,13 +278,26 @@ async def test_the_page_of_a_pdf_stands_beside_its_text(visits: Visits, client: 
     assert words is not None
     assert printed_ is not None
     assert words["x"] < printed_["x"]
-    await page.get_by_role("link", name="Page 2").click()
+    await page.get_by_role("link", name="Page 2", exact=True).click()
     await expect(page.locator(".said")).to_have_text("Then spring came.")
     await page.set_viewport_size({"width": 360, "height": 900})
     words, printed_ = await page.locator("#text").bounding_box(), await page.locator(".paper img").bounding_box()
     assert words is not None
     assert printed_ is not None
     assert words["y"] < printed_["y"]
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+async def test_who_comes_from_a_hit_sees_where_they_are(
+    visits: Visits, client: httpx.AsyncClient, work: Work, width: int
+) -> None:
+    await fill(client, work)
+    page = await visits.sign_in(viewport={"width": width, "height": 900})
+    await page.goto("/search?q=winter+of+its+year")
+    await page.get_by_role("link", name="air.pdf").first.click()
+    await expect(page.get_by_role("heading", level=1)).to_be_in_viewport()
+    await expect(page.get_by_role("heading", name="Text of page 1")).to_be_in_viewport()
+    await expect(page.locator(".passage.meant .said")).to_be_in_viewport()
 
 
 async def test_a_question_is_answered_and_leads_to_its_source(

@@ -64,10 +64,10 @@ async def get(
         "document.html",
         visitor=visitor,
         view=view,
-        passages=[(reading.chunk, marked(reading, *part)) for reading in found[:_PASSAGES]],
+        passages=[(each.chunk, marked(each, *part), _goes_on(each, part[1])) for each in found[:_PASSAGES]],
         first=first,
         at=at,
-        leaf=_leaf(pages, number, at),
+        leaf=_leaf(pages, number, at, end),
         more=found[_PASSAGES].chunk.ordinal if len(found) > _PASSAGES else None,
         before=max(0, first - _PASSAGES) if first > 0 and not pages else None,
         asked=q,
@@ -86,17 +86,22 @@ def _is_on(reading: Reading, begin: int, end: int | None) -> bool:
     return bool(reading.chunk.text[first:last].strip())
 
 
+def _goes_on(reading: Reading, end: int | None) -> bool:
+    """Whether a passage says something after a place of the text."""
+    return end is not None and _is_on(reading, end, None)
+
+
 def _stretch(reading: Reading, begin: int, end: int | None) -> tuple[int, int]:
     """What lies between two places of the text, as places in the passage."""
     start, length = reading.chunk.start, len(reading.chunk.text)
     return max(0, begin - start), length if end is None else max(0, min(length, end - start))
 
 
-def _leaf(pages: Pages | None, number: int | None, at: int | None) -> dict[str, Any] | None:
-    """The page that is shown of a PDF, and what of it is marked."""
+def _leaf(pages: Pages | None, number: int | None, at: int | None, end: int | None) -> dict[str, Any] | None:
+    """The page that is shown of a PDF, what of it is marked, and where the next one begins in the text."""
     if pages is None or number is None:
         return None
-    return {"page": number, "pages": len(pages.starts), "marked": "" if at is None else f"?at={at}"}
+    return {"page": number, "pages": len(pages.starts), "marked": "" if at is None else f"?at={at}", "end": end}
 
 
 @router.get("/documents/{document_id}/pages/{number}")
