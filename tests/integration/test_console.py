@@ -316,6 +316,31 @@ async def test_what_cannot_be_shown_is_told_on_a_page(
     assert said in answer.text
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/entities/nobody", "/collections/nowhere", "/search?limit=x"])
+async def test_an_error_leads_back_and_speaks_to_people(browser: httpx.AsyncClient, key: str, path: str) -> None:
+    await sign_in(browser, key)
+    page = (await browser.get(path)).text
+    main = page.partition("<main")[2].partition("</main>")[0]
+    assert '<a href="/">To the overview</a>' in main
+    for word in ("/api/", "openapi", "`errors`", "Sign in"):
+        assert word not in main
+    browser.cookies.clear()
+    assert '<a href="/sign-in">Sign in</a>' in (await browser.get("/nowhere")).text
+    assert "/openapi.json" in (await browser.get("/nowhere", headers={"Accept": "*/*"})).json()["hint"]
+
+
+async def test_a_wrong_time_is_told_once_above_the_entity(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    await client.put("/api/v1/entities/mill-lane", json={"type": "category", "label": "Mill Lane"})
+    await sign_in(browser, key)
+    answer = await browser.get("/entities/mill-lane?at=garbage")
+    assert answer.status_code == 422
+    assert answer.text.count("is neither") == 1
+    assert "For example 15m" in answer.text
+    assert 'name="at" value="garbage"' in answer.text
+
+
 async def test_a_wrong_filter_is_told_where_it_was_written(
     browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str, work: Any
 ) -> None:

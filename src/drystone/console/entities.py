@@ -23,6 +23,7 @@ from drystone.console.marking import Name, Piece
 from drystone.console.pages import new_router, page
 from drystone.console.visitors import Session, Visitor
 from drystone.core.clock import utc_now
+from drystone.core.errors import Invalid
 from drystone.core.text import Text
 from drystone.http.times import moment
 from drystone.observations import overviews, reading
@@ -65,7 +66,14 @@ async def get(
 ) -> Response:
     """One entity as it was at a moment: `at` is a time or an age; without it, now."""
     zone = zone_of(tz)
-    then = moment("at", at or None, zone) or utc_now()
+    error = None
+    try:
+        then = moment("at", at.strip() or None, zone) or utc_now()
+    except Invalid as exc:
+        then, error = (
+            utc_now(),
+            {"message": f"“{at}” is neither an age nor a time. This is as of now.", "hint": exc.hint},
+        )
     found = await overviews.of_entity(
         session, visitor, key, then, profile=profile or None, zone=zone, passages=_PASSAGES
     )
@@ -78,6 +86,8 @@ async def get(
         request,
         "entity.html",
         visitor=visitor,
+        status_code=200 if error is None else 422,
+        error=error,
         entity=found.entity,
         key=now.key,
         content=content,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +34,9 @@ _TYPES: Mapping[str, str] = {
     "application/xml": "XML",
     "application/zip": "ZIP",
 }
+# What a hint says of the API: a call beside what it is for, and words of whole clauses.
+_CALL = re.compile(r"(, |: | \()(GET|POST|PUT|PATCH|DELETE) /api/[^\s;)]+\)?")
+_FOR_PROGRAMS = ("/api/", "/openapi.json", "`errors`")
 _SPANS = ((86400 * 365, "year"), (86400 * 30, "month"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -82,6 +86,18 @@ def sentence(words: str) -> str:
     return said if said.endswith((".", "!", "?", ")", "}", "…")) else f"{said}."
 
 
+def for_people(hint: str | None) -> str:
+    """A hint without what only programs can follow; empty where nothing is left."""
+    parts = _CALL.sub("", hint or "").split("; ")
+    return "; ".join(part for part in parts if not any(each in part for each in _FOR_PROGRAMS))
+
+
+def hint(words: str | None) -> str:
+    """A hint for people as a sentence of its own; empty where nothing of it is for them."""
+    left = for_people(words)
+    return sentence(left) if left else ""
+
+
 def with_query(request: Request, **changes: Any) -> str:
     """This page with other parameters; None takes one out."""
     kept: Mapping[str, str] = {name: value for name, value in request.query_params.items() if name not in changes}
@@ -96,5 +112,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "media_type": media_type,
     "span": span,
     "ago": ago,
+    "hint": hint,
     "sentence": sentence,
 }

@@ -36,6 +36,23 @@ def test_a_moment_says_when_it_was_exactly() -> None:
     assert f'title="{at:%Y-%m-%d %H:%M:%S} UTC">3 hours ago</time>' in showing.ago(at)
 
 
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        (None, ""),
+        ("say why", "Say why."),
+        ("GET /api/v1/entities lists those there are", ""),
+        ("/openapi.json lists the paths there are", ""),
+        ("the first upload into a name creates it; GET /api/v1/collections lists what there is", "The first upload into a name creates it."),
+        ("send it files, POST /api/v1/documents; or make another", "Send it files; or make another."),
+        ("send it into the store (POST /api/v1/uploads)", "Send it into the store."),
+        ("look at the newest version: GET /api/v1/documents/{id}", "Look at the newest version."),
+    ],
+)  # fmt: skip
+def test_a_hint_is_for_people(hint: str | None, shown: str) -> None:
+    assert showing.hint(hint) == shown
+
+
 def test_there_is_a_dash_for_what_never_was() -> None:
     assert showing.ago(None) == "–"
 
