@@ -225,6 +225,34 @@ async def test_everything_can_be_read_and_sent_without_scripts(
     await expect(page.get_by_role("heading", name="more.txt")).to_be_visible()
 
 
+@pytest.mark.parametrize("has_scripts", [True, False])
+async def test_a_document_and_its_collection_are_deleted(
+    visits: Visits, client: httpx.AsyncClient, has_scripts: bool
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        sent = await client.post(
+            "/api/v1/documents", files={"file": (name, name.encode())}, data={"collection": "walls"}
+        )
+        assert sent.is_success
+    page = await visits.sign_in(java_script_enabled=has_scripts, viewport={"width": 360, "height": 800})
+    await page.goto("/collections/walls")
+    await page.get_by_role("link", name="a.txt").click()
+    await page.get_by_text("Delete this document").click()
+    await page.get_by_label("with all its versions").check()
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_role("heading", name="walls")).to_be_visible()
+    await expect(page.get_by_role("link", name="a.txt")).to_have_count(0)
+    await page.get_by_text("Delete this collection").click()
+    await page.get_by_label("to delete it with its 1 document").fill("other")
+    async with visits.refused(422):
+        await page.get_by_role("button", name="Delete").click()
+        await expect(page.get_by_role("alert")).to_contain_text("nothing was deleted")
+    assert await page.evaluate(_WIDE) <= 0
+    await page.get_by_label("to delete it with its 1 document").fill("walls")
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_text("There is no collection yet")).to_be_visible()
+
+
 async def test_no_script_can_read_the_cookie(visits: Visits) -> None:
     page = await visits.sign_in()
     assert await page.evaluate("document.cookie") == ""

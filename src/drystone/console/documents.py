@@ -6,18 +6,18 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from annotated_types import Ge, Le, Len
-from fastapi import Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from drystone import steering
 from drystone.console import drawings, marking
 from drystone.console.marking import Name, Piece
-from drystone.console.pages import new_router, page
+from drystone.console.pages import new_router, page, redirect
 from drystone.console.visitors import Session, Visitor
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Invalid, Unavailable
 from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
-from drystone.documents import passages, pictures, service, versions
+from drystone.documents import deleting, passages, pictures, service, versions
 from drystone.documents.passages import Reading
 from drystone.documents.pictures import Pages
 from drystone.http import downloads
@@ -131,6 +131,23 @@ def _told(error: DrystoneError) -> Response:
     """What is wrong, as a picture: it stands where the page would."""
     drawn = drawings.sheet("This page cannot be drawn", error.message)
     return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+
+
+@router.post("/documents/{document_id}/delete")
+async def delete(
+    document_id: UUID, visitor: Visitor, session: Session, resources: ResourcesOf, sure: Annotated[bool, Form()] = False
+) -> Response:
+    """Delete a document, where the box is ticked, and lead back to its collection."""
+    visitor.require("write")
+    view = await service.get_document(session, visitor, document_id)
+    if not sure:
+        raise Invalid(
+            "document.not_confirmed",
+            "The box was not ticked: nothing was deleted.",
+            hint="go back, and tick it to delete",
+        )
+    await deleting.delete_document(session, resources.nudger, visitor, document_id)
+    return redirect(f"/collections/{view.collection_name}")
 
 
 @router.get("/documents/{document_id}/file")
