@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 import time
 from typing import Any
@@ -67,6 +68,40 @@ async def test_each_page_has_its_text_beside_it(
     assert (await browser.get(f"/documents/{document}?page=4")).status_code == 404
     assert (await browser.get(f"/documents/{document}/pages/4")).status_code == 404
     assert (await browser.get(f"/documents/{document}/pages/0")).status_code == 422
+
+
+ACROSS = [
+    [
+        "Lime mortar was in use for boundary walls on this side of the valley",
+        "until the price of coal went up, and then",
+    ],
+    ["frost burst the wet masonry, and the shepherds built it anew without any."],
+]
+
+
+async def test_a_passage_over_two_pages_leads_to_the_one_with_the_words_and_to_the_other(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str, work: Any
+) -> None:
+    document = await _add(client, work, printed(*ACROSS))
+    await sign_in(browser, key)
+
+    async def read(question: str) -> str:
+        found = (await browser.get("/search", params={"q": question})).text
+        link = re.search(rf'href="(/documents/{document}\?[^"#]+)', found)
+        assert link is not None
+        return (await browser.get(html.unescape(link[1]))).text
+
+    begins, goes_on = await read("lime mortar of boundary walls"), await read("what did frost do to masonry?")
+
+    assert "Text of page 1" in begins
+    assert "Text of page 2" in goes_on
+    assert 'class="passage meant"' in goes_on
+    assert "from page 1" in goes_on
+    assert "goes on on page" not in goes_on
+    on = re.search(r'<a href="([^"#]+)#p0">… goes on on page 2</a>', begins)
+    assert on is not None
+    assert 'class="passage meant"' in (page := (await browser.get(html.unescape(on[1]))).text)
+    assert "shepherds" in page
 
 
 async def test_a_picture_is_kept_by_the_browser_and_by_the_process(

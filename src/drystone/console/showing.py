@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,31 @@ from markupsafe import Markup
 from starlette.requests import Request
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
+_OFFICE, _OPEN = "application/vnd.openxmlformats-officedocument.", "application/vnd.oasis.opendocument."
+_TYPES: Mapping[str, str] = {
+    "text/plain": "Text",
+    "text/markdown": "Markdown",
+    "text/html": "HTML",
+    "text/csv": "CSV",
+    "application/pdf": "PDF",
+    f"{_OFFICE}wordprocessingml.document": "Word",
+    f"{_OFFICE}spreadsheetml.sheet": "Excel",
+    f"{_OFFICE}presentationml.presentation": "PowerPoint",
+    f"{_OPEN}text": "OpenDocument text",
+    f"{_OPEN}spreadsheet": "OpenDocument sheet",
+    f"{_OPEN}presentation": "OpenDocument slides",
+    f"{_OPEN}text-flat-xml": "OpenDocument",
+    "application/epub+zip": "EPUB",
+    "application/rtf": "RTF",
+    "message/rfc822": "Mail",
+    "application/json": "JSON",
+    "application/x-ndjson": "JSON Lines",
+    "application/xml": "XML",
+    "application/zip": "ZIP",
+}
+# What a hint says of the API: a call beside what it is for, and words of whole clauses.
+_CALL = re.compile(r"(, |: | \()(GET|POST|PUT|PATCH|DELETE) /api/[^\s;)]+\)?")
+_FOR_PROGRAMS = ("/api/", "/openapi.json", "`errors`")
 _SPANS = ((86400 * 365, "year"), (86400 * 30, "month"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -21,11 +47,16 @@ def number(value: float) -> str:
 
 
 def size(value: int) -> str:
-    """Bytes in the largest unit that leaves a number of one or more."""
+    """Bytes in the largest unit that leaves a number of one or more; never broken between the two."""
     amount, unit = float(value), 0
     while amount >= 1000 and unit < len(_UNITS) - 1:
         amount, unit = amount / 1000, unit + 1
-    return f"{value} bytes" if unit == 0 else f"{amount:.3g} {_UNITS[unit]}"
+    return f"{value}\u00a0bytes" if unit == 0 else f"{amount:.3g}\u00a0{_UNITS[unit]}"
+
+
+def media_type(value: str) -> Markup:
+    """A type of files as people call it, with the media type itself for who wants it."""
+    return Markup('<span title="{}">{}</span>').format(value, _TYPES.get(value, value))
 
 
 def span(seconds: float) -> str:
@@ -55,6 +86,18 @@ def sentence(words: str) -> str:
     return said if said.endswith((".", "!", "?", ")", "}", "…")) else f"{said}."
 
 
+def for_people(hint: str | None) -> str:
+    """A hint without what only programs can follow; empty where nothing is left."""
+    parts = _CALL.sub("", hint or "").split("; ")
+    return "; ".join(part for part in parts if not any(each in part for each in _FOR_PROGRAMS))
+
+
+def hint(words: str | None) -> str:
+    """A hint for people as a sentence of its own; empty where nothing of it is for them."""
+    left = for_people(words)
+    return sentence(left) if left else ""
+
+
 def with_query(request: Request, **changes: Any) -> str:
     """This page with other parameters, each of one value; None takes one out. The others keep all of theirs."""
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changes]
@@ -79,8 +122,10 @@ def _here(request: Request, asked: Sequence[tuple[str, str]]) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "size": size,
+    "media_type": media_type,
     "span": span,
     "ago": ago,
+    "hint": hint,
     "sentence": sentence,
 }
 ADDRESSES: dict[str, Callable[..., str]] = {
