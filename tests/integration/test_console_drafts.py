@@ -477,3 +477,82 @@ async def test_another_link_ends_the_one_before(
     assert link is not None
     assert (await browser.get(path)).status_code == 404
     assert (await browser.get(await open_(browser, {"token": link[1].partition("#")[2]}))).status_code == 200
+
+
+async def test_what_was_written_stays_when_a_draft_was_submitted_meanwhile(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    made = await start(client, O3)
+    path = await open_(browser, made)
+    form = (await browser.get(f"{path}/edit?kind=entity&key=o3")).text
+    about = hidden((await browser.get(path)).text, "etag")
+    assert (await browser.post(f"{path}/submit", data={"etag": about}, headers=HERE)).status_code == 303
+
+    answer = await save(browser, path, etag=hidden(form, "etag"), description="Three atoms of oxygen.")
+
+    assert answer.status_code == 409
+    assert "Three atoms of oxygen." in answer.text
+    assert "What you wrote is below" in answer.text
+    called = await browser.post(
+        path, data={"etag": about, "title": "Ozone & more", "message": "Why not?"}, headers=HERE
+    )
+    assert called.status_code in (409, 412)
+    assert "Ozone &amp; more" in called.text
+    assert "Why not?" in called.text
+
+
+async def test_what_a_draft_is_to_be_called_stays_in_the_form_when_another_was_first(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    made = await start(client, O3)
+    path = await open_(browser, made)
+    etag = hidden((await browser.get(path)).text, "etag")
+    await browser.post(path, data={"etag": etag, "title": "theirs"}, headers=HERE)
+
+    answer = await browser.post(path, data={"etag": etag, "title": "ours", "message": "as we said"}, headers=HERE)
+
+    assert answer.status_code == 412
+    assert 'value="ours"' in answer.text
+    assert ">as we said</textarea>" in answer.text
+    assert "<h1>theirs</h1>" in answer.text
+
+
+async def test_the_reason_of_a_decision_stays_when_the_draft_is_another_by_now(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    made = await start(client, O3)
+    await sign_in(browser, key)
+    page = (await browser.get(f"/drafts/{made['id']}")).text
+    assert page
+    answer = await browser.post(
+        f"/drafts/{made['id']}/reject", data={"etag": '"stale"', "reason": "It lacks a unit."}, headers=HERE
+    )
+    assert answer.status_code == 412
+    assert "It lacks a unit." in answer.text
+
+
+async def test_an_escape_that_cannot_be_stored_is_told_though_somebody_else_was_first(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    path = await open_(browser, await start(client, O3))
+    answer = await save(browser, path, schema_definition='{"x": "\\ud800"}')
+    assert answer.status_code == 422
+    assert "cannot be stored" in answer.text
+
+
+async def test_a_label_cannot_turn_round_what_stands_beside_it(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    content = {**NAME, "label": "Ozone\u202etfard", "description": "left open \u2067 here"}
+    turned = {"kind": "entity", "key": "o3", "action": "put", "content": content}
+    made = await start(client, turned)
+    await sign_in(browser, key)
+
+    page = (await browser.get(f"/drafts/{made['id']}")).text
+
+    assert "\u202e" not in page
+    assert "Ozone⟨U+202E⟩tfard" in page
+    assert "left open \u2067 here\u2069" in page
+    path = await open_(browser, made)
+    form = (await browser.get(f"{path}/edit?kind=entity&key=o3")).text
+    assert 'value="Ozone\u202etfard"' in form  # as it is, lest saving changes it

@@ -196,6 +196,9 @@ def _read(name: str, written: str, faults: Faults) -> Any:
 def _json(written: str, faults: Faults) -> Any:
     try:
         found = json.loads(written, parse_constant=_refuse) if written.strip() else {}
+        if not is_storable(json.dumps(found, ensure_ascii=False)):
+            faults.add("schema_definition", "It holds an escape of a character that cannot be stored.")
+            return None
     except (ValueError, RecursionError) as exc:
         place = f" at line {exc.lineno}, column {exc.colno}" if isinstance(exc, json.JSONDecodeError) else ""
         what = exc.msg if isinstance(exc, json.JSONDecodeError) else "it cannot be read"

@@ -136,6 +136,7 @@ async def save(request: Request, link: Text, editor: Editor, resources: Resource
     """Keep a change. What somebody else did to it meanwhile is shown, and both brought together, before anything is kept."""
     kind, key, action, values, etag, was = await _sent(request)
     made, faults = draft_forms.read(kind, key, action, values)
+    error: DrystoneError | None = None
     if made is not None and not faults:
         try:
             async with session_of(resources, editor) as session:
@@ -145,15 +146,15 @@ async def save(request: Request, link: Text, editor: Editor, resources: Resource
         except Invalid as exc:
             faults = draft_forms.of_error(kind, exc)
         except Conflict as exc:
-            if exc.values.get("status") != 412:
-                raise
-            return await _both(request, resources, editor, made, was)
+            if exc.values.get("status") == 412:
+                return await _both(request, resources, editor, made, was)
+            error = exc  # what was written stays in the form
     async with session_of(resources, editor) as session:
         draft = await drafts.get(session, editor, editor.draft_id)
         there = await review.resting_on(session, editor, editor.draft_id, kind, key)
     return _form(
-        request, editor, draft, kind, key, values, etag=etag, was=was, faults=faults, status_code=422,
-        is_new=there is None,
+        request, editor, draft, kind, key, values, etag=etag, was=was, faults=faults, error=error,
+        status_code=422 if error is None else problems.status_of(error), is_new=there is None,
     )  # fmt: skip
 
 
@@ -266,8 +267,14 @@ def choices_of(items: list[tuple[str, Any]]) -> list[Choice]:
 
 
 async def _overview(
-    request: Request, resources: Resources, editor: Holder, *, error: DrystoneError | None = None
+    request: Request,
+    resources: Resources,
+    editor: Holder,
+    *,
+    error: DrystoneError | None = None,
+    written: Words | None = None,
 ) -> Response:
+    """written: what somebody wants it to be called, where that was not kept."""
     found: list[draft_forms.Finding] = []
     async with session_of(resources, editor, is_slow=True) as session:
         draft = await drafts.get(session, editor, editor.draft_id)
@@ -277,7 +284,7 @@ async def _overview(
             found = draft_forms.findings(verdict.problems, proposals)
     return page(
         request, "draft.html", status_code=200 if error is None else problems.status_of(error), error=error,
-        base=path_of(prefix_of(editor)), draft=draft, etag=drafts.etag_of(draft), changes=changes, problems=found,
+        base=path_of(prefix_of(editor)), draft=draft, etag=drafts.etag_of(draft), changes=changes, problems=found, written=written,
         may_edit=draft.status in ("open", "validated"), is_stale=any(each.is_stale for each in changes),
     )  # fmt: skip
 
@@ -287,7 +294,7 @@ async def _done(request: Request, resources: Resources, editor: Holder, words: W
         async with session_of(resources, editor) as session:
             await drafts.describe(session, editor, editor.draft_id, words, check=_condition(etag).check)
     except Conflict as exc:
-        return await _overview(request, resources, editor, error=exc)
+        return await _overview(request, resources, editor, error=exc, written=words)
     return redirect(path_of(prefix_of(editor)))
 
 
@@ -321,6 +328,7 @@ def _form(
     is_new: bool,
     action: Action = "put",
     faults: Faults | None = None,
+    error: DrystoneError | None = None,
     others: list[differences.Row] | None = None,
     is_gone: bool = False,
     status_code: int = 200,
@@ -328,7 +336,7 @@ def _form(
     return page(
         request, "draft_change.html", status_code=status_code, base=path_of(prefix_of(editor)), draft=draft, kind=kind,
         key=key, values=values, etag=etag, was="" if was is None else json.dumps(was.said(), ensure_ascii=False), is_new=is_new, action=action,
-        is_known=bool(etag), faults=faults or Faults(), others=others, is_gone=is_gone, types=_TYPES,
+        is_known=bool(etag), faults=faults or Faults(), error=error, others=others, is_gone=is_gone, types=_TYPES,
         shape_of_key=SHAPE_OF_KEY,
     )  # fmt: skip
 

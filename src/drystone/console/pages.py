@@ -49,6 +49,7 @@ def _environment() -> Environment:
         loader=PackageLoader("drystone.console"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=showing.harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )

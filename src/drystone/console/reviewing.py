@@ -117,7 +117,7 @@ async def decide(
             else:
                 await drafts.revoke(session, visitor, draft_id)
     except (Conflict, Invalid) as exc:
-        return await _review(request, resources, visitor, draft_id, error=exc)
+        return await _review(request, resources, visitor, draft_id, error=exc, reason=reason)
     if link is not None:
         return await _review(request, resources, visitor, draft_id, link=link)
     return redirect(f"/drafts/{draft_id}")
@@ -136,7 +136,9 @@ async def _review(
     *,
     link: Link | None = None,
     error: DrystoneError | None = None,
+    reason: str = "",
 ) -> Response:
+    """reason: what somebody wrote who decided, where that was not kept."""
     found: list[draft_forms.Finding] = []
     async with resources.drafts.turn(draft_id), transaction(resources.sessions.within(visitor.reach)) as session:
         draft = await drafts.get(session, visitor, draft_id)
@@ -157,6 +159,7 @@ async def _review(
         link=None if link is None else f"{request.base_url}draft#{link.token}",
         has_link=_has_link(draft),
         error=error,
+        reason=reason,
     )
 
 

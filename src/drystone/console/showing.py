@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 
+# Unicode's controls of direction (UAX 9): embeddings and overrides; isolates, which end with a sign of their own.
+_OVERRIDES = {code: f"⟨U+{code:04X}⟩" for code in range(0x202A, 0x202F)}
+_ISOLATES, _END_OF_ISOLATE = ("\u2066", "\u2067", "\u2068"), "\u2069"
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 _OFFICE, _OPEN = "application/vnd.openxmlformats-officedocument.", "application/vnd.oasis.opendocument."
 _TYPES: Mapping[str, str] = {
@@ -119,6 +122,22 @@ def _here(request: Request, asked: Sequence[tuple[str, str]]) -> str:
     return request.url.path + (f"?{urlencode(asked)}" if asked else "")
 
 
+def harmless(value: Any) -> Any:
+    """A text that cannot change how what stands beside it is read: overrides of direction are told by their names, and an
+    isolate that is left open ends with the text. Whatever is no plain text is as it was.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isascii():
+        return value
+    shown = value.translate(_OVERRIDES)
+    left = sum(shown.count(each) for each in _ISOLATES) - shown.count(_END_OF_ISOLATE)
+    return shown + _END_OF_ISOLATE * left
+
+
+def exact(value: str) -> Markup:
+    """A text as it is, for the fields of a form: what is sent back must not differ."""
+    return Markup(escape(value))  # noqa: S704  it is escaped
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "size": size,
@@ -127,6 +146,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
     "hint": hint,
     "sentence": sentence,
+    "exact": exact,
 }
 ADDRESSES: dict[str, Callable[..., str]] = {
     "with_query": with_query,
