@@ -97,8 +97,8 @@ async def test_a_passage_over_two_pages_leads_to_the_one_with_the_words_and_to_t
     assert "Text of page 2" in goes_on
     assert 'class="passage meant"' in goes_on
     assert "from page 1" in goes_on
-    assert "goes on on page" not in goes_on
-    on = re.search(r'<a href="([^"#]+)#p0">… goes on on page 2</a>', begins)
+    assert "continued on page" not in goes_on
+    on = re.search(r'<a href="([^"#]+)#p0">… continued on page 2</a>', begins)
     assert on is not None
     assert 'class="passage meant"' in (page := (await browser.get(html.unescape(on[1]))).text)
     assert "shepherds" in page
