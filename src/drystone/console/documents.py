@@ -64,7 +64,9 @@ async def get(
         "document.html",
         visitor=visitor,
         view=view,
-        passages=[(each.chunk, marked(each, *part), _goes_on(each, part[1])) for each in found[:_PASSAGES]],
+        passages=[
+            (each.chunk, marked(each, view.document.name, *part), _goes_on(each, part[1])) for each in found[:_PASSAGES]
+        ],
         first=first,
         at=at,
         leaf=_leaf(pages, number, at, end),
@@ -159,8 +161,8 @@ async def file(document_id: UUID, visitor: Visitor, resources: ResourcesOf) -> R
     return downloads.attachment(content, view.file, view.document.name or str(document_id))
 
 
-def marked(reading: Reading, begin: int = 0, end: int | None = None) -> list[Piece]:
-    """A passage's text between two places in pieces, entities and asked words marked."""
+def marked(reading: Reading, name: str | None, begin: int = 0, end: int | None = None) -> list[Piece]:
+    """A passage's text between two places in pieces, entities and asked words marked. name: of the document's file."""
     first, last = _stretch(reading, begin, end)
     at = reading.chunk.start + first
     names = [
@@ -168,4 +170,5 @@ def marked(reading: Reading, begin: int = 0, end: int | None = None) -> list[Pie
         for row in reading.mentions
         for start, end in zip(row.starts, row.ends, strict=True)
     ]
-    return marking.pieces(reading.chunk.text[first:last], [(s - at, e - at) for s, e in reading.words], names)
+    text = marking.flowing(reading.chunk.text, name)[first:last]
+    return marking.pieces(text, [(s - at, e - at) for s, e in reading.words], names)

@@ -169,4 +169,4 @@ def _written(definition: Any) -> str:
 def _marked(row: Row[Any]) -> list[Piece]:
     begin = row.start_offset
     words = [(start - begin, end - begin) for start, end in zip(row.starts, row.ends, strict=True)]
-    return marking.pieces(row.text, words, list[Name]())
+    return marking.pieces(marking.flowing(row.text, row.name), words, list[Name]())

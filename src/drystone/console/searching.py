@@ -132,4 +132,5 @@ def marked(hit: Hit) -> list[Piece]:
         for entity in hit.entities
         for start, end in entity.mentions
     ]
-    return marking.pieces(hit.quote, [(start - hit.start, end - hit.start) for start, end in hit.highlights], names)
+    text = marking.flowing(hit.quote, hit.document.name)
+    return marking.pieces(text, [(start - hit.start, end - hit.start) for start, end in hit.highlights], names)
