@@ -197,7 +197,7 @@ async def test_a_server_that_does_not_finish_is_given_up(kind: str) -> None:
 
     assert caught.value.code == "embedding.unavailable"
     assert "in time" in caught.value.message
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 async def test_a_question_is_given_up_sooner_than_a_passage_in_all_its_tries_together() -> None:
