@@ -320,6 +320,7 @@ class Run:
                 f"  pages  {url}/",
                 f"  API    {url}/api/v1",
                 f"  docs   {url}/docs",
+                "  key    DRYSTONE_API_KEY in .env: sign in to the pages with it",
                 "  next   ./drystone add PATH   and   ./drystone search QUESTION",
                 f"  stop   {'Ctrl-C' if self._plan.echo else './drystone down'}",
                 "",
