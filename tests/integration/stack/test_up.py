@@ -539,7 +539,21 @@ def test_a_taken_api_port_is_told_before_anything_starts(stack: Stack) -> None:
         assert process.wait(20) != 0
 
     assert f"which API_PORT needs, is taken by pid {os.getpid()} " in stack.output
+    assert "Stopp" not in stack.output
     assert stack.left() == []
+
+
+def test_a_detached_up_tells_its_reason_once_with_what_to_do(stack: Stack) -> None:
+    talk = io.StringIO()
+
+    with (
+        socket.create_server(("127.0.0.1", int(stack.environment["API_PORT"]))),
+        pytest.raises(Unavailable, match="which API_PORT needs, is taken by") as told,
+    ):
+        commands.run_detached(stack.plan, talk=talk)
+
+    assert "is taken by" not in talk.getvalue()
+    assert str(told.value.hint).startswith("stop that process, or change the port in .env")
 
 
 def test_a_signal_while_starting_leaves_nothing(stack: Stack) -> None:
