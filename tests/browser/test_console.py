@@ -105,6 +105,13 @@ async def check(page: Page, name: str) -> None:
     assert grave == [], f"{name}: {grave}"
 
 
+async def test_an_address_that_names_no_place_is_as_one_that_names_none(visits: Visits) -> None:
+    page = await visits.sign_in()
+    for named in ("#%E0%A4%A", "#nowhere", "#"):
+        await page.goto(f"/sign-in{named}")
+        await page.reload()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 800, 1600])
 async def test_every_page_fits_and_shuts_nobody_out(

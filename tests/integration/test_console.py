@@ -18,7 +18,7 @@ from drystone.core.db import Sessions, transaction
 
 HERE = {"Sec-Fetch-Site": "same-origin"}
 CANARY = "kingfisher"
-_UNGUARDED = {"/sign-in", "/static/{digest}/{name}", "/favicon.ico", "/docs"}
+_UNGUARDED = {"/sign-in", "/sign-out", "/static/{digest}/{name}", "/favicon.ico", "/docs"}
 # Whoever holds a link needs no key: test_console_drafts.py asks these.
 _BY_LINK = "/draft"
 
@@ -47,7 +47,7 @@ async def test_no_page_is_shown_to_whoever_is_not_signed_in(browser: httpx.Async
     for cookie in (None, "x", "a" * 43):
         shown = {} if cookie is None else {"Cookie": f"{visitor_cookie(browser)}={cookie}"}
         answer = await browser.request(method, path, headers=HERE | shown)
-        if method == "GET":
+        if method in ("GET", "HEAD"):
             assert answer.status_code == 303
             assert answer.headers["location"].startswith("/sign-in")
         else:
@@ -105,6 +105,31 @@ async def test_who_leaves_is_out_even_with_the_cookie(browser: httpx.AsyncClient
     assert (await browser.post("/sign-out", headers=HERE)).status_code == 303
     assert not browser.cookies
     assert (await browser.get("/", headers=shown)).headers["location"] == "/sign-in"
+
+
+async def test_signing_in_again_ends_the_visit_before_whoever_made_it(
+    browser: httpx.AsyncClient, key: str, owner: Sessions
+) -> None:
+    other = await make_key(owner, workspace_id=await make_workspace(owner))
+    for now in (key, other):
+        await sign_in(browser, other)
+        former = {"Cookie": f"{visitor_cookie(browser)}={browser.cookies[visitor_cookie(browser)]}"}
+        await sign_in(browser, now)
+
+        assert (await browser.get("/")).status_code == 200
+        assert (await browser.get("/", headers=former)).status_code == 303
+
+
+async def test_who_is_out_already_may_leave(browser: httpx.AsyncClient, key: str, owner: Sessions) -> None:
+    await sign_in(browser, key)
+    async with transaction(owner) as session:
+        await session.execute(text("update visits set expires_at = now()"))
+
+    answer = await browser.post("/sign-out", headers=HERE)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+    assert not browser.cookies
+    assert (await browser.post("/sign-out")).status_code == 403
 
 
 @pytest.mark.parametrize("end", ["revoke", "rotate", "expire"])
@@ -371,6 +396,23 @@ async def test_a_file_is_given_back_to_be_saved_and_never_shown(
     assert answer.headers["content-disposition"].startswith("attachment; ")
     assert answer.headers["content-disposition"].endswith("filename*=UTF-8''%C3%BC.html")
     assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "private, no-cache"
+
+
+async def test_what_is_got_may_be_asked_for_by_head(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    document = await add(client, "A wall.")
+    await sign_in(browser, key)
+    style = re.findall(r'href="(/static/[^"]+)"', (await browser.get("/sign-in")).text)[0]
+
+    for path in ("/", "/sign-in", "/collections", f"/documents/{document}/file", style, "/favicon.ico"):
+        head, got = await browser.head(path), await browser.get(path)
+        assert head.status_code == got.status_code == 200
+        assert list(head.headers) == list(got.headers)
+        assert all(head.headers[name] == got.headers[name] for name in ("content-type", "cache-control"))
+    assert (await browser.head(f"/documents/{document}/file")).content == b""
+    assert (await browser.head("/sign-out")).headers["allow"] == "POST"
 
 
 async def test_files_of_pages_are_kept_for_good_under_their_hash(browser: httpx.AsyncClient) -> None:

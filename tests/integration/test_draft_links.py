@@ -170,6 +170,16 @@ async def test_every_answer_is_kept_nowhere_and_told_to_nobody(client: httpx.Asy
     assert {each.headers["referrer-policy"] for each in answers} == {"no-referrer"}
 
 
+async def test_what_is_merged_gets_no_other_link(client: httpx.AsyncClient) -> None:
+    made = await start(client, O3)
+    await do(client, made, "validate", "submit", "approve", "merge")
+
+    answer = await client.post(f"{A}/drafts/{made['id']}/link", json={})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "draft.wrong_status")
+    assert (await client.get(f"{A}/draft", headers=of_link(made))).json()["status"] == "merged"
+
+
 async def test_a_new_link_ends_the_one_before_and_a_revoked_one_ends_at_once(client: httpx.AsyncClient) -> None:
     first = await start(client, O3)
     second = (await do(client, first, "link")).json()

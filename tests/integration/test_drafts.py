@@ -100,7 +100,7 @@ async def test_each_step_is_in_the_audit_and_told(client: httpx.AsyncClient, own
     await client.put(f"{A}/draft/changes/entity/o3", json=O3, headers=held)
     for verb in ("validate", "submit", "withdraw", "validate", "submit"):
         assert (await client.post(f"{A}/draft/{verb}", headers=held)).is_success
-    await do(client, made, "approve", "merge", "link", "revoke")
+    await do(client, made, "approve", "link", "merge", "revoke")
     await client.delete(f"{A}/drafts/{made['id']}")
     await do(client, made, "restore")
 
@@ -108,7 +108,7 @@ async def test_each_step_is_in_the_audit_and_told(client: httpx.AsyncClient, own
     by = f"draft:{made['token'].partition('.')[0]}"
     assert [(row["action"], row["actor"] == by) for row in rows[::-1]] == [
         ("draft.create", False), ("draft.edit", True), ("draft.validate", True), ("draft.submit", True), ("draft.withdraw", True),
-        ("draft.validate", True), ("draft.submit", True), ("draft.approve", False), ("draft.merge", False), ("draft.link", False),
+        ("draft.validate", True), ("draft.submit", True), ("draft.approve", False), ("draft.link", False), ("draft.merge", False),
         ("draft.revoke", False), ("draft.delete", False), ("draft.restore", False),
     ]  # fmt: skip
     edited = rows[-2]

@@ -311,10 +311,10 @@ async def move(
 async def relink(
     session: AsyncSession, principal: Principal, draft_id: UUID, *, expires_at: datetime | None
 ) -> tuple[Draft, Link]:
-    """A new link; the one before ends. expires_at: of the draft from now on; None: as it was. Raises Conflict when it ended."""
+    """A new link; the one before ends. expires_at: of the draft from now on; None: as it was. Raises Conflict when it ended or is merged."""
     principal.require_whole("write")
     draft = await hold(session, principal, draft_id)
-    if draft.status == "expired":
+    if draft.status in ("expired", "merged"):
         _refuse(principal, draft, "given another link")
     link = links.new()
     draft.token_prefix, draft.token_sha256, draft.revoked_at = link.prefix, link.sha256, None

@@ -29,7 +29,7 @@ async def ask(request: Request, next: Text | None = None) -> Response:
 async def sign_in(
     request: Request, resources: ResourcesOf, key: Annotated[Text, Form()] = "", next: Annotated[Text, Form()] = "/"
 ) -> Response:
-    """Begin a visit. A wrong key is told on the form, and counted as everywhere."""
+    """Begin a visit, and end the one that this browser was on. A wrong key is told on the form, and counted as everywhere."""
     try:
         given = HTTPAuthorizationCredentials(scheme="Bearer", credentials=key.strip())
         principal = await get_principal(request, resources, given)
@@ -39,6 +39,7 @@ async def sign_in(
         return page(
             request, "sign_in.html", status_code=status, error={"message": exc.message, "hint": hint}, next=within(next)
         )
+    await visitors.leave(request, resources)
     async with transaction(resources.sessions.within(principal.reach)) as session:
         token = await visits.begin(session, principal)
     answer = redirect(within(next))
@@ -47,9 +48,9 @@ async def sign_in(
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, visitor: visitors.Visitor, session: visitors.Session) -> Response:
-    """End the visit, here and in the browser."""
-    await visits.end(session, visitor, visitors.token_of(request))
+async def sign_out(request: Request, resources: ResourcesOf) -> Response:
+    """End the visit, here and in the browser; also where it is over already."""
+    await visitors.leave(request, resources)
     answer = redirect(SIGN_IN)
     visitors.forget(request, answer)
     return answer

@@ -20,6 +20,7 @@ from drystone.console import showing, statics, visitors
 from drystone.core.errors import Denied
 from drystone.http import problems
 from drystone.http.edges import Told
+from drystone.http.heads import WithHead
 
 SIGN_IN = "/sign-in"
 # Of a form without files: one entity of a draft, with a definition as large as any that people write.
@@ -63,7 +64,9 @@ _templates = _environment()
 
 def new_router() -> APIRouter:
     """A router for pages: in no description of the API, and for forms of our own only."""
-    return APIRouter(include_in_schema=False, tags=["console"], dependencies=[Depends(check_origin)])
+    return APIRouter(
+        include_in_schema=False, tags=["console"], dependencies=[Depends(check_origin)], route_class=WithHead
+    )
 
 
 def page(
@@ -117,7 +120,7 @@ def tell(request: Request, told: Told) -> Response:
         return problems.as_problem(
             request, replace(told, hint=showing.for_people(told.hint) or None) if is_visit else told
         )
-    if told.code == "access.visit_over" and request.method == "GET":
+    if told.code == "access.visit_over" and request.method in ("GET", "HEAD"):
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return redirect(SIGN_IN if asked == "/" else f"{SIGN_IN}?next={quote(asked, safe='')}")
     fields = [

@@ -10,10 +10,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from drystone.core.errors import NotFound
+from drystone.http.heads import WithHead
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 
-router = APIRouter(include_in_schema=False, tags=["console"])
+router = APIRouter(include_in_schema=False, tags=["console"], route_class=WithHead)
 
 
 @cache

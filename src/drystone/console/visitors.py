@@ -13,6 +13,7 @@ from drystone.access.service import Principal
 from drystone.core.db import transaction
 from drystone.core.errors import Denied
 from drystone.http.dependencies import ResourcesOf, default_limits
+from drystone.resources import Resources
 
 
 def cookie_of(request: Request) -> str:
@@ -45,18 +46,32 @@ def forget(request: Request, response: Response) -> None:
 
 async def get_visitor(request: Request, resources: ResourcesOf) -> Principal:
     """Whoever is signed in. Raises Denied `access.visit_over`, and `rate.exceeded` as for requests with the key."""
+    found = await _find(request, resources)
+    await resources.gate.keep_pace(found)
+    request.state.principal = found
+    return found
+
+
+async def leave(request: Request, resources: Resources) -> None:
+    """End the visit whose cookie came with this request, whoever's it is; nothing where it is over."""
+    try:
+        found = await _find(request, resources)
+    except Denied:
+        return
+    async with transaction(resources.sessions.within(found.reach)) as session:
+        await visits.end(session, found, token_of(request))
+
+
+async def _find(request: Request, resources: Resources) -> Principal:
     if not (token := token_of(request)):
         raise Denied("access.visit_over", "You are not signed in.", hint="sign in with an API key", status=401)
     async with transaction(resources.singles) as session:
-        found = await visits.visitor(
+        return await visits.visitor(
             session,
             token,
             request_id=request.state.request_id,
             limits=default_limits(resources.settings.receiving),
         )
-    await resources.gate.keep_pace(found)
-    request.state.principal = found
-    return found
 
 
 Visitor = Annotated[Principal, Depends(get_visitor)]

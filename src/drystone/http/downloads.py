@@ -19,6 +19,8 @@ def attachment(body: AsyncIterator[bytes], file: File, name: str) -> StreamingRe
         headers={
             "Content-Disposition": _disposition(name),
             "Content-Length": str(file.size_bytes),
+            # For whoever may read the document at that moment, which is asked each time.
+            "Cache-Control": "private, no-cache",
             "ETag": f'"{file.sha256.hex()}"',
         },
     )

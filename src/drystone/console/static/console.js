@@ -117,7 +117,12 @@ for (const form of document.querySelectorAll("form[data-check]")) {
 
 // A link to something that is folded opens it.
 function unfold() {
-  const meant = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  let meant = null;
+  try {
+    meant = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  } catch {
+    // an address that somebody else made: there is no such place
+  }
   if (meant instanceof HTMLDetailsElement) meant.open = true;
 }
 addEventListener("hashchange", unfold);
