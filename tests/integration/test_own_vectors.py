@@ -104,6 +104,15 @@ async def test_passages_are_found_by_vector_the_moment_they_are_answered(store: 
     assert hits[0]["vector"] == axis(1)
 
 
+async def test_no_score_is_beyond_a_cosine_s(store: Store) -> None:
+    vectors = [np.random.default_rng(seed).normal(size=DIMENSION).tolist() for seed in range(20)]
+    await store.put(*(passage(f"p{n}", "Text.", vector) for n, vector in enumerate(vectors)))
+
+    for vector in vectors:
+        assert (await store.search(vector, limit=1))[0]["score"] <= 1
+        assert (await store.search([-number for number in vector], limit=20))[-1]["score"] >= -1
+
+
 async def test_an_id_that_is_there_is_replaced(store: Store) -> None:
     await store.put(passage("a", "First.", axis(0), kind="old", more=1))
     done = await store.put(passage("a", "Second.", axis(1), kind="new"))
