@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 from sqlalchemy import text
 
@@ -37,6 +38,10 @@ from drystone.stack.supervise import Servers
 from drystone.web import create_app
 from drystone.worker.process import Process
 from tests.canaries import Watch, secrets_of
+
+# The same examples in each run: what fails, fails again. `--hypothesis-profile=default` looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("same")
 
 ROOT = Path(__file__).parent.parent
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
