@@ -144,7 +144,8 @@ def test_a_draft_goes_to_a_folder_and_back(shell: dict[str, str], tmp_path: Path
     air.mkdir(parents=True)
     (air / "o3.yaml").write_text("type: property\nlabel: Ozone\nschema_definition: {type: number}\n")
     (air / "no2.yaml").write_text("type: property\nlabel: NO2\nschema_definition: {type: number}\n")
-    _run(shell, "drafts", "create", tmp_path / "air")
+    link = _run(shell, "drafts", "create", tmp_path / "air").stdout
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{shell['API_PORT']}/draft#dsd_\S+\n", link)
     draft_id = json.loads(_run(shell, "drafts", "list", "--json").stdout)["items"][0]["id"]
 
     _run(shell, "drafts", "export", draft_id, tmp_path / "draft")

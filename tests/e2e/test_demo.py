@@ -29,6 +29,8 @@ def test_the_guide_walks_through_it(up: Stack, tmp_path: Path) -> None:
     loaded = up.follow(tmp_path, loading.replace("./drystone up --detach\n", ""))
     assert "catalogue: 21 new of 21" in loaded
     assert "readings: 103750 new, 0 there already" in loaded
+    assert "drystone ask -c demo " in loaded
+    assert f"DRYSTONE_API_KEY of .env: http://127.0.0.1:{up.settings.api.port}/\n" in loaded
     again = up.follow(tmp_path, "./drystone demo")
     assert "catalogue: 0 new of 21" in again
     assert "readings: 0 new, 103750 there already" in again

@@ -80,3 +80,5 @@ def test_the_guide_can_be_followed(up: Stack, tmp_path: Path) -> None:
         )
         assert refused.returncode != 0
     assert up.run("readers", "remove", reader["role"], check=False).returncode == 4
+    misspelt = up.run("readers", "create", "notebook", "--collection", "paperz", check=False).stderr
+    assert 'drystone collections" lists those there are' in misspelt

@@ -52,6 +52,7 @@ _KINDS: Mapping[int, type[DrystoneError]] = {
 # Where the API's own hint says what to send over HTTP, what to run instead.
 _HINTS = {
     "collection.not_found": '"drystone collections" lists those there are; the first "drystone add" into a name makes it',
+    "document.not_found": '"drystone documents" lists those there are',
     "document.is_archive": '"drystone documents" lists them',
     "draft.not_found": '"drystone drafts list" lists those there are',
     "draft.stale": '"drystone drafts diff ID" shows both sides, "drystone drafts rebase ID" brings them together',

@@ -26,6 +26,7 @@ _NEXT = """
 Look around:
   drystone search -c demo "why is there less ozone next to a busy street"
   drystone search -c demo "how often may nitrogen dioxide be above 200"
+  drystone ask -c demo "how often may nitrogen dioxide be above 200"
   drystone search -c demo "ozone in the heat" --filter '{"type": "and", "filters": [{"type": "eq", "key": "$schema", "value": "category:report"}, {"type": "gt", "key": "report-date", "value": "2025-06-30"}]}'
   drystone entities passages mill-lane
   drystone entities overview castle-park --profile city-air --at 2025-07-14T13:30
@@ -33,7 +34,8 @@ Look around:
   drystone catalogue graph --entities --profile city-air > air.svg
   drystone series buckets -e mill-lane -e high-moor -m no2 --from 2025-01-12 --until 2025-01-20 --bucket P1D --tz Europe/London
   drystone series latest -e castle-park --as-of 2025-07-14T13:30:00Z
-  drystone demo --remove"""
+  drystone demo --remove
+Or in a browser, signed in with DRYSTONE_API_KEY of .env: """
 
 
 def demo(
@@ -54,7 +56,7 @@ def demo(
         _put_catalogue(client)
         _add_documents(client)
         _add_readings(client)
-    typer.echo(terminal.as_typed(_NEXT))
+    typer.echo(terminal.as_typed(_NEXT) + f"{client.url}/")
 
 
 def _put_catalogue(client: Client) -> None:

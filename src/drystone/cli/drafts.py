@@ -90,9 +90,10 @@ def create(
     prune: Annotated[bool, typer.Option("--prune", help="Propose to delete what has no file in the folder.")] = False,
     as_json: catalogue.AsJson = False,
 ) -> None:
-    """Propose what a folder says otherwise than the catalogue, and print the token of its link, which is shown this once.
+    """Propose what a folder says otherwise than the catalogue, and print its link, which is shown this once.
 
-    Whoever has the token may edit the draft and submit it, without a key. Standard output is the token alone.
+    Whoever has the link may edit the draft and submit it, in a browser or by its token (after the #), without a key.
+    Standard output is the link alone.
     """
     from drystone.cli.client import open_client
 
@@ -101,7 +102,7 @@ def create(
         body = {"title": title or folder.resolve().name, "message": message, "bump_modules": bump, "changes": changes}
         if expires is not None:
             body["expires_at"] = _end(expires)
-        _show_link(client.create_draft(body), as_json=as_json)
+        _show_link(client, client.create_draft(body), as_json=as_json)
 
 
 @drafts.command("export")
@@ -296,12 +297,12 @@ def merge(draft_id: Id) -> None:
 
 @drafts.command("link")
 def link(draft_id: Id, expires: Expires = None, as_json: catalogue.AsJson = False) -> None:
-    """Make another link and print its token; the one before ends."""
+    """Make another link and print it; the one before ends."""
     from drystone.cli.client import open_client
 
     body = {} if expires is None else {"expires_at": _end(expires)}
     with open_client() as client:
-        _show_link(client.do_to_draft(draft_id, "link", body), as_json=as_json)
+        _show_link(client, client.do_to_draft(draft_id, "link", body), as_json=as_json)
 
 
 @drafts.command("revoke")
@@ -356,7 +357,7 @@ def _end(expires: str) -> str:
     return end
 
 
-def _show_link(made: Mapping[str, Any], *, as_json: bool) -> None:
+def _show_link(client: Client, made: Mapping[str, Any], *, as_json: bool) -> None:
     import sys
 
     from drystone.cli import terminal
@@ -366,8 +367,8 @@ def _show_link(made: Mapping[str, Any], *, as_json: bool) -> None:
         return
     count, end = made["change_count"], made["expires_at"][:16].replace("T", " ")
     changes = "1 change" if count == 1 else f"{count} changes"
-    terminal.say(f"draft {made['id']}, {changes}, until {end} UTC; whoever has this token may edit it:")
-    sys.stdout.write(f"{made['token']}\n")
+    terminal.say(f"draft {made['id']}, {changes}, until {end} UTC; whoever has this link may edit it:")
+    sys.stdout.write(f"{client.url}/draft#{made['token']}\n")
 
 
 def _read(folder: Path) -> dict[tuple[str, str], Manuscript]:

@@ -124,7 +124,7 @@ DOCUMENTS: Sequence[Column[Document]] = (
     Column("file", _file, 120),
     Column("collection", lambda d: d["collection"], 110, is_cut=True),
     Column("size", lambda d: terminal.size(d["size_bytes"]), 92, right=True, plain=lambda d: d["size_bytes"]),
-    Column("chunks", lambda d: _number(d["chunks"]), 100, right=True),
+    Column("passages", lambda d: _number(d["chunks"]), 100, right=True),
     Column("added", lambda d: _time(d["created_at"]), 130, plain=lambda d: d["created_at"]),
 )
 NOT_FITTING: Sequence[Column[Document]] = (

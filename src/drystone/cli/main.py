@@ -57,8 +57,18 @@ _HINTS: dict[type[OSError], str] = {
 _TEST_PROCESSES = 2
 
 
+# What people type where there are options for it.
+_MEANT = {"help": "--help", "version": "--version"}
+
+
 class _Commands(TyperGroup):
     """All commands. What is wrong with an option is told without the words that typer leaves of pydantic's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] in _MEANT:
+            meant, *rest = args
+            args = [*rest, _MEANT[meant]]  # `help search` is the help of search
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -116,11 +116,15 @@ async def _create(
     from drystone.access import readers as room
     from drystone.access.readers import Terms
     from drystone.access.service import Principal
+    from drystone.core.errors import NotFound
     from drystone.documents import collections
 
     async with _session(settings) as session:
         us = Principal(await room.find_workspace(session, workspace), _actor(), frozenset({"admin"}))
-        named = [(await collections.get(session, us, each)).id for each in dict.fromkeys(collection or ())]
+        try:
+            named = [(await collections.get(session, us, each)).id for each in dict.fromkeys(collection or ())]
+        except NotFound as exc:
+            raise NotFound(exc.code, exc.message, hint='"drystone collections" lists those there are') from exc
         expires_at = None if ends is None else datetime.fromisoformat(ends)
         return await room.create(session, us, name, Terms(named or None, expires_at, connections, timeout_s))
 

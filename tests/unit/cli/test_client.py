@@ -74,7 +74,7 @@ def test_an_api_that_is_not_there_is_unavailable_with_the_way_to_start_it(bound:
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [
-        (NotFound("document.not_found", "No.", hint="look"), NotFound),
+        (NotFound("workspace.not_found", "No.", hint="look"), NotFound),
         (Conflict("document.not_ready", "No.", hint="look"), Conflict),
         (Invalid("document.unsupported_type", "No.", hint="look"), Invalid),
         (Denied("access.scope_missing", "No.", hint="look", status=403), Denied),
@@ -93,6 +93,17 @@ def test_each_kind_of_error_comes_through_the_wire_as_it_was(
 
     assert type(told.value) is kind
     assert (told.value.code, told.value.message, told.value.hint) == (raised.code, "No.", "look")
+
+
+def test_a_document_that_is_not_there_is_told_with_the_command_that_lists_them(bound: socket.socket) -> None:
+    with (
+        _serving(_app(lambda _: NotFound("document.not_found", "No.")), bound) as url,
+        Client(url, "k") as client,
+        pytest.raises(NotFound) as told,
+    ):
+        client.document(_ID)
+
+    assert told.value.hint == '"drystone documents" lists those there are'
 
 
 def test_a_fault_of_the_server_is_of_no_kind_and_carries_its_id(bound: socket.socket) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from drystone import __version__
 from drystone.cli import main, terminal
 
 
@@ -21,6 +22,15 @@ def test_a_word_that_is_no_choice_is_told_plainly() -> None:
     assert refused.exit_code == 2
     assert "'reed' is not one of 'read' 'write' 'admin'" in told
     assert "Value error" not in told
+
+
+def test_help_and_version_are_understood_as_words_too() -> None:
+    def said(*words: str) -> str:
+        return CliRunner().invoke(main.app, list(words), prog_name="drystone").output
+
+    assert said("version") == said("--version") == f"{__version__}\n"
+    assert "Usage: drystone [OPTIONS] COMMAND" in said("help")
+    assert "Usage: drystone readers create" in said("help", "readers", "create")
 
 
 def test_what_the_system_refuses_is_told_with_its_file_and_a_hint(tmp_path: Path) -> None:
