@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import axe_playwright_python
+import docx
 import httpx
 import pytest
 from playwright.async_api import Page, expect
@@ -51,6 +53,13 @@ async def fill(client: httpx.AsyncClient, work: Work) -> dict[str, str]:
     )
     sent = await client.post("/api/v1/documents", files={"file": ("air.pdf", printed_)}, data={"collection": "air"})
     pdf = sent.json()["document"]["id"]
+    word = io.BytesIO()
+    docx.Document().save(word)
+    assert (
+        await client.post(
+            "/api/v1/documents", files={"file": ("empty.docx", word.getvalue())}, data={"collection": "air"}
+        )
+    ).is_success
     await work()
     changed = {"kind": "entity", "key": "mill-lane", "action": "put", "content": {**thing, "label": "Mill Lane, north"}}
     new = {
@@ -223,6 +232,34 @@ async def test_everything_can_be_read_and_sent_without_scripts(
     await expect(page.get_by_role("heading", name="more.txt")).to_be_visible()
 
 
+@pytest.mark.parametrize("has_scripts", [True, False])
+async def test_a_document_and_its_collection_are_deleted(
+    visits: Visits, client: httpx.AsyncClient, has_scripts: bool
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        sent = await client.post(
+            "/api/v1/documents", files={"file": (name, name.encode())}, data={"collection": "walls"}
+        )
+        assert sent.is_success
+    page = await visits.sign_in(java_script_enabled=has_scripts, viewport={"width": 360, "height": 800})
+    await page.goto("/collections/walls")
+    await page.get_by_role("link", name="a.txt").click()
+    await page.get_by_text("Delete this document").click()
+    await page.get_by_label("with all its versions").check()
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_role("heading", name="walls")).to_be_visible()
+    await expect(page.get_by_role("link", name="a.txt")).to_have_count(0)
+    await page.get_by_text("Delete this collection").click()
+    await page.get_by_label("to delete it with its 1 document").fill("other")
+    async with visits.refused(422):
+        await page.get_by_role("button", name="Delete").click()
+        await expect(page.get_by_role("alert")).to_contain_text("nothing was deleted")
+    assert await page.evaluate(_WIDE) <= 0
+    await page.get_by_label("to delete it with its 1 document").fill("walls")
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_text("There is no collection yet")).to_be_visible()
+
+
 async def test_no_script_can_read_the_cookie(visits: Visits) -> None:
     page = await visits.sign_in()
     assert await page.evaluate("document.cookie") == ""
@@ -276,13 +313,26 @@ async def test_the_page_of_a_pdf_stands_beside_its_text(visits: Visits, client: 
     assert words is not None
     assert printed_ is not None
     assert words["x"] < printed_["x"]
-    await page.get_by_role("link", name="Page 2").click()
+    await page.get_by_role("link", name="Page 2", exact=True).click()
     await expect(page.locator(".said")).to_have_text("Then spring came.")
     await page.set_viewport_size({"width": 360, "height": 900})
     words, printed_ = await page.locator("#text").bounding_box(), await page.locator(".paper img").bounding_box()
     assert words is not None
     assert printed_ is not None
     assert words["y"] < printed_["y"]
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+async def test_who_comes_from_a_hit_sees_where_they_are(
+    visits: Visits, client: httpx.AsyncClient, work: Work, width: int
+) -> None:
+    await fill(client, work)
+    page = await visits.sign_in(viewport={"width": width, "height": 900})
+    await page.goto("/search?q=winter+of+its+year")
+    await page.get_by_role("link", name="air.pdf").first.click()
+    await expect(page.get_by_role("heading", level=1)).to_be_in_viewport()
+    await expect(page.get_by_role("heading", name="Text of page 1")).to_be_in_viewport()
+    await expect(page.locator(".passage.meant .said")).to_be_in_viewport()
 
 
 async def test_a_question_is_answered_and_leads_to_its_source(

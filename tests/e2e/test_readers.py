@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,12 +16,11 @@ GUIDE = (ROOT / "docs" / "guides" / "sql.md").read_text()
 
 
 def _follow(stack: Stack, folder: Path, block: str) -> str:
-    """Do what a block of the guide says; what was printed. psql is the one beside the server."""
-    psql = clients.find(stack.settings, "psql")["psql"]
+    """Do what a block of the guide says; what was printed."""
     done = subprocess.run(
         ["bash", "-ec", block],
         cwd=folder,
-        env=shell_of(stack.folder) | {"PATH": f"{psql.parent}:{os.environ['PATH']}"},
+        env=shell_of(stack.folder),
         capture_output=True,
         text=True,
         timeout=240,
@@ -34,8 +32,9 @@ def _follow(stack: Stack, folder: Path, block: str) -> str:
 
 
 def test_the_guide_can_be_followed(up: Stack, tmp_path: Path) -> None:
-    making, building = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
-    counting, nearest = re.findall(r"```sql\n(.*?)```", GUIDE, re.DOTALL)
+    making, asking, exporting, building = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
+    counting, nearest, alike = re.findall(r"```(?:sql|text)\n(.*?)```", GUIDE, re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     (tmp_path / "drystone").write_text(f'#!/bin/sh\nexec {sys.executable} -m drystone.cli.main "$@"\n')
     (tmp_path / "drystone").chmod(0o755)
     (tmp_path / ".env").symlink_to(up.folder / ".env")
@@ -45,27 +44,33 @@ def test_the_guide_can_be_followed(up: Stack, tmp_path: Path) -> None:
     up.run("add", str(tmp_path / "birds.md"), "--collection", "others")
 
     listed = _follow(up, tmp_path, f'{making}\nprintf %s "$URL" > url')
-    (tmp_path / "question.sql").write_text(nearest)
-    (tmp_path / "counting.sql").write_text(counting)
-    asking = 'psql "$(cat url)" -v ON_ERROR_STOP=1'
-    counted = _follow(up, tmp_path, f"{asking} -f counting.sql")
+    for name, statements in {"counting": counting, "nearest": nearest, "alike": alike}.items():
+        (tmp_path / f"{name}.sql").write_text(statements)
+    (tmp_path / "program.py").write_text(program)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    known, strictly = "URL=$(cat url)", "-v ON_ERROR_STOP=1 -At"
+    counted = _follow(up, tmp_path, f'{known}\n./drystone db psql "$URL" {strictly} -f counting.sql')
+    found = _follow(up, tmp_path, f"{known}\n{asking.rstrip()} {strictly} -f nearest.sql")
+    near = _follow(up, tmp_path, f'{known}\n./drystone db psql "$URL" {strictly} -f alike.sql')
+    said = _follow(up, tmp_path, f"{known}\n{exporting}\n.venv/bin/python program.py")
     _follow(up, tmp_path, building)
-    own = _follow(
-        up, tmp_path, f"{asking} -At -c \"select embedding from passages_1 where text like '%buckle%'\""
-    ).strip()
-    found = _follow(up, tmp_path, f"{asking} -At -v question='{own}' -f question.sql")
 
     assert re.findall(r"papers +\| (\w+)", listed) == ["Birds", "Shells"]
     assert "others" not in listed
     assert "Thin shells buckle" in counted
     assert [line.partition("|")[0] for line in found.splitlines() if "|" in line] == ["Shells", "Birds"]
+    assert [line.partition("|")[0] for line in near.splitlines() if "|" in line] == ["Shells", "Birds"]
+    assert [line.split()[0] for line in said.splitlines() if line.startswith(("Shells", "Birds"))] == [
+        "Shells",
+        "Birds",
+    ]
 
     (reader,) = json.loads(up.run("readers", "list", "--json").stdout)["items"]
     assert (reader["name"], reader["state"], reader["connections"]) == ("notebook", "active", 5)
     assert reader["role"] in up.run("readers", "list").stdout
     assert '"reader.create"' in up.run("audit", "list", "--action", "reader.*", "--json").stdout
-    another = up.run("readers", "rotate", reader["role"]).stdout.strip()
-    up.run("readers", "remove", reader["role"])
+    another = up.run("readers", "rotate", "notebook").stdout.strip()
+    up.run("readers", "remove", "notebook")
     for url in ((tmp_path / "url").read_text(), another):
         refused = subprocess.run(
             [clients.find(up.settings, "psql")["psql"], url, "-c", "select 1"],

@@ -239,6 +239,20 @@ async def test_the_model_is_shown_the_passages_between_marks_and_offered_no_tool
     assert (answer["is_answered"], answer["sentences"]) == (False, [])
 
 
+async def test_what_the_model_s_escapes_make_is_in_no_answer(
+    writing: httpx.AsyncClient, playing: Model, collection: str
+) -> None:
+    escapes = r"\ud83d\u001b[31m\u202e\u0000\u0007"
+    playing.says(f'{{"text": "It was opened {escapes}in 1890.", "cites": [{{"passage": 1, "quote": "{escapes}"}}]}}\n')
+
+    answer = await _ask(writing, collection, mode="generated")
+    events = await _stream(writing, collection, mode="generated")
+
+    assert [each["text"] for each in answer["sentences"]] == ["It was opened [31min 1890."]
+    assert [kind for _, kind, _ in events] == ["passages", "sentence", "done"]
+    assert events[1][2]["text"] == "It was opened [31min 1890."
+
+
 async def test_plain_text_with_numbers_in_brackets_is_read_too(
     writing: httpx.AsyncClient, playing: Model, collection: str
 ) -> None:

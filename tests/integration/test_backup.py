@@ -207,6 +207,33 @@ async def test_rows_that_policies_guard_are_in_the_dump_and_guarded_again(
     await confined.dispose()
 
 
+# As it is where readers are made; who restores may neither do that nor undo it.
+_CLOSED = "revoke execute on function lo_create(oid) from public"
+
+
+async def test_large_objects_of_others_decide_nothing(
+    client: httpx.AsyncClient, collection: str, source: Source, elsewhere: Settings, tmp_path: Path
+) -> None:
+    """Neither one that the owner cannot read, nor one that it can, which would end the transaction of a restore."""
+    await send(client, collection)
+    database = source.settings.database
+    made = "select lo_from_bytea(0, 'x'::bytea)"
+    async with bootstrap.superuser_session(database, database.parts.database) as superuser:
+        oids = [await superuser.fetchval(made) for _ in range(2)]
+        await superuser.execute(f"grant select on large object {oids[0]} to public")
+        await superuser.execute(_CLOSED)
+        try:
+            saved = await save(source, target := folder_target(tmp_path))
+        finally:
+            await superuser.execute(f"select lo_unlink({oids[0]}), lo_unlink({oids[1]})")
+    async with bootstrap.superuser_session(elsewhere.database, elsewhere.database.parts.database) as superuser:
+        await superuser.execute(_CLOSED)
+    await restored(elsewhere, target, saved, source.programs)
+
+    assert await asked(elsewhere, "select count(*) from documents") == 1
+    assert await asked(elsewhere, "select count(*) from pg_largeobject_metadata") == 0
+
+
 async def test_a_damaged_dump_leaves_an_empty_database(
     client: httpx.AsyncClient, collection: str, source: Source, elsewhere: Settings, tmp_path: Path
 ) -> None:

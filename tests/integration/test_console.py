@@ -347,6 +347,31 @@ async def test_what_cannot_be_shown_is_told_on_a_page(
     assert said in answer.text
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/entities/nobody", "/collections/nowhere", "/search?limit=x"])
+async def test_an_error_leads_back_and_speaks_to_people(browser: httpx.AsyncClient, key: str, path: str) -> None:
+    await sign_in(browser, key)
+    page = (await browser.get(path)).text
+    main = page.partition("<main")[2].partition("</main>")[0]
+    assert '<a href="/">To the overview</a>' in main
+    for word in ("/api/", "openapi", "`errors`", "Sign in"):
+        assert word not in main
+    browser.cookies.clear()
+    assert '<a href="/sign-in">Sign in</a>' in (await browser.get("/nowhere")).text
+    assert "/openapi.json" in (await browser.get("/nowhere", headers={"Accept": "*/*"})).json()["hint"]
+
+
+async def test_a_wrong_time_is_told_once_above_the_entity(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    await client.put("/api/v1/entities/mill-lane", json={"type": "category", "label": "Mill Lane"})
+    await sign_in(browser, key)
+    answer = await browser.get("/entities/mill-lane?at=garbage")
+    assert answer.status_code == 422
+    assert answer.text.count("is neither") == 1
+    assert "For example 15m" in answer.text
+    assert 'name="at" value="garbage"' in answer.text
+
+
 async def test_a_wrong_filter_is_told_where_it_was_written(
     browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str, work: Any
 ) -> None:
@@ -527,6 +552,47 @@ async def test_an_entity_is_shown_with_what_was_said_measured_and_written_of_it(
     assert 'href="/entities/mill-lane"' in (await browser.get("/catalogue?words=mill")).text
     assert (await browser.get("/entities/nowhere")).status_code == 404
     assert (await browser.get("/entities/mill-lane?at=soon")).status_code == 422
+
+
+async def test_a_series_is_called_as_its_property_is(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    for name, type_, label in (("mill-lane", "category", "Mill Lane"), ("no2", "property", "Nitrogen dioxide")):
+        definition = {"type": "number"} if type_ == "property" else {}
+        sent = {"type": type_, "label": label, "schema_definition": definition}
+        assert (await client.put(f"/api/v1/entities/{name}", json=sent)).is_success
+    rows = [
+        {"entity": "mill-lane", "metric": metric, "observed_at": "2026-01-01T10:00:00Z", "value": 7}
+        for metric in ("no2", "noise", "mill-lane")
+    ]
+    assert (await client.post("/api/v1/observations", json=rows)).is_success
+    await sign_in(browser, key)
+    page = (await browser.get("/entities/mill-lane")).text
+    assert re.findall("<h3>(.*?) <span", page) == [
+        "mill-lane", 'Nitrogen dioxide <code class="soft">no2</code>', "noise",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/", "/search", "/ask"])
+async def test_an_empty_stack_says_how_files_come_into_it(
+    browser: httpx.AsyncClient, key: str, owner: Sessions, path: str
+) -> None:
+    await sign_in(browser, key)
+    page = (await browser.get(path)).text
+    assert 'under <a href="/collections">Collections</a>, and drop files' in page
+    await sign_in(browser, await make_key(owner, scopes=["read"]))
+    assert "drop files" not in (await browser.get(path)).text
+
+
+async def test_a_pace_of_nothing_is_not_told(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str, owner: Sessions, work: Any
+) -> None:
+    await add(client, "A wall.")
+    await work()
+    async with transaction(owner) as session:
+        await session.execute(text("update jobs set finished_at = now() - interval '4 minutes' where state = 'done'"))
+    await sign_in(browser, key)
+    assert "0.0 a second" not in (await browser.get("/")).text
 
 
 async def test_the_catalogue_is_drawn(browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str) -> None:

@@ -225,6 +225,55 @@ async def test_the_rules_are_asked_while_somebody_writes_and_nothing_is_kept(
     assert (await client.get(f"{A}/drafts/{made['id']}")).headers["etag"] == before
 
 
+async def test_all_that_is_wrong_is_told_at_once(browser: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+    path = await open_(browser, await start(client))
+    wrong = {"key": "No Key", "label": "", "parents": "nobody", "schema_definition": "{"}
+
+    told = (await browser.post(f"{path}/check", data={**OZONE, **wrong}, headers=HERE)).json()
+
+    assert told["fields"].keys() == wrong.keys()
+    form = html.unescape((await browser.get(f"{path}/edit?kind=entity")).text)
+    characters = told["fields"]["key"][0].partition(": ")[2].rstrip(".")
+    assert "underscores" in characters
+    assert characters[1:] in form
+
+
+@pytest.mark.parametrize("type_", ["category", "property", "subobject"])
+async def test_the_example_of_a_definition_fits_the_type(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, type_: str
+) -> None:
+    await fill(client)
+    path = await open_(browser, await start(client))
+    form = html.unescape((await browser.get(f"{path}/edit?kind=entity")).text)
+    place = "property" if type_ == "property" else "object"
+    example = re.search(rf'data-for="{place}">.*?<code>(.*?)</code>', form)
+    assert example is not None
+
+    sent = {**OZONE, "type": type_, "schema_definition": example[1]}
+    told = await browser.post(f"{path}/check", data=sent, headers=HERE)
+
+    assert told.json() == {"fields": {}, "elsewhere": []}
+
+
+async def test_what_is_wrong_keeps_a_draft_from_being_submitted_and_is_told(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    made = await start(client, {**O3, "content": {**NAME, "label": "Ozone", "parents": ["nobody"]}})
+    path = await open_(browser, made)
+    tag = hidden((await browser.get(path)).text, "etag")
+
+    answer = await browser.post(f"{path}/submit", data={"etag": tag}, headers=HERE)
+
+    assert answer.status_code == 409
+    assert "It was not submitted: one thing keeps it from being merged" in answer.text
+    assert '<a href="#entity-o3">' in answer.text
+    assert (await client.get(f"{A}/drafts/{made['id']}")).json()["status"] == "open"
+    await sign_in(browser, key)
+    review = (await browser.get(f"/drafts/{made['id']}")).text
+    assert "has submitted it for review" in review
+    assert "opens its editor" in review
+
+
 async def test_what_no_draft_takes_is_refused_while_it_is_written_too(
     browser: httpx.AsyncClient, client: httpx.AsyncClient
 ) -> None:
@@ -336,8 +385,12 @@ async def test_from_a_link_to_the_merge(browser: httpx.AsyncClient, client: http
     assert "changed since it was read" in stale.text
     assert [each.status_code for each in (approved, merged)] == [303, 303]
     assert (await client.get(f"{A}/entities/o3")).json()["label"] == "Ozone"
-    assert "It was merged" in (await browser.get(path)).text
-    assert "It is merged" in (await browser.get(f"/drafts/{draft}")).text
+    for page, said in ((path, "It was merged"), (f"/drafts/{draft}", "It is merged")):
+        shown = (await browser.get(page)).text
+        assert said in shown
+        assert "1 change<" in shown
+        assert "Ozone" in re.search(r'id="entity-o3">.*</article>', shown, re.DOTALL)[0]  # type: ignore[index]
+    assert 'href="/entities/o3"' in shown
 
 
 async def test_both_sides_of_a_conflict_are_shown_and_one_is_chosen(
@@ -424,3 +477,82 @@ async def test_another_link_ends_the_one_before(
     assert link is not None
     assert (await browser.get(path)).status_code == 404
     assert (await browser.get(await open_(browser, {"token": link[1].partition("#")[2]}))).status_code == 200
+
+
+async def test_what_was_written_stays_when_a_draft_was_submitted_meanwhile(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    made = await start(client, O3)
+    path = await open_(browser, made)
+    form = (await browser.get(f"{path}/edit?kind=entity&key=o3")).text
+    about = hidden((await browser.get(path)).text, "etag")
+    assert (await browser.post(f"{path}/submit", data={"etag": about}, headers=HERE)).status_code == 303
+
+    answer = await save(browser, path, etag=hidden(form, "etag"), description="Three atoms of oxygen.")
+
+    assert answer.status_code == 409
+    assert "Three atoms of oxygen." in answer.text
+    assert "What you wrote is below" in answer.text
+    called = await browser.post(
+        path, data={"etag": about, "title": "Ozone & more", "message": "Why not?"}, headers=HERE
+    )
+    assert called.status_code in (409, 412)
+    assert "Ozone &amp; more" in called.text
+    assert "Why not?" in called.text
+
+
+async def test_what_a_draft_is_to_be_called_stays_in_the_form_when_another_was_first(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    made = await start(client, O3)
+    path = await open_(browser, made)
+    etag = hidden((await browser.get(path)).text, "etag")
+    await browser.post(path, data={"etag": etag, "title": "theirs"}, headers=HERE)
+
+    answer = await browser.post(path, data={"etag": etag, "title": "ours", "message": "as we said"}, headers=HERE)
+
+    assert answer.status_code == 412
+    assert 'value="ours"' in answer.text
+    assert ">as we said</textarea>" in answer.text
+    assert "<h1>theirs</h1>" in answer.text
+
+
+async def test_the_reason_of_a_decision_stays_when_the_draft_is_another_by_now(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    made = await start(client, O3)
+    await sign_in(browser, key)
+    page = (await browser.get(f"/drafts/{made['id']}")).text
+    assert page
+    answer = await browser.post(
+        f"/drafts/{made['id']}/reject", data={"etag": '"stale"', "reason": "It lacks a unit."}, headers=HERE
+    )
+    assert answer.status_code == 412
+    assert "It lacks a unit." in answer.text
+
+
+async def test_an_escape_that_cannot_be_stored_is_told_though_somebody_else_was_first(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    path = await open_(browser, await start(client, O3))
+    answer = await save(browser, path, schema_definition='{"x": "\\ud800"}')
+    assert answer.status_code == 422
+    assert "cannot be stored" in answer.text
+
+
+async def test_a_label_cannot_turn_round_what_stands_beside_it(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, key: str
+) -> None:
+    content = {**NAME, "label": "Ozone\u202etfard", "description": "left open \u2067 here"}
+    turned = {"kind": "entity", "key": "o3", "action": "put", "content": content}
+    made = await start(client, turned)
+    await sign_in(browser, key)
+
+    page = (await browser.get(f"/drafts/{made['id']}")).text
+
+    assert "\u202e" not in page
+    assert "Ozone⟨U+202E⟩tfard" in page
+    assert "left open \u2067 here\u2069" in page
+    path = await open_(browser, made)
+    form = (await browser.get(f"{path}/edit?kind=entity&key=o3")).text
+    assert 'value="Ozone\u202etfard"' in form  # as it is, lest saving changes it

@@ -220,6 +220,23 @@ async def test_broken_json_is_told_with_its_place(client: httpx.AsyncClient, bod
 
 
 @pytest.mark.parametrize(
+    ("sent_as", "told"),
+    [("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"), ("", "something without a type")],
+)
+async def test_json_that_is_not_said_to_be_json_is_told_which_header_is_missing(
+    client: httpx.AsyncClient, sent_as: str, told: str
+) -> None:
+    headers = {"Content-Type": sent_as} if sent_as else {}
+
+    answer = await client.post("/api/v1/search", content=b'{"query": "bees"}', headers=headers)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "request.not_sent_as_json")
+    assert problem["detail"] == f"The body was sent as {told}, and only JSON is taken here."
+    assert "-H 'Content-Type: application/json'" in problem["hint"]
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "pointer"),
     [
         ("POST", "search", {}, "/query"),

@@ -611,9 +611,13 @@ async def test_passages_count_as_documents_of_the_day(store: Store, owner: Sessi
         )
     given = [passage(f"p{n}", "Text.", axis(n)) for n in range(4)]
 
-    told = await store.ask("PUT", "", {"passages": given}, 429, **bearer(key))
-    assert told["code"] == "quota.exceeded"
+    told = await store.ask("PUT", "", {"passages": given}, 403, **bearer(key))
+    assert told["code"] == "quota.too_small"
+    assert "may upload 3 documents a day; this request has documents: 4, bytes: 20" in told["detail"]
     assert await store.get("p0") == []
+    await store.ask("PUT", "", {"passages": given[:2]}, 200, **bearer(key))
+    told = await store.ask("PUT", "", {"passages": given[2:]}, 429, **bearer(key))
+    assert told["code"] == "quota.exceeded"
     await store.ask("PUT", "", {"passages": given[:3]}, 200, **bearer(key))
     await store.ask("PUT", "", {"passages": given[:3]}, 200, **bearer(key))  # as they are: nothing comes of it
 

@@ -30,7 +30,7 @@ from drystone.backup import restoring
 from drystone.backup.saving import Source, save
 from drystone.cli import readers as command
 from drystone.core.db import Sessions, make_engine, make_sessions, transaction
-from drystone.core.errors import Denied, Invalid, NotFound
+from drystone.core.errors import Conflict, Denied, Invalid, NotFound
 from drystone.core.settings import Settings
 from drystone.index import spaces
 from drystone.stack import bootstrap, probes
@@ -56,15 +56,15 @@ class Readers:
         """The role of a new one, and its password."""
         async with transaction(self.sessions) as session:
             us = Principal(workspace_id, "operator:test", frozenset({"admin"}))
-            reader, password = await room.create(session, us, "a tool", Terms(**terms))
+            reader, password = await room.create(session, us, f"tool {len(self.made)}", Terms(**terms))
         self.made.append(reader.role)
         return reader.role, password
 
     @asynccontextmanager
-    async def connect(self, role: str, password: str) -> AsyncIterator[Any]:
+    async def connect(self, role: str, password: str, database: str = "") -> AsyncIterator[Any]:
         parts = self.settings.database.parts
         connection = await asyncpg.connect(
-            host=parts.host, port=parts.port, database=parts.database, user=role, password=password
+            host=parts.host, port=parts.port, database=database or parts.database, user=role, password=password
         )
         try:
             yield connection
@@ -333,6 +333,9 @@ async def test_no_table_can_be_read_or_written_whatever_a_session_sets(readers: 
         "select * from find_key('dsk_local')",
         "select make_passages_view(1)",
         "select pg_read_file('/etc/passwd')",
+        "select lo_from_bytea(0, 'x')",
+        "select lo_creat(-1)",
+        "select lo_create(0)",
         "select pg_terminate_backend(pid) from pg_stat_activity where usename <> session_user",
     ],
 )
@@ -420,6 +423,56 @@ async def test_who_was_removed_has_expired_or_has_no_row_sees_nothing(
                 assert await rows(connection, view) == [], view
 
 
+async def test_who_expires_within_a_transaction_sees_nothing_more_in_it(
+    client: httpx.AsyncClient, work: Work, owner: Sessions, readers: Readers, ours: UUID
+) -> None:
+    await use(client, work, owner, ours, "owl", "papers")
+    role, password = await readers.make(ours)
+    async with readers.connect(role, password) as connection, connection.transaction():
+        assert await connection.fetchval("select count(*) from passages") == 1
+        async with transaction(owner) as session:
+            await session.execute(
+                text("update readers set expires_at = clock_timestamp() where role = :r"), {"r": role}
+            )
+        for view in await views(connection):
+            assert await rows(connection, view) == [], view
+
+
+@pytest.mark.parametrize("database", ["postgres", "template1"])
+async def test_databases_of_the_server_itself_are_closed(readers: Readers, ours: UUID, database: str) -> None:
+    role, password = await readers.make(ours)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with readers.connect(role, password, database):
+            pass
+
+
+async def test_what_a_role_changed_of_itself_is_as_before_once_its_password_is_new(
+    readers: Readers, ours: UUID
+) -> None:
+    role, password = await readers.make(ours, statement_s=7)
+    async with readers.connect(role, password) as connection:
+        await connection.execute("set default_transaction_read_only = off")
+        await connection.execute("alter role current_user set default_transaction_read_only = off")
+        await connection.execute("alter role current_user password 'known-to-others'")
+    async with transaction(readers.sessions) as session:
+        _, another = await room.rotate(session, "operator:test", role)
+    async with readers.connect(role, another) as connection:
+        assert await connection.fetchval("show default_transaction_read_only") == "on"
+        assert await connection.fetchval("show statement_timeout") == "7s"
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        async with readers.connect(role, "known-to-others"):
+            pass
+
+
+async def test_who_has_expired_gets_no_new_password(owner: Sessions, readers: Readers, ours: UUID) -> None:
+    role, _ = await readers.make(ours)
+    async with transaction(owner) as session:
+        await session.execute(text("update readers set expires_at = now() where role = :role"), {"role": role})
+    with pytest.raises(Invalid, match="is over"):
+        async with transaction(readers.sessions) as session:
+            await room.rotate(session, "operator:test", role)
+
+
 async def test_a_removed_reader_is_shown_the_door(readers: Readers, ours: UUID) -> None:
     role, password = await readers.make(ours)
 
@@ -448,6 +501,26 @@ async def test_a_new_password_ends_the_one_before(readers: Readers, ours: UUID) 
             pass
     async with readers.connect(role, another) as connection:
         assert await connection.fetchval("select session_user") == role
+
+
+async def test_a_name_is_had_once_in_a_workspace_and_names_a_reader_where_no_other_has_it(
+    readers: Readers, ours: UUID, theirs: UUID
+) -> None:
+    mine, _ = await readers.make(ours)
+    async with transaction(readers.sessions) as session:
+        with pytest.raises(Conflict, match=f"'tool 0' already, with the role {mine}"):
+            await room.create(session, Principal(ours, "operator:test", frozenset()), "tool 0", Terms())
+        other, _ = await room.create(session, Principal(theirs, "operator:test", frozenset()), "tool 0", Terms())
+    readers.made.append(other.role)
+
+    async with transaction(readers.sessions) as session:
+        with pytest.raises(Conflict) as several:
+            await room.remove(session, "operator:test", "tool 0")
+        assert several.value.hint == f"name one by its role: {mine}, {other.role}"
+        assert await room.remove(session, "operator:test", other.role) == other.role
+        assert (await room.rotate(session, "operator:test", "tool 0"))[0].role == mine
+        assert await room.remove(session, "operator:test", "tool 0") == mine
+    readers.made.clear()
 
 
 async def test_an_end_in_the_past_is_refused_and_leaves_no_role(readers: Readers, ours: UUID) -> None:

@@ -388,6 +388,20 @@ async def test_bytes_are_counted_and_bytes_that_were_there_are_not(
     assert [a.status_code for a in answers] == [202, 429, 429, 202]
 
 
+async def test_what_no_day_has_room_for_is_told_so_and_not_to_come_back(
+    client: httpx.AsyncClient, key: str, collection: str
+) -> None:
+    await _limit(client, key, documents_per_day=7, bytes_per_day=100)
+
+    answer = await _send(client, collection, b"a" * 2000, Authorization=f"Bearer {key}")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "quota.too_small")
+    assert (
+        "may upload 7 documents and 100 bytes a day; this request has documents: 1, bytes: " in answer.json()["detail"]
+    )
+    assert "retry-after" not in answer.headers
+
+
 async def test_limits_of_the_settings_hold_where_a_key_has_none(
     settings: Settings, sessions: Sessions, collection: str
 ) -> None:

@@ -112,6 +112,23 @@ async def test_what_does_not_pass_in_time_is_told_with_when_to_come_back(playing
     assert (refused.code, refused.values["retry_after_s"], len(playing.requests)) == ("chat.busy", 30, 1)
 
 
+async def test_a_user_of_the_url_is_sent_and_in_no_error(playing: Model) -> None:
+    """Though the server repeats the header."""
+    url = playing.url.replace("//", "//me:pass-word-1234@")
+    sent = "bWU6cGFzcy13b3JkLTEyMzQ="  # of me:pass-word-1234
+    playing.answers = [JSONResponse({"error": {"message": f"no such user: Basic {sent}"}}, 400)]
+    chat = Chat(url, "", "some-model", timeout_s=5.0, max_tokens=64)
+
+    with pytest.raises(Unavailable) as refused:
+        async with chat.talk(ASKED) as talk:
+            _ = [part async for part in talk]
+    await chat.aclose()
+
+    assert playing.headers[0]["authorization"] == f"Basic {sent}"
+    assert refused.value.message.endswith("(HTTP 400): no such user: Basic ***.")
+    assert "pass-word-1234" not in f"{refused.value} {refused.value.values}"
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(401, "chat.denied"), (403, "chat.denied"), (400, "chat.refused"), (404, "chat.refused")]
 )

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from statistics import fmean
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 
 import drystone.demo
 from drystone.api.catalogue_schemas import Changeset
@@ -19,6 +21,7 @@ from drystone.catalogue.rules import State
 from drystone.cli import demo
 from drystone.demo import readings
 from drystone.demo.readings import METRICS, STATIONS, Reading
+from drystone.mentions.finding import Finder
 
 FOLDER = Path(drystone.demo.__file__).parent
 Series = Mapping[tuple[str, str], Sequence[Reading]]
@@ -133,3 +136,18 @@ def _days_above_120(found: Sequence[Reading]) -> int:
         if len(window) >= 6 and fmean(window) > 120:
             days.add(at.date())
     return len(days)
+
+
+def test_no_name_of_its_catalogue_stands_in_ordinary_prose_by_accident() -> None:
+    entities = [yaml.safe_load(path.read_text()) for path in sorted((FOLDER / "entities").glob("*.yaml"))]
+    names = [
+        [each["label"], *(name for some in each.get("aliases", {}).values() for name in some)] for each in entities
+    ]
+    finder = Finder([(UUID(int=number), each) for number, each in enumerate(names)])
+    prose = (
+        "The author of this report gives a name to each station. Date, type, unit, area and altitude stand in a table, with the"
+        " period that was averaged, a limit, the value measured and where: in a park, on a moor, in a lane."
+    )
+
+    assert [prose[each.start : each.end] for each in finder.find(prose)] == []
+    assert finder.find("Nitrogen dioxide at Mill Lane")

@@ -10,6 +10,7 @@ from drystone.catalogue.merging import MISSING, Difference, Merge
 from drystone.catalogue.models import Kind
 from drystone.catalogue.rules import Problem
 from drystone.console import differences, draft_forms
+from drystone.console.draft_forms import Faults
 
 ENTITY = EntityContent(
     "property",
@@ -52,6 +53,33 @@ def test_a_removal_needs_no_content() -> None:
     assert made == Edit("entity", "o3", "delete", None)
 
 
+def test_what_is_wrong_is_left_out_of_what_the_rules_are_asked() -> None:
+    values = {**draft_forms.values_of("entity", ENTITY), "label": "", "schema_definition": "{"}
+    made, faults = draft_forms.read("entity", "No Key", "put", values)
+
+    left = draft_forms.rest("entity", "No Key", "put", values, faults)
+
+    assert made is None
+    assert faults.of.keys() == {"key", "label", "schema_definition"}
+    assert left is not None
+    assert isinstance(left.content, EntityContent)
+    assert (left.content.parents, left.content.schema_definition) == (["gas"], {})
+    assert draft_forms.rest("entity", "o3", "put", {**values, "type": "thing"}, Faults({"type": ["?"]})) is None
+
+
+def test_what_may_come_from_what_was_left_out_is_not_told() -> None:
+    def found() -> Faults:
+        return Faults({"": ["whole"], "parents": ["nobody"], "schema_definition": ["empty"]}, ["others"])
+
+    by_definition, by_label = Faults({"schema_definition": ["no JSON"]}), Faults({"label": ["none"]})
+    by_definition.join_rest(found())
+    by_label.join_rest(found())
+
+    assert by_definition == Faults({"schema_definition": ["no JSON"], "parents": ["nobody"]})
+    assert by_label.of.keys() == {"label", "", "parents", "schema_definition"}
+    assert by_label.elsewhere == ["others"]
+
+
 def test_lines_that_say_nothing_of_a_module_are_told_by_their_number() -> None:
     _, faults = draft_forms.read("profile", "city", "put", {"label": "City", "modules": "air ^1\n\ncore\nair ^2"})
 
@@ -74,7 +102,7 @@ def test_findings_stand_at_the_field_they_come_from_and_others_below() -> None:
 
     assert faults.of["parents"] == ["No gas. Fix: add it."]
     assert "Modules follow their members" in faults.of[""][0]
-    assert faults.elsewhere == ["No schema.", "Nothing."]
+    assert faults.elsewhere == ["no2: No schema.", "Nothing."]
 
 
 def test_a_new_thing_is_shown_field_by_field_without_empty_ones() -> None:

@@ -197,7 +197,7 @@ async def test_a_server_that_does_not_finish_is_given_up(kind: str) -> None:
 
     assert caught.value.code == "embedding.unavailable"
     assert "in time" in caught.value.message
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 async def test_a_question_is_given_up_sooner_than_a_passage_in_all_its_tries_together() -> None:
@@ -222,6 +222,17 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         await embedder.embed(["a"])
 
     assert caught.value.code == "embedding.unavailable"
+    await embedder.aclose()
+
+
+async def test_user_and_query_of_the_url_are_never_told() -> None:
+    embedder = OpenAIEmbedder(f"http://me:{KEY}@127.0.0.1:9/v1", "", "some-model", 4, timeout_s=0.5)
+
+    with pytest.raises(Unavailable) as caught:
+        await embedder.embed(["a"])
+
+    assert KEY not in f"{caught.value} {caught.value.values} {caught.value.__cause__!r}"
+    assert "http://127.0.0.1:9/v1/embeddings" in caught.value.message
     await embedder.aclose()
 
 

@@ -197,12 +197,25 @@ def test_a_secret_of_few_different_characters_is_refused_in_production(
     assert value not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["EMBEDDING_API_KEY", "NEXT_EMBEDDING_API_KEY", "RERANK_API_KEY", "ANSWER_API_KEY"])
 @pytest.mark.parametrize("key", ["rk-1234\nsecond-line", "rk-ünicode", "rk-\x00"])
-def test_a_key_that_no_header_can_carry_is_refused_and_not_told(complete: dict[str, str], key: str) -> None:
-    with pytest.raises(SettingsError, match="RERANK_API_KEY: holds characters") as refused:
-        parse(complete | {"RERANK_API_KEY": key})
+def test_a_key_that_no_header_can_carry_is_refused_and_not_told(complete: dict[str, str], name: str, key: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: holds characters") as refused:
+        parse(complete | {name: key})
 
     assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize("prefix", ["EMBEDDING_", "NEXT_EMBEDDING_", "RERANK_", "ANSWER_"])
+@pytest.mark.parametrize("user", ["me:pass-word-1234", "pass-word-1234", ":pass-word-1234"])
+def test_a_user_in_a_url_beside_a_key_is_refused_and_not_told(complete: dict[str, str], prefix: str, user: str) -> None:
+    url = {f"{prefix}URL": f"http://{user}@127.0.0.1:9/v1", "ANSWER_MODEL": "m"}
+    parse(complete | url)
+
+    with pytest.raises(SettingsError, match=f"{prefix}URL: names a user, and {prefix}API_KEY is set") as refused:
+        parse(complete | url | {f"{prefix}API_KEY": "sk-1234"})
+
+    assert "pass-word-1234" not in str(refused.value)
 
 
 def test_qdrant_needs_a_url(complete: dict[str, str]) -> None:

@@ -35,9 +35,10 @@ async def usage(session: AsyncSession, principal: Principal) -> Usage:
 
 
 async def count(session: AsyncSession, principal: Principal, size_bytes: int, *, documents: int = 1) -> None:
-    """Add one version of this size to what the caller used today. Raises Denied `quota.exceeded`.
+    """Add versions of this size together to what the caller used today.
 
-    documents: 0 where bytes are kept of which no document is made yet.
+    documents: how many; 0 where bytes are kept of which no document is made yet.
+    Raises Denied: `quota.exceeded`, or `quota.too_small` where no day has room for that.
     """
     limits = principal.limits
     given = _whose(principal) | {
@@ -47,7 +48,7 @@ async def count(session: AsyncSession, principal: Principal, size_bytes: int, *,
         "max_bytes": limits.bytes_per_day,
     }
     if (await session.execute(_COUNT, given)).first() is None:
-        raise exceeded(await usage(session, principal))
+        raise _refusal(await usage(session, principal), size_bytes, documents)
 
 
 async def check(session: AsyncSession, principal: Principal, size_bytes: int) -> None:
@@ -59,10 +60,31 @@ async def check(session: AsyncSession, principal: Principal, size_bytes: int) ->
     if _is_above(used.documents + 1, limits.documents_per_day) or _is_above(
         used.bytes + size_bytes, limits.bytes_per_day
     ):
-        raise exceeded(used)
+        raise _refusal(used, size_bytes, 1)
 
 
-def exceeded(used: Usage) -> Denied:
+def _refusal(used: Usage, size_bytes: int, documents: int) -> Denied:
+    limits = used.limits
+    if _is_above(documents, limits.documents_per_day) or _is_above(size_bytes, limits.bytes_per_day):
+        return _too_small(limits, size_bytes, documents)
+    return _exceeded(used)
+
+
+def _too_small(limits: Limits, size_bytes: int, documents: int) -> Denied:
+    """What tomorrow will not be taken either."""
+    allowed = [
+        f"{limit:,} {name}"
+        for name, limit in (("documents", limits.documents_per_day), ("bytes", limits.bytes_per_day))
+        if limit is not None
+    ]
+    return Denied(
+        "quota.too_small",
+        f"This key may upload {' and '.join(allowed)} a day; this request has documents: {documents:,}, bytes: {size_bytes:,}.",
+        hint="send less at once; GET /api/v1/usage shows what a day has, an admin may raise it",
+    )
+
+
+def _exceeded(used: Usage) -> Denied:
     """The refusal, with the header fields of draft-ietf-httpapi-ratelimit-headers."""
     limits = used.limits
     policies, states = [], []

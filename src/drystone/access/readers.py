@@ -17,14 +17,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from drystone.access import service
 from drystone.access.models import Reader, Workspace
 from drystone.access.service import Action, Principal
 from drystone.core.clock import utc_now
-from drystone.core.errors import Invalid, NotFound
+from drystone.core.errors import Conflict, Invalid, NotFound
 from drystone.core.ids import new_id
 
 # Other databases of the same server have readers, too: their roles must not meet.
@@ -46,6 +46,8 @@ _SETTINGS = {
 }
 # Only a superuser may set it, and no session can undo it: what its sorts and joins may write to the disk.
 _SETTINGS_OF_SUPERUSER = {"temp_file_limit": "1GB"}
+# By default everybody may make large objects, which are in no table, under no limit, and in every dump.
+_CLOSED = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ async def find_workspace(session: AsyncSession, name: str) -> UUID:
 
 
 async def create(session: AsyncSession, principal: Principal, name: str, terms: Terms) -> tuple[Reader, str]:
-    """A new reader of the caller's workspace, and its password, which nobody can ask for again. Raises Invalid."""
+    """A new reader of the caller's workspace, and its password, which nobody can ask for again. Raises Invalid, Conflict."""
     _check_end(terms.expires_at)
+    await _check_name(session, principal.workspace_id, name)
     reader = Reader(
         id=new_id(),
         workspace_id=principal.workspace_id,
@@ -126,16 +129,18 @@ async def every(session: AsyncSession) -> list[Listed]:
     ]
 
 
-async def rotate(session: AsyncSession, actor: str, role: str) -> tuple[Reader, str]:
+async def rotate(session: AsyncSession, actor: str, named: str) -> tuple[Reader, str]:
     """A new password; the one before is refused from now on and its connections are ended. A role that is missing is made again.
 
-    Raises NotFound.
+    named: by its role, or by a name that no other has. What its sessions begin with is set anew, but for the time of a statement:
+    a role may change that of its own. Raises NotFound, Conflict; Invalid for one that has expired.
     """
-    reader = await _lock(session, role)
-    password = _new_password()
+    reader = await _lock(session, named)
+    _check_end(reader.expires_at)
+    role, password = reader.role, _new_password()
     if await session.scalar(_HAS_ROLE, {"role": role}):
         await _execute(session, f"alter role {role} password '{verifier(password)}'")
-        await _let_connect(session, role)
+        await _set_up(session, role, _SETTINGS)
         await session.execute(_END, {"role": role})
     else:
         await _make_role(session, reader, password, Terms(expires_at=reader.expires_at))
@@ -143,12 +148,14 @@ async def rotate(session: AsyncSession, actor: str, role: str) -> tuple[Reader, 
     return reader, password
 
 
-async def remove(session: AsyncSession, actor: str, role: str) -> None:
-    """Remove a reader, its role and its connections: the next statement of any finds nothing. Raises NotFound.
+async def remove(session: AsyncSession, actor: str, named: str) -> str:
+    """Remove a reader, its role and its connections: the next statement of any finds nothing. The role it was.
 
+    named: by its role, or by a name that no other has. Raises NotFound, Conflict.
     A role that another database of the server knows, too, as after a restore beside this one, stays and cannot connect here.
     """
-    reader = await _lock(session, role)
+    reader = await _lock(session, named)
+    role = reader.role
     await _record(session, _as(reader, actor), "reader.remove", reader)
     await session.delete(reader)
     await session.flush()
@@ -157,6 +164,7 @@ async def remove(session: AsyncSession, actor: str, role: str) -> None:
         await _execute(session, f"revoke all on database {await _database(session)} from {role}")
         if not await session.scalar(_IS_USED_ELSEWHERE, {"role": role}):
             await _execute(session, f"drop role {role}")
+    return role
 
 
 def verifier(password: str) -> str:
@@ -181,16 +189,18 @@ async def _make_role(session: AsyncSession, reader: Reader, password: str, terms
         f"create role {role} login noinherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
         f" connection limit {int(terms.connections)} valid until '{until}' password '{verifier(password)}'",
     )
+    await _set_up(session, role, _SETTINGS | {"statement_timeout": f"{int(terms.statement_s)}s"})
+
+
+async def _set_up(session: AsyncSession, role: str, settings: Mapping[str, str]) -> None:
+    """What sessions of the role begin with, where they may connect, and what a superuser closes to all roles."""
     await _execute(session, "select '[1]'::vector")  # settings of an extension are unknown until it was used
     is_superuser = await session.scalar(text("select rolsuper from pg_roles where rolname = current_user"))
-    settings = _SETTINGS | {"statement_timeout": f"{int(terms.statement_s)}s"}
-    for name, value in (settings | (_SETTINGS_OF_SUPERUSER if is_superuser else {})).items():
+    for name, value in {**settings, **(_SETTINGS_OF_SUPERUSER if is_superuser else {})}.items():
         said = value if name == "search_path" else f"'{value}'"
         await _execute(session, f"alter role {role} set {name} = {said}")
-    await _let_connect(session, role)
-
-
-async def _let_connect(session: AsyncSession, role: str) -> None:
+    if is_superuser and await session.scalar(_IS_OPEN, {"function": _CLOSED[0]}):
+        await _execute(session, f"revoke execute on function {', '.join(_CLOSED)} from public")
     await _execute(session, f"grant connect on database {await _database(session)} to {role}")
 
 
@@ -203,11 +213,29 @@ async def _execute(session: AsyncSession, statement: str) -> None:
     await (await session.connection()).exec_driver_sql(statement)
 
 
-async def _lock(session: AsyncSession, role: str) -> Reader:
-    reader = await session.scalar(select(Reader).where(Reader.role == role).with_for_update())
-    if reader is None:
-        raise NotFound("reader.not_found", f"There is no reader {role!r}.", hint='"drystone readers list" tells them')
-    return reader
+async def _lock(session: AsyncSession, named: str) -> Reader:
+    statement = select(Reader).where(or_(Reader.role == named, Reader.name == named)).order_by(Reader.id)
+    found = list(await session.scalars(statement.with_for_update()))
+    chosen = [each for each in found if each.role == named] or found
+    if not chosen:
+        raise NotFound("reader.not_found", f"There is no reader {named!r}.", hint='"drystone readers list" tells them')
+    if len(chosen) > 1:
+        raise Conflict(
+            "reader.several",
+            f"{len(chosen)} readers are called {named!r}.",
+            hint=f"name one by its role: {', '.join(each.role for each in chosen)}",
+        )
+    return chosen[0]
+
+
+async def _check_name(session: AsyncSession, workspace_id: UUID, name: str) -> None:
+    role = await session.scalar(select(Reader.role).where(Reader.workspace_id == workspace_id, Reader.name == name))
+    if role is not None:
+        raise Conflict(
+            "reader.exists",
+            f"There is a reader {name!r} already, with the role {role}.",
+            hint=f'"drystone readers rotate {role}" gives it a new password; or choose another name',
+        )
 
 
 def _as(reader: Reader, actor: str) -> Principal:
@@ -233,6 +261,7 @@ from pg_roles
 where rolname like 'drystone\_reader\_%' and has_database_privilege(oid, current_database(), 'connect')
 """)
 _HAS_ROLE = text("select exists (select from pg_roles where rolname = :role)")
+_IS_OPEN = text("select has_function_privilege('public', :function, 'execute')")
 _IS_USED_ELSEWHERE = text("""
 select exists (
     select from pg_shdepend join pg_roles on refclassid = 'pg_authid'::regclass and refobjid = oid where rolname = :role
@@ -241,5 +270,5 @@ select exists (
 # By whoever may: a session that is left finds nothing any more, for its role has no row.
 _END = text("""
 select pg_terminate_backend(pid) from pg_stat_activity
-where usename = :role and datname = current_database() and exists (select from pg_roles where rolname = current_user and rolsuper)
+where usename = :role and exists (select from pg_roles where rolname = current_user and rolsuper)
 """)

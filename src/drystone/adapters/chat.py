@@ -9,7 +9,6 @@ import asyncio
 import json
 import math
 import random
-import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from drystone.adapters.network import is_loopback, retry_after_s
+from drystone.adapters.network import Secrets, is_loopback, retry_after_s, without_secrets
 from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
 from drystone.core.settings import AnswerSettings
+from drystone.core.text import clean
 
 log = get_logger(__name__)
 
@@ -72,8 +72,8 @@ class Chat:
     ) -> None:
         """temperature: below 0: not sent."""
         self._endpoint = endpoint_of(url)
-        self._shown = _without_secrets(self._endpoint)
-        self._api_key = api_key
+        self._shown = without_secrets(self._endpoint)
+        self._secrets = Secrets(self._endpoint, api_key)
         self._body: dict[str, Any] = {"model": model_name, "stream": True, tokens_field: max_tokens}
         if temperature >= 0:
             self._body["temperature"] = temperature
@@ -132,7 +132,7 @@ class Chat:
             if response.headers.get("content-type", "").startswith("application/json"):  # a server that does not stream
                 choice = _choice(await _whole(response), "message")
                 if choice.error is not None:
-                    raise self._broken_off(self._shortened(choice.error))
+                    raise self._broken_off(self._secrets.shortened(choice.error))
                 yield clean(choice.text)
                 if choice.is_cut:
                     yield None
@@ -151,7 +151,7 @@ class Chat:
             if name == "data":
                 choice = _choice(value, "delta")
                 if choice.error is not None:
-                    raise self._broken_off(self._shortened(choice.error))
+                    raise self._broken_off(self._secrets.shortened(choice.error))
                 if choice.text:
                     yield clean(choice.text)
                 is_ended = is_ended or choice.is_ended
@@ -230,16 +230,12 @@ class Chat:
         )
 
     def _what_it_said(self, body: str) -> str:
-        """The message in OpenAI's error envelope, shortened; never the key, which some servers repeat."""
+        """The message in OpenAI's error envelope, shortened."""
         try:
             message = json.loads(body)["error"]["message"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return ""
-        return self._shortened(str(message))
-
-    def _shortened(self, message: str) -> str:
-        text = " ".join(clean(message).split())
-        return (text.replace(self._api_key, "***") if self._api_key else text)[:200].rstrip(".")
+        return self._secrets.shortened(str(message))
 
 
 def open_chat(settings: AnswerSettings) -> Chat | None:
@@ -264,14 +260,8 @@ def endpoint_of(url: str) -> str:
     return urlunsplit(parts._replace(path=path if path.endswith(_PATH) else path + _PATH))
 
 
-def clean(text: str) -> str:
-    """Text without controls, marks that turn the direction, and halves of surrogate pairs, which nothing of ours can keep."""
-    return "".join(c for c in text if c in "\n\t\u200c\u200d" or unicodedata.category(c) not in _STEERING)
-
-
 _PATH = "/chat/completions"
 _OVER = "\0over"
-_STEERING = ("Cc", "Cf", "Cs")
 _MAX_TRIES = 3
 # A token is hardly ever longer. Bounds what a server may send that does not keep to max_tokens.
 _CHARACTERS_OF_TOKEN = 16
@@ -289,12 +279,6 @@ def _pause_s(tries: int) -> float:
     """Seconds to wait after so many tries: half fixed, half random, so that clients do not return in step."""
     whole: float = 0.25 * 4 ** (tries - 1)
     return whole / 2 + random.uniform(0, whole / 2)  # noqa: S311  spreads load, guards nothing
-
-
-def _without_secrets(url: str) -> str:
-    """A URL as errors may tell it: no user, no password, no query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @dataclass(frozen=True)

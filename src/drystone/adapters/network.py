@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 import httpx
+
+from drystone.core.text import clean
+
+# Characters of what a server said that an error tells.
+_MOST_TOLD = 200
+# A shorter value of a URL's query is a number or a switch, and stands in sentences for itself.
+_LEAST_OF_QUERY = 8
 
 
 def is_loopback(host: str) -> bool:
@@ -16,6 +25,45 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def without_secrets(url: str) -> str:
+    """A URL as errors may tell it: no user, no password, no query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class Secrets:
+    """What a server is sent that nobody else may see: the key, and user, password and query of the URL."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        found = {api_key, quote(api_key, safe=""), *_of_user(url), *_of_query(url)} - {""}
+        self._forms = sorted(found, key=len, reverse=True)  # the whole before its parts
+
+    def shortened(self, said: str) -> str:
+        """What the server said, as an error may tell it: a line without any of that, which some servers repeat."""
+        text = clean(said)
+        for form in self._forms:
+            text = text.replace(form, "***")
+        return " ".join(text.split())[:_MOST_TOLD].rstrip(".")
+
+
+def _of_user(url: str) -> set[str]:
+    """User and password as they are written, as they are meant, and as Basic authentication sends them."""
+    written = urlsplit(url).netloc.rpartition("@")[0]
+    if not written:
+        return set()
+    user, _, password = (unquote(part) for part in written.partition(":"))
+    meant = f"{user}:{password}"
+    sent = base64.b64encode(meant.encode()).decode()
+    found = {written, *written.split(":", 1), meant, user, password, sent, sent.rstrip("=")}
+    return found | {quote(part, safe="") for part in (user, password)}
+
+
+def _of_query(url: str) -> set[str]:
+    query = urlsplit(url).query
+    values = {value for _, value in parse_qsl(query) if len(value) >= _LEAST_OF_QUERY}
+    return {query} | values | {quote(value, safe="") for value in values}
 
 
 class TooLarge(Exception):

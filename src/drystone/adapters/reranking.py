@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import numpy as np
 
-from drystone.adapters.network import TooLarge, is_loopback, post, retry_after_s
+from drystone.adapters.network import Secrets, TooLarge, is_loopback, post, retry_after_s, without_secrets
 from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
@@ -37,8 +37,8 @@ class Reranker:
     def __init__(self, url: str, api_key: str, model_name: str, *, format: Format, timeout_s: float) -> None:
         """url: with or without /rerank at its end. model_name: empty to name none."""
         self._endpoint = endpoint_of(url)
-        self._shown = _without_secrets(self._endpoint)
-        self._api_key = api_key
+        self._shown = without_secrets(self._endpoint)
+        self._secrets = Secrets(self._endpoint, api_key)
         self._model = model_name
         self._format = format
         self._timeout_s = timeout_s
@@ -131,7 +131,7 @@ class Reranker:
         )
 
     def _what_it_said(self, response: httpx.Response) -> str:
-        """The message in one of the usual envelopes, shortened; never the key, which some servers repeat."""
+        """The message in one of the usual envelopes, shortened."""
         try:
             said = response.json()
         except (ValueError, RecursionError):
@@ -139,8 +139,7 @@ class Reranker:
         for _ in range(2):  # {"error": {"message": …}}, {"message": …}, {"error": …}, {"detail": …}
             if isinstance(said, dict):
                 said = next((said[name] for name in ("error", "message", "detail") if said.get(name)), "")
-        text = " ".join(said.split()) if isinstance(said, str) else ""
-        return (text.replace(self._api_key, "***") if self._api_key else text)[:200].rstrip(".")
+        return self._secrets.shortened(said) if isinstance(said, str) else ""
 
 
 # text-embeddings-inference takes so many texts at once unless told otherwise (--max-client-batch-size).
@@ -171,12 +170,6 @@ def endpoint_of(url: str) -> str:
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
     return urlunsplit(parts._replace(path=path if path.endswith("/rerank") else path + "/rerank"))
-
-
-def _without_secrets(url: str) -> str:
-    """A URL as errors may tell it: no user, no password, no query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _read_answer(content: bytes, count: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import regex
 
 from drystone.answers import splitting
 from drystone.core.errors import Unavailable
+from drystone.core.text import clean
 
 # Characters of one object, and of one statement's text.
 _MOST_OF_OBJECT, _MOST_OF_TEXT = 16_384, 4_000
@@ -112,10 +113,11 @@ class Reader:
                 if isinstance(each, dict):
                     yield from self._of_object(each)
             return
-        text = value.get("text") or value.get("sentence") or (inner if isinstance(inner, str) else None)
+        said = value.get("text") or value.get("sentence") or inner
+        text = clean(said) if isinstance(said, str) else ""  # its escapes have only now become characters
         if value.get("no_answer") is True:
             return
-        if isinstance(text, str) and text.strip():
+        if text.strip():
             cited = _cited(value.get("cites") or value.get("citations") or value.get("sources") or [])
             for statement in _of_line(text):
                 yield Statement(statement.text, cited or statement.cited)
@@ -127,13 +129,14 @@ def _cited(given: Any) -> list[Cited]:
     """What can be read of a list of citations."""
     found = []
     for each in (given if isinstance(given, list) else [given])[:_MOST_CITED]:
-        said, quote = each, None
+        said, quote = each, ""
         if isinstance(each, dict):
             said = next((each[name] for name in ("passage", "n", "number", "id", "source") if name in each), None)
-            quote = each.get("quote") or each.get("text")
+            quoted = each.get("quote") or each.get("text")
+            quote = clean(quoted) if isinstance(quoted, str) else ""
         number = int(said.strip("[] ")[:6]) if isinstance(said, str) and said.strip("[] ").isdecimal() else said
         if type(number) is int:
-            found.append(Cited(number, quote[:_MOST_OF_TEXT] if isinstance(quote, str) and quote.strip() else None))
+            found.append(Cited(number, quote[:_MOST_OF_TEXT] if quote.strip() else None))
     return found
 
 

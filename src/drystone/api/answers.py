@@ -90,8 +90,9 @@ async def _events(body: AskRequest, caller: Principal, resources: Resources, req
                     yield ": still here\n\n"
                     continue
                 number += 1
-                yield _told(number, said, request)
-                if not isinstance(said, Sentence):
+                event, is_last = event_of(number, said, request)
+                yield event
+                if is_last:
                     return
         finally:
             task.cancel()
@@ -106,10 +107,23 @@ async def _work(answering: Answering, waiting: asyncio.Queue[Sentence | Ending |
         await waiting.put(exc)
     except Exception:  # the answer has begun: it is told in the stream
         log.exception("answer.failed")
-        await waiting.put(DrystoneError("internal.error", "A fault of ours.", hint="the log of web tells more"))
+        await waiting.put(_fault())
 
 
-def _told(number: int, said: Sentence | Ending | DrystoneError, request: Request) -> str:
+def _fault() -> DrystoneError:
+    return DrystoneError("internal.error", "A fault of ours.", hint="the log of web tells more")
+
+
+def event_of(number: int, said: Sentence | Ending | DrystoneError, request: Request) -> tuple[str, bool]:
+    """The event of it, and whether it is the last. What cannot be written becomes an error."""
+    try:
+        return _written(number, said, request), not isinstance(said, Sentence)
+    except Exception:
+        log.exception("answer.failed")
+        return _written(number, _fault(), request), True
+
+
+def _written(number: int, said: Sentence | Ending | DrystoneError, request: Request) -> str:
     if isinstance(said, Sentence):
         return _event(number, "sentence", _json(AnswerSentence.of(said)))
     if isinstance(said, Ending):
@@ -118,7 +132,10 @@ def _told(number: int, said: Sentence | Ending | DrystoneError, request: Request
 
 
 def _event(number: int, kind: str, data: dict[str, Any]) -> str:
-    return line_of(kind, data, str(number))
+    """Raises UnicodeEncodeError for what could not be sent."""
+    event = line_of(kind, data, str(number))
+    event.encode()
+    return event
 
 
 def _json(value: BaseModel) -> dict[str, Any]:

@@ -38,6 +38,10 @@ async def dump(programs: Programs, url: str, snapshot: str) -> AsyncGenerator[by
         f"--compress={_COMPRESSION}",
         f"--snapshot={snapshot}",
         "--no-owner",  # it belongs to whoever restores it
+        # Nothing of ours is one, and whoever may make some would otherwise decide whether a dump succeeds, and end the
+        # transaction in which it is restored.
+        "--no-large-objects",
+        "--exclude-schema=pg_catalog",  # what the superuser took from everybody there is not the owner's to take again
         "--exclude-extension=*",  # the superuser makes them
         "--enable-row-security",  # the owner is no superuser; policies let it see all
         "--lock-wait-timeout=600s",

@@ -101,6 +101,16 @@ async def compare(session: AsyncSession, principal: Principal, draft_id: UUID) -
     return draft, await _compare(session, principal, draft, drafts.proposals_of(draft))
 
 
+async def changes(session: AsyncSession, principal: Principal, draft_id: UUID) -> tuple[Compared, ...]:
+    """What a draft changes, beside the catalogue of now; of one that is merged, what it changed, beside what it rested on."""
+    draft = await drafts.get(session, principal, draft_id)
+    if draft.status != "merged":
+        return (await _compare(session, principal, draft, drafts.proposals_of(draft))).changes
+    proposals = drafts.proposals_of(draft)
+    bases = await _bases(session, draft, proposals)
+    return tuple(_compared(each, bases, {}, bases) for each in proposals)
+
+
 async def validate(
     session: AsyncSession, principal: Principal, draft_id: UUID, *, check: Check
 ) -> tuple[Draft, Verdict]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from drystone.cli.data import DEFAULT_COLLECTION, AsJson, json_object
+from drystone.cli.data import AsJson, json_object
 from drystone.core.errors import DrystoneError
 
 
@@ -46,19 +46,19 @@ def ask(
     drystone ask "why do thin shells buckle" -c papers --mode extractive
     drystone ask "limits in cities" --entity no2 --json | jq '.sentences[] | select(.is_supported).text'
     """
+    from drystone.cli import places, terminal
     from drystone.cli import sentences as shown
-    from drystone.cli import terminal
     from drystone.cli.client import open_client
 
-    collections = collection or [DEFAULT_COLLECTION]
-    body: dict[str, Any] = {"question": " ".join(question), "collections": collections, "mode": mode}
+    body: dict[str, Any] = {"question": " ".join(question), "mode": mode}
     body |= {"passages": passages, "sentences": sentences}
     filters = [{"type": "eq", "key": "$entity", "value": key} for key in entity or []]
     if filter_ is not None:
         filters.append(json_object(filter_))
     if filters:
         body["filter"] = filters[0] if len(filters) == 1 else {"type": "and", "filters": filters}
-    with open_client() as client:
+    with open_client() as client, places.looking(client, collection) as collections:
+        body["collections"] = collections
         if as_json:
             terminal.print_json(client.ask(body))
             return
@@ -69,4 +69,7 @@ def ask(
         except DrystoneError:
             screen.sources()
             raise
-    screen.end(collections)
+        nothing = ""
+        if screen.is_without_passages:
+            nothing = places.nothing("answer", collections, client.collections(), named=bool(collection))
+    screen.end(collections, nothing)

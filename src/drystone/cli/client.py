@@ -210,10 +210,6 @@ class Client:
             self._json(self._patiently(lambda: self._http.post("/documents/delete", json=body, headers=headers))),
         )
 
-    def pending_count(self, collection: str) -> int:
-        """How many documents of a collection are still being worked on."""
-        return int(self.collection(collection)["documents"]["pending"])
-
     def search(self, body: Mapping[str, Any]) -> Answer:
         """body: as the API takes it (query, collection, mode, limit, filter)."""
         return cast(Answer, self._json(self._patiently(lambda: self._http.post("/search", json=dict(body)))))

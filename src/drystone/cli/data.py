@@ -185,11 +185,11 @@ def search(
     drystone search shells --collapse near --diversity 0.3
     drystone search shells --json | jq '.hits[].quote'
     """
-    from drystone.cli import passages, terminal
+    from drystone.cli import passages, places, terminal
     from drystone.cli.client import open_client
 
-    question, collections = " ".join(query), collection or [DEFAULT_COLLECTION]
-    body: dict[str, Any] = {"query": question, "collections": collections, "mode": mode, "limit": limit}
+    question = " ".join(query)
+    body: dict[str, Any] = {"query": question, "mode": mode, "limit": limit}
     if per_document is not None:
         body["max_per_document"] = per_document
     body |= {"merge": merge, "diversity": diversity}
@@ -206,17 +206,15 @@ def search(
         filters.append(json_object(filter_))
     if filters:
         body["filter"] = filters[0] if len(filters) == 1 else {"type": "and", "filters": filters}
-    with open_client() as client:
-        answer = client.search(body)
-        pending = 0 if answer["hits"] or as_json else sum(map(client.pending_count, collections))
+    with open_client() as client, places.looking(client, collection) as collections:
+        answer = client.search(body | {"collections": collections})
+        there_are = [] if answer["hits"] or as_json else client.collections()
     if as_json:
         terminal.print_json(answer)
         return
     passages.show(answer, question, full=full)
     if not answer["hits"]:
-        terminal.say(
-            f"no hits in {', '.join(collections)}" + (f" ({pending} documents are still pending)" if pending else "")
-        )
+        terminal.say(places.nothing("hits", collections, there_are, named=bool(collection)))
     elif answer["truncated"]:
         terminal.say("fewer passages than asked for, although more may match")
     for warning in answer["warnings"]:

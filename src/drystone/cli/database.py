@@ -40,6 +40,27 @@ def migrate(
     _replay_deletions(settings)
 
 
+@db.command("psql", no_args_is_help=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="postgresql://…, as `readers create` prints it.")],
+    context: typer.Context,
+) -> None:
+    """Run the psql that is beside the stack's PostgreSQL, or another that is new enough; further arguments go to it.
+
+    [bold]Examples[/bold]
+    drystone db psql "$URL"
+    drystone db psql "$URL" -c 'select title, passages from documents'
+    """
+    import os
+
+    from drystone.core.settings import load
+    from drystone.stack import root
+    from drystone.stack.data import clients
+
+    program = clients.find(load(root.find()), "psql")["psql"]
+    os.execv(program, [str(program), address, *context.args])  # noqa: S606  no shell is wanted
+
+
 def _replay_deletions(settings: Settings) -> None:
     log = settings.general.data_dir / "deletions.jsonl"
     if not log.exists():  # nothing of documents is loaded then

@@ -27,10 +27,10 @@ readers = typer.Typer(
     drystone readers create grafana
     drystone readers create notebook -c papers --expires 30d
     drystone readers list
-    drystone readers remove drystone_reader_h4m2kq7wyd""",
+    drystone readers remove notebook""",
 )
 
-Role = Annotated[str, typer.Argument(metavar="ROLE", help="As `readers list` tells it.")]
+Named = Annotated[str, typer.Argument(metavar="NAME|ROLE", help="As `readers list` tells them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -79,7 +79,7 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @readers.command("rotate")
-def rotate(role: Role, as_json: AsJson = False) -> None:
+def rotate(reader: Named, as_json: AsJson = False) -> None:
     """Give a reader a new password and print its address. Connections with the one before are ended.
 
     A role that is missing, as after a restore into another PostgreSQL, is made again.
@@ -87,18 +87,18 @@ def rotate(role: Role, as_json: AsJson = False) -> None:
     import asyncio
 
     settings = _settings()
-    made, password = asyncio.run(_rotate(settings, role))
+    made, password = asyncio.run(_rotate(settings, reader))
     _show(settings, made, password, as_json=as_json)
 
 
 @readers.command("remove")
-def remove(role: Role) -> None:
+def remove(reader: Named) -> None:
     """Remove a reader, its role and its connections."""
     import asyncio
 
     from drystone.cli import terminal
 
-    asyncio.run(_remove(_settings(), role))
+    role = asyncio.run(_remove(_settings(), reader))
     terminal.say(f"{role} is removed")
 
 
@@ -137,18 +137,18 @@ async def _list(settings: Settings) -> tuple[list[Listed], dict[str, str]]:
         return await room.every(session), {str(row.id): row.name for row in rows}
 
 
-async def _rotate(settings: Settings, role: str) -> tuple[Reader, str]:
+async def _rotate(settings: Settings, named: str) -> tuple[Reader, str]:
     from drystone.access import readers as room
 
     async with _session(settings) as session:
-        return await room.rotate(session, _actor(), role)
+        return await room.rotate(session, _actor(), named)
 
 
-async def _remove(settings: Settings, role: str) -> None:
+async def _remove(settings: Settings, named: str) -> str:
     from drystone.access import readers as room
 
     async with _session(settings) as session:
-        await room.remove(session, _actor(), role)
+        return await room.remove(session, _actor(), named)
 
 
 @asynccontextmanager

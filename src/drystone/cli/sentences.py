@@ -34,22 +34,21 @@ class Screen:
         elif kind == "done":
             self._ending = data
 
-    def end(self, collections: Sequence[str]) -> None:
-        """Sources, and what is to be said of the whole."""
+    @property
+    def is_without_passages(self) -> bool:
+        """Whether the search before the answer found nothing at all."""
+        return not self._passages
+
+    def end(self, collections: Sequence[str], nothing: str = "") -> None:
+        """Sources, and what is to be said of the whole. nothing: what is said where there is no answer and no passage."""
         self.sources()
         ending = self._ending
         if ending is None:
             return
         count = ending["supported"] + ending["unsupported"]
         if not count:
-            terminal.say(
-                f"no answer in {', '.join(collections)}"
-                + (
-                    f': "drystone search" shows the {len(self._passages)} passages that are nearest'
-                    if self._passages
-                    else ""
-                )
-            )
+            near = f'"drystone search" shows the {len(self._passages)} passages that are nearest'
+            terminal.say(nothing or f"no answer in {', '.join(collections)}: {near}")
         elif ending["unsupported"]:
             terminal.say(f"{ending['unsupported']} of {count} sentences are borne by no passage (✗)")
         for warning in ending["warnings"]:

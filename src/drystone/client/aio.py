@@ -57,7 +57,7 @@ class _Line:
 
         try:
             walk.came(await self._act(step))
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             walk.failed(exc)
 
     async def aclose(self) -> None:
@@ -149,7 +149,7 @@ class AsyncClient(Awaiting, asking.Asking):
     """Calls Drystone's API; its methods are those of Client, awaited.
 
     url, api_key: without them those of DRYSTONE_URL and DRYSTONE_API_KEY.
-    timeout_s: how long one answer may take. retries: how long, and how, a call is repeated that did not get one.
+    timeout_s: how long the API may be silent. retries: how long, and how, a call is repeated that did not get one.
     http: options of httpx.AsyncClient, such as verify or proxy. Proxies of the environment are used, but for this machine itself.
 
         async with AsyncClient() as client:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from drystone.client.answers import understood
 from drystone.client.errors import told, unreachable
-from drystone.client.models import Answer, AnswerSentence, Collapse, Filter, Mode, SearchAnswer
+from drystone.client.models import Answer, AnswerSentence, Collapse, Event, Filter, Mode, Problem, SearchAnswer
 from drystone.client.operations import call, many
 from drystone.client.retrying import answered
 from drystone.client.room import Room, given
@@ -130,17 +131,19 @@ class Asking(Room):
 
         url = self._told.url
         body = given(question=question, **options) | {"stream": True}
-        request = Request("POST", "/ask", json=body, is_repeatable=True, timeout_s=_SILENCE_S)
-        yield from answered(Open(request), self._told.retries, url=url)
+        request = Request("POST", "/ask", json=body, is_repeatable=True, timeout_s=_SILENCE_S, answer="events")
+        response = yield from answered(Open(request), self._told.retries, url=url)
         lines = Lines()
         try:
             while part := (yield Read()):
-                for event in lines.feed(part):
-                    if event.type == "sentence":
-                        yield Emit(AnswerSentence.model_validate(event.data))
-                    elif event.type == "error":
-                        raise told(event.data, event.data["status"])
-                    elif event.type == "done":
+                with understood(response):
+                    told_by_it = [_piece(event) for event in lines.feed(part)]
+                for piece in told_by_it:
+                    if isinstance(piece, AnswerSentence):
+                        yield Emit(piece)
+                    elif isinstance(piece, Problem):
+                        raise told(piece, piece.status or 500)
+                    elif piece == "done":
                         return
         except httpx.TransportError as exc:
             raise unreachable(url, exc) from exc
@@ -174,5 +177,13 @@ class Asking(Room):
             headers={**(headers or {}), **key},
             is_repeatable=bool(key) or method.upper() in _SAFE,
             timeout_s=timeout_s,
+            answer="any",
         )
         return (yield from self._send(request))
+
+
+def _piece(event: Event) -> AnswerSentence | Problem | str:
+    """What an event of an answer says; of those that say no more than that they are, their type."""
+    if event.type == "sentence":
+        return AnswerSentence.model_validate(event.data)
+    return Problem.model_validate(event.data) if event.type == "error" else event.type

@@ -35,7 +35,7 @@ class Batches(Room):
     @call
     def wait(self, batch: str | UUID, *, timeout_s: float = 3600.0) -> Flow[Batch]:
         """The batch, once none of its documents is pending or expected. Raises StillPending after timeout_s."""
-        return (yield from self._until(f"/batches/{part(batch)}", Batch, _is_done, timeout_s=timeout_s))
+        return (yield from self._until("/batches", batch, Batch, _is_done, timeout_s=timeout_s))
 
 
 def _is_done(batch: Batch) -> bool:

@@ -56,7 +56,7 @@ class _Line:
 
         try:
             walk.came(self._act(step))
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             walk.failed(exc)
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class Client(Blocking, asking.Asking):
     """Calls Drystone's API and waits for the answers. Threads may share one.
 
     url, api_key: without them those of DRYSTONE_URL and DRYSTONE_API_KEY.
-    timeout_s: how long one answer may take. retries: how long, and how, a call is repeated that did not get one.
+    timeout_s: how long the API may be silent. retries: how long, and how, a call is repeated that did not get one.
     http: options of httpx.Client, such as verify or proxy. Proxies of the environment are used, but for this machine itself.
 
         with Client() as client:

@@ -12,7 +12,7 @@ from typing import IO, Any, TypeAlias, cast
 
 from drystone.client.errors import FileChanged
 
-File: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes]"
+File: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,10 @@ class Source:
         if isinstance(file, str | os.PathLike):
             path = Path(file)
             return cls(name or path.name, path)
-        if isinstance(file, bytes):
-            return cls(_named(name), file)
+        if isinstance(file, bytes | bytearray | memoryview):
+            return cls(_named(name), bytes(file))
+        if not hasattr(file, "read"):
+            raise TypeError(f"A file is a path, bytes or an open file, not {type(file).__name__}.")
         opened = cast(IO[bytes], file)
         return cls(_named(name or _name_of(opened)), opened, _start(opened))
 

@@ -36,8 +36,7 @@ class Collections(Room):
     @call
     def list(self) -> Flow[list[Collection]]:
         """All that the key may see."""
-        answer = yield from self._json(read("/collections"))
-        return [Collection.model_validate(item) for item in answer["items"]]
+        return (yield from self._all(read("/collections"), Collection))
 
     @call
     def get(self, collection: str | UUID) -> Flow[Collection]:

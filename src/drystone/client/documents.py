@@ -7,18 +7,16 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
+from drystone.client.answers import understood
 from drystone.client.bodies import File, Source
 from drystone.client.errors import DocumentFailed
 from drystone.client.models import DeletedDocuments, Document, DocumentState, Filter, Received, Version
 from drystone.client.operations import call, many
-from drystone.client.room import Room, as_json, change, delete, given, matching, part, read
+from drystone.client.room import Room, as_json, change, delete, given, matching, part
 from drystone.client.steps import Flow, Many, Request
-
-if TYPE_CHECKING:
-    import httpx
 
 # The longest that the API waits with an answer (`Prefer: wait`).
 _MOST_WAITED_S = 60
@@ -145,12 +143,16 @@ class Documents(Room):
     @call
     def text(self, document: str | UUID, *, version: int | None = None) -> Flow[str]:
         """The extracted text that quotes and offsets refer to: of the version that serves, or of this one."""
-        return (yield from self._send(read(f"{_path(document, version)}/text"))).content.decode()
+        path = f"{_path(document, version)}/text"
+        response = yield from self._send(Request("GET", path, is_repeatable=True, answer="text"))
+        with understood(response):
+            return response.content.decode()
 
     @call
     def content(self, document: str | UUID, *, version: int | None = None) -> Flow[bytes]:
         """The bytes as they were sent: of the newest version, or of this one."""
-        response: httpx.Response = yield from self._send(read(f"{_path(document, version)}/content"))
+        path = f"{_path(document, version)}/content"
+        response = yield from self._send(Request("GET", path, is_repeatable=True, answer="file"))
         return response.content
 
     @call
@@ -218,7 +220,7 @@ class Documents(Room):
         return received.model_copy(update={"document": _ready(document)})
 
     def _wait(self, document_id: str, timeout_s: float) -> Flow[Document]:
-        document = yield from self._until(_path(document_id, None), Document, _is_over, timeout_s=max(0.0, timeout_s))
+        document = yield from self._until("/documents", document_id, Document, _is_over, timeout_s=max(0.0, timeout_s))
         return _ready(document)
 
 
@@ -226,8 +228,8 @@ def _upload(
     method: str, path: str, source: Source, fields: Mapping[str, str], wait_s: float | None, key: str | None
 ) -> Request:
     headers, timeout_s = {"Idempotency-Key": key or uuid4().hex}, _ANSWER_S
-    if wait_s:
-        waited_s = min(math.ceil(wait_s), _MOST_WAITED_S)
+    if wait_s and wait_s > 0:
+        waited_s = math.ceil(min(wait_s, _MOST_WAITED_S))
         headers["Prefer"], timeout_s = f"wait={waited_s}", _ANSWER_S + waited_s
     return Request(
         method,

@@ -16,15 +16,20 @@ FileChanged       a file grew shorter while it was being sent
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from drystone.client.models import FieldError, Problem
 
 if TYPE_CHECKING:
     import httpx
 
     from drystone.client.models import Document, Job
+
+
+STRANGER = "api.stranger"
+_WHO = "is the url that of Drystone and of its version, or does a proxy before it answer by itself?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class ApiError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), vars(self))
+        return type(self), (self.code, self.detail), vars(self)
 
 
 class NotFound(ApiError):
@@ -115,6 +120,9 @@ class DocumentFailed(Exception):
         error = document.error
         super().__init__(error.message if error else f"The document {document.id} has failed.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.document,), vars(self)
+
 
 class JobFailed(Exception):
     """A job that was waited for has failed or was cancelled; `job.error` says why."""
@@ -123,14 +131,30 @@ class JobFailed(Exception):
         self.job = job
         super().__init__(job.error.message if job.error else f"The job {job.id} is {job.state}.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.job,), vars(self)
+
 
 class StillPending(TimeoutError):
-    """It was waited for long enough; it goes on by itself, and may be waited for again."""
+    """It was waited for long enough; it goes on by itself, and may be waited for again.
+
+    id: of the document, job or batch.
+    """
+
+    def __init__(self, id: str, message: str) -> None:
+        self.id = id
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, str(self)), vars(self)
 
 
 class FileChanged(OSError):
     """A file grew shorter while it was being sent; nothing of it is kept."""
 
+
+# What reading something else than what was looked for fails with: pydantic's and json's errors are ValueErrors.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 _KINDS: Mapping[int, type[ApiError]] = {
     401: Denied,
@@ -150,32 +174,28 @@ _KINDS: Mapping[int, type[ApiError]] = {
 def refusal(response: httpx.Response) -> ApiError:
     """What an answer says that is no success. Its body must have been read."""
     status, retry_after_s = response.status_code, _seconds(response.headers.get("Retry-After"))
-    problem = _problem(response)
-    if problem is None:
-        return _of_a_stranger(response, retry_after_s)
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return stranger(response, retry_after_s)
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except UNREADABLE:
+        return stranger(response, retry_after_s)
     return told(problem, status, response.headers.get("X-Request-ID"), retry_after_s)
 
 
-def told(
-    problem: Mapping[str, Any], status: int, request_id: str | None = None, retry_after_s: float | None = None
-) -> ApiError:
+def told(problem: Problem, status: int, request_id: str | None = None, retry_after_s: float | None = None) -> ApiError:
     """What a problem says, that of an answer or that which ends a stream."""
     kind = _KINDS.get(status, Invalid if 400 <= status < 500 else Broken)
     return kind(
-        str(problem["code"]),
-        str(problem["detail"]),
-        title=problem.get("title"),
-        hint=problem.get("hint"),
+        problem.code,
+        problem.detail,
+        title=problem.title,
+        hint=problem.hint,
         status=status,
-        request_id=problem.get("request_id") or request_id,
-        problems=tuple(_field(each) for each in problem.get("errors") or () if isinstance(each, dict)),
+        request_id=problem.request_id or request_id,
+        problems=tuple(_field(each) for each in problem.errors or ()),
         retry_after_s=retry_after_s,
     )
-
-
-def not_json(response: httpx.Response) -> ApiError:
-    """A success that is not what the API says."""
-    return _of_a_stranger(response, None)
 
 
 def unreachable(url: str, exc: httpx.TransportError) -> Unavailable:
@@ -192,36 +212,30 @@ def unreachable(url: str, exc: httpx.TransportError) -> Unavailable:
     return Unavailable("api.away", detail, hint=hint)
 
 
-def _of_a_stranger(response: httpx.Response, retry_after_s: float | None) -> ApiError:
+def stranger(response: httpx.Response, retry_after_s: float | None = None) -> ApiError:
+    """An answer that is not what the API says."""
     status = response.status_code
     kind = _KINDS.get(status, Broken)
     return kind(
-        "api.stranger",
+        STRANGER,
         f"What answers at {response.request.url.copy_with(query=None)} does not speak as Drystone does (HTTP {status}, "
         f"{response.headers.get('content-type', 'no content type')}).",
-        hint="is the url that of Drystone, or does a proxy before it answer by itself?",
+        hint=_WHO,
         status=status,
         request_id=response.headers.get("X-Request-ID"),
         retry_after_s=retry_after_s,
     )
 
 
-def _problem(response: httpx.Response) -> dict[str, Any] | None:
-    if not response.headers.get("content-type", "").startswith("application/problem+json"):
-        return None
-    try:
-        problem = json.loads(response.content)
-    except ValueError:
-        return None
-    return problem if isinstance(problem, dict) and {"code", "detail"} <= problem.keys() else None
+def undecodable(exc: httpx.RequestError) -> Broken:
+    """An answer that nothing can be made of: compressed as it does not say, or sent from one address to the next."""
+    said = str(exc).rstrip(".") or type(exc).__name__
+    url = exc.request.url.copy_with(query=None)
+    return Broken(STRANGER, f"What answers at {url} does not speak as Drystone does ({said}).", hint=_WHO)
 
 
-def _field(told: Mapping[str, Any]) -> FieldProblem:
-    named = {"pointer", "detail", "code", "hint"}
-    more = {name: value for name, value in told.items() if name not in named}
-    return FieldProblem(
-        str(told.get("pointer", "")), str(told.get("detail", "")), told.get("code"), told.get("hint"), more or None
-    )
+def _field(told: FieldError) -> FieldProblem:
+    return FieldProblem(told.pointer, told.detail, told.code, told.hint, told.model_extra or None)
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -238,8 +252,3 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _rebuild(kind: type[ApiError], values: dict[str, Any]) -> ApiError:
-    rest = {name: value for name, value in values.items() if name not in ("code", "detail")}
-    return kind(values["code"], values["detail"], **rest)

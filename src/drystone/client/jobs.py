@@ -57,7 +57,7 @@ class Jobs(Room):
     @call
     def wait(self, job: str | UUID, *, timeout_s: float = 600.0) -> Flow[Job]:
         """The job, once it is done. Raises JobFailed where it failed or was cancelled; StillPending after timeout_s."""
-        found = yield from self._until(f"/jobs/{part(job)}", Job, _is_over, timeout_s=timeout_s)
+        found = yield from self._until("/jobs", job, Job, _is_over, timeout_s=timeout_s)
         if found.state != "done":
             raise JobFailed(found)
         return found

@@ -41,6 +41,10 @@ class _Clients:
         self._made: Client | None = None
         self._made_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without those that were made: another process makes its own."""
+        return type(self), (self._client, self._async_client, self._url, self._api_key)
+
     @property
     def blocking(self) -> Client:
         if self._client is not None:
@@ -177,11 +181,11 @@ class DrystoneVectorStore(VectorStore):
         return [each["id"] for each in passages]
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
-        """Delete those of these ids, or, without ids, all."""
+        """Delete those of these ids, or, without ids, all. Raises Conflict where the collection is one of files."""
         client = self._clients.blocking
         try:
             if ids is None:
-                client.documents.delete_many(collection=self.collection)
+                client.passages.delete_all(self.collection)
             else:
                 client.passages.delete(self.collection, ids)
         except NotFound as exc:
@@ -193,7 +197,7 @@ class DrystoneVectorStore(VectorStore):
         client = self._clients.awaiting
         try:
             if ids is None:
-                await client.documents.delete_many(collection=self.collection)
+                await client.passages.delete_all(self.collection)
             else:
                 await client.passages.delete(self.collection, ids)
         except NotFound as exc:
@@ -334,7 +338,8 @@ class DrystoneVectorStore(VectorStore):
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """Cosines, -1 to 1, as LangChain's relevance, 0 to 1."""
-        return lambda cosine: (1.0 + cosine) / 2.0
+        # Of vectors in half precision a cosine may be a little beyond 1.
+        return lambda cosine: min(max((1.0 + cosine) / 2.0, 0.0), 1.0)
 
     def _nearest(
         self, vector: Sequence[float], k: int, filter: Filter | None, *, with_vectors: bool = False
@@ -365,11 +370,12 @@ class DrystoneRetriever(BaseRetriever):
         retriever = DrystoneRetriever(collection="papers", k=5)
         retriever.invoke("why do thin shells buckle", filter={"year": 1962})
 
-    k, filter, mode and what else a search takes (`options`, such as {"rerank": True, "max_per_document": 1}) may be given
-    once, or with each question. A document's page_content is the quote; its metadata say which document and where.
+    k (or limit, as a search calls it), filter, mode and what else a search takes (`options`, such as {"rerank": True,
+    "max_per_document": 1}) may be given once, or with each question. A document's page_content is the quote; its metadata
+    say which document and where. Pickled it is without clients: not one to which clients were given.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     collection: str | None = None
     collections: list[str] | None = None
@@ -408,11 +414,17 @@ class DrystoneRetriever(BaseRetriever):
         return _quotes(await self._clients.awaiting.search(query, **self._asked(kwargs)))
 
     def _asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        own = {"collection": self.collection, "collections": self.collections, "k": self.k, "mode": self.mode}
-        asked = {**own, "filter": self.filter, **self.options, **given}
-        asked["limit"] = asked.pop("k")
+        own = {"collection": self.collection, "collections": self.collections, "limit": self.k, "mode": self.mode}
+        asked = {**own, "filter": self.filter, **_with_limit(self.options), **_with_limit(given)}
         asked["filter"] = as_filter(asked["filter"])
         return asked
+
+
+def _with_limit(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a search takes them: k is its limit. Raises TypeError where both are given."""
+    if {"k", "limit"} <= given.keys():
+        raise TypeError("k and limit say the same: give one of them.")
+    return {"limit" if name == "k" else name: value for name, value in given.items()}
 
 
 def as_filter(given: Filter | None) -> Filter | None:

@@ -29,6 +29,30 @@ class Model(BaseModel):
     api_name: ClassVar[str | None] = None
 
 
+class FieldError(Model):
+    """What is wrong with one field; whatever else is told of it is kept."""
+
+    api_name = ""
+
+    pointer: str = ""
+    detail: str = ""
+    code: str | None = None
+    hint: str | None = None
+
+
+class Problem(Model):
+    """An error as the API tells it (RFC 9457)."""
+
+    type: str | None = None
+    title: str | None = None
+    status: int | None = None
+    detail: str
+    code: str
+    hint: str | None = None
+    request_id: str | None = None
+    errors: list[FieldError] | None = None
+
+
 class DocumentCounts(Model):
     """Documents by state."""
 

@@ -78,8 +78,7 @@ class Observations(Room):
     ) -> Flow[list[Observation]]:
         """The newest observation of each series, or what was the newest at a time."""
         request = read("/observations/latest", entity=entity, metric=metric, source=source, as_of=as_of)
-        answer = yield from self._json(request)
-        return [Observation.model_validate(item) for item in answer["items"]]
+        return (yield from self._all(request, Observation))
 
     @call
     def buckets(

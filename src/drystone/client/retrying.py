@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from drystone.client.errors import ApiError, refusal, unreachable
+from drystone.client.answers import check
+from drystone.client.errors import STRANGER, ApiError, refusal, unreachable
 from drystone.client.steps import Flow, Open, Pause, Send
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Patience:
     """What is left of it for one call."""
 
     def __init__(self, retries: Retries) -> None:
-        self._retries, self._tries = retries, 0
+        self._retries, self._span_s = retries, retries.first_s
         self._deadline: float | None = None
 
     def pause_s(self, at_least_s: float | None = None) -> float | None:
@@ -46,8 +47,8 @@ class Patience:
         now = time.monotonic()
         # Counted from the first failure: an upload that broke after minutes has its tries, too.
         self._deadline = self._deadline or now + self._retries.for_s
-        span_s = min(self._retries.first_s * 2**self._tries, self._retries.longest_s)
-        self._tries += 1
+        span_s = min(self._span_s, self._retries.longest_s)
+        self._span_s = span_s * 2
         pause_s = random.uniform(span_s / 2, span_s)  # noqa: S311  no secret
         if at_least_s is not None:
             pause_s = at_least_s + pause_s / 4
@@ -55,7 +56,7 @@ class Patience:
 
 
 def answered(step: Send | Open, retries: Retries, *, url: str) -> Flow[httpx.Response]:
-    """The answer, once there is one that is a success. Raises ApiError.
+    """The answer, once there is one that is a success and comes as what was asked for. Raises ApiError.
 
     What is not repeatable is repeated only where it was certainly not heard: no connection was made, or the rate was
     exceeded. A DELETE of what is gone, when an answer was lost before, has been done.
@@ -75,9 +76,12 @@ def answered(step: Send | Open, retries: Retries, *, url: str) -> Flow[httpx.Res
             is_unheard = isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
             may_pass, is_lost = True, is_lost or not is_unheard
         else:
-            if response.is_success or (is_lost and request.method == "DELETE" and response.status_code == 404):
+            if response.is_success:
+                check(response, request.answer)
                 return response
             error = refusal(response)
+            if is_lost and request.method == "DELETE" and error.status == 404 and error.code != STRANGER:
+                return response
             is_unheard = error.code == "rate.exceeded"
             may_pass = _may_pass(response.status_code, error)
             is_lost = is_lost or response.status_code in (502, 504)

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from drystone.client.errors import StillPending, not_json
+from drystone.client.answers import content_of, understood
+from drystone.client.errors import StillPending
 from drystone.client.models import Model
 from drystone.client.retrying import Retries, answered
 from drystone.client.steps import Emit, Flow, Many, Pause, Request, Send
@@ -17,6 +18,7 @@ from drystone.client.steps import Emit, Flow, Many, Pause, Request, Send
 if TYPE_CHECKING:
     import httpx
 
+T = TypeVar("T")
 M = TypeVar("M", bound=Model)
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 2.0
 PAGE_LIMIT = 1000  # the most that the API gives at once
@@ -43,25 +45,36 @@ class Room:
     def _send(self, request: Request) -> Flow[httpx.Response]:
         return (yield from answered(Send(request), self._told.retries, url=self._told.url))
 
-    def _json(self, request: Request) -> Flow[Any]:
-        return _read((yield from self._send(request)))
+    def _read(self, request: Request, reading: Callable[[dict[str, Any]], T]) -> Flow[T]:
+        """What `reading` makes of the object that the answer is."""
+        response = yield from self._send(request)
+        with understood(response):
+            return reading(content_of(response))
 
     def _one(self, request: Request, kind: type[M]) -> Flow[M]:
         response = yield from self._send(request)
-        return kind.model_validate(_read(response) | _tag(response, kind))
+        with understood(response):
+            return kind.model_validate(content_of(response) | _tag(response, kind))
+
+    def _all(self, request: Request, kind: type[M], name: str = "items") -> Flow[list[M]]:
+        """The list that the answer has under this name."""
+        return (yield from self._read(request, lambda answer: _each(answer[name], kind)))
 
     def _get(self, path: str, kind: type[M], /, **params: Any) -> Flow[M]:
         return (yield from self._one(read(path, **params), kind))
 
-    def _until(self, path: str, kind: type[M], is_over: Callable[[M], bool], *, timeout_s: float) -> Flow[M]:
-        """It, looked at again and again until it is over. Raises StillPending after timeout_s."""
+    def _until(
+        self, place: str, id: str | UUID, kind: type[M], is_over: Callable[[M], bool], *, timeout_s: float
+    ) -> Flow[M]:
+        """The one of this id in a place, looked at again and again until it is over. Raises StillPending after timeout_s."""
+        path = f"{place}/{part(id)}"
         deadline, look_s = time.monotonic() + timeout_s, _FIRST_LOOK_S
         while True:
             found = yield from self._get(path, kind)
             if is_over(found):
                 return found
             if time.monotonic() + look_s > deadline:
-                raise StillPending(f"{path} is still being worked on after {timeout_s:g} s.")
+                raise StillPending(str(id), f"{path} is still being worked on after {timeout_s:g} s.")
             yield Pause(look_s)
             look_s = min(look_s * 1.5, _LONGEST_LOOK_S)
 
@@ -69,10 +82,12 @@ class Room:
         """Item after item of all pages."""
         cursor: str | None = None
         while True:
-            answer = yield from self._json(read(path, **params, limit=page or PAGE_LIMIT, cursor=cursor))
-            for item in answer["items"]:
-                yield Emit(kind.model_validate(item))
-            cursor = answer.get("next_cursor")
+            request = read(path, **params, limit=page or PAGE_LIMIT, cursor=cursor)
+            items, cursor = yield from self._read(
+                request, lambda answer: (_each(answer["items"], kind), answer.get("next_cursor"))
+            )
+            for item in items:
+                yield Emit(item)
             if cursor is None:
                 return
 
@@ -98,7 +113,7 @@ def change(
 
 
 def delete(path: str, /, *, if_match: str | None = None, **params: Any) -> Request:
-    return Request("DELETE", path, params=params, headers=matching(if_match), is_repeatable=True)
+    return Request("DELETE", path, params=params, headers=matching(if_match), is_repeatable=True, answer="nothing")
 
 
 def matching(if_match: str | None) -> dict[str, str]:
@@ -123,14 +138,8 @@ def as_json(value: Any) -> str | None:
     return None if value is None else json.dumps(value)
 
 
-def _read(response: httpx.Response) -> Any:
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise not_json(response)
-    return answer
+def _each(items: Any, kind: type[M]) -> list[M]:
+    return [kind.model_validate(item) for item in items]
 
 
 def _tag(response: httpx.Response, kind: type[Model]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+
+from drystone.client.errors import undecodable
 
 if TYPE_CHECKING:
     import httpx
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from drystone.client.bodies import Source
 
 T = TypeVar("T")
+# What a success comes as; any: the caller looks by himself.
+Kind: TypeAlias = Literal["json", "text", "file", "events", "nothing", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Request:
 
     path: below /api/v1. params: those that are None are left out. file: sent as a form, with `fields` beside it.
     is_repeatable: sending it twice does what sending it once does.
-    timeout_s: how long an answer may take; None: as the client says.
+    timeout_s: how long the other side may be silent; None: as the client says.
+    answer: what a success comes as; whoever answers with anything else is not Drystone.
     """
 
     method: str
@@ -37,6 +42,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_repeatable: bool = False
     timeout_s: float | None = None
+    answer: Kind = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +107,11 @@ class Walk(Generic[T]):
         """What came of the step."""
         self._came = answer
 
-    def failed(self, exc: httpx.TransportError) -> None:
-        """What the step failed with."""
-        self._failure = exc
+    def failed(self, exc: httpx.RequestError) -> None:
+        """What the step failed with: the flow sees a TransportError as it is, and an answer that cannot be decoded as Broken."""
+        import httpx
+
+        self._failure = exc if isinstance(exc, httpx.TransportError) else undecodable(exc)
 
     def close(self) -> None:
         self._flow.close()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from drystone.client.answers import understood
 from drystone.client.errors import unreachable
 from drystone.client.models import Event
 from drystone.client.operations import many
@@ -47,12 +48,14 @@ class Events(Room):
         patience = told.retries.begin()
         while True:
             cause: httpx.TransportError | None = None
-            yield from answered(Open(_stream(path, last_id, follow)), told.retries, url=told.url)
+            response = yield from answered(Open(_stream(path, last_id, follow)), told.retries, url=told.url)
             lines = Lines()
             try:
                 while part_of_it := (yield Read()):
                     patience = told.retries.begin()
-                    for event in lines.feed(part_of_it):
+                    with understood(response):
+                        events = list(lines.feed(part_of_it))
+                    for event in events:
                         last_id = event.id or last_id
                         if event.type == _END:
                             return
@@ -68,7 +71,9 @@ class Events(Room):
 def _stream(path: str, last_id: str | None, follow: bool) -> Request:
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
     params = {"follow": True} if follow else {}
-    return Request("GET", path, params=params, headers=headers, is_repeatable=True, timeout_s=_SILENCE_S)
+    return Request(
+        "GET", path, params=params, headers=headers, is_repeatable=True, timeout_s=_SILENCE_S, answer="events"
+    )
 
 
 class Lines:
@@ -106,7 +111,7 @@ def _event(fields: dict[str, list[str]]) -> Event:
     kind = fields.get("event", ["message"])[-1]
     try:
         said = json.loads("\n".join(fields["data"]))
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     said = said if isinstance(said, dict) else {}
     # A snapshot is the thing itself; an event has an envelope.

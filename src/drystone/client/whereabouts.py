@@ -16,13 +16,34 @@ class Whereabouts:
 
     @classmethod
     def of(cls, url: str | None, api_key: str | None) -> Whereabouts:
-        """Raises ValueError where one is missing, or is none."""
-        found = (url if url is not None else os.environ.get("DRYSTONE_URL", "")).rstrip("/").removesuffix("/api/v1")
-        key = api_key if api_key is not None else os.environ.get("DRYSTONE_API_KEY", "")
-        if not found:
-            raise ValueError("Which stack? Give url, or set DRYSTONE_URL, such as http://127.0.0.1:8000.")
-        if urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname:
-            raise ValueError(f"{found!r} is no address of a stack: it begins with http:// or https://.")
+        """White space around them, as files have it, is left out. Raises ValueError where one is missing, or is none."""
+        address = (url if url is not None else os.environ.get("DRYSTONE_URL", "")).strip()
+        key = (api_key if api_key is not None else os.environ.get("DRYSTONE_API_KEY", "")).strip()
+        found = _checked(address).rstrip("/").removesuffix("/api/v1")
         if not key:
             raise ValueError("With which key? Give api_key, or set DRYSTONE_API_KEY; an empty one is none.")
+        if not is_sendable(key) or " " in key:
+            raise ValueError("This is no key: it has a space, a control character or a letter beyond ASCII within.")
         return cls(found, key)
+
+
+def is_sendable(value: str) -> bool:
+    """Whether it may be the value of a header (RFC 9110, 5.5): ASCII without control characters, and no space at its ends."""
+    return value.isascii() and value.isprintable() and value == value.strip()
+
+
+def _checked(address: str) -> str:
+    if not address:
+        raise ValueError("Which stack? Give url, or set DRYSTONE_URL, such as http://127.0.0.1:8000.")
+    if "@" in address:  # not told: what stands before it is a password
+        raise ValueError("An address has no user and no password in it: who asks is said by the key alone.")
+    try:
+        parts = urlsplit(address)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number is its port, or a bracket stands alone
+        is_one = False
+    if not is_one:
+        raise ValueError(
+            f"{address!r} is no address of a stack, such as http://127.0.0.1:8000 or https://drystone.example."
+        )
+    return address

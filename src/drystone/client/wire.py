@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from drystone import __version__
 from drystone.client.steps import Request
+from drystone.client.whereabouts import is_sendable
 
 if TYPE_CHECKING:
     import httpx
@@ -41,7 +42,7 @@ def build(http: httpx.Client | httpx.AsyncClient, request: Request) -> Iterator[
     """The request, to be sent within the block: its file is open so long."""
     shared: dict[str, Any] = {
         "params": [(name, _text(each)) for name, value in request.params.items() for each in _each(value)],
-        "headers": dict(request.headers),
+        "headers": {name: _header(name, value) for name, value in request.headers.items()},
     }
     if request.timeout_s is not None or request.file is not None:
         import httpx
@@ -58,6 +59,15 @@ def build(http: httpx.Client | httpx.AsyncClient, request: Request) -> Iterator[
         yield http.build_request(request.method, request.path, content=request.content, **shared)
     else:
         yield http.build_request(request.method, request.path, json=request.json, **shared)
+
+
+def _header(name: str, value: str) -> str:
+    """The value. Raises ValueError, without it, where no header may say it."""
+    if not is_sendable(value):
+        raise ValueError(
+            f"{name} cannot be sent: it has a control character, a space at an end or a letter beyond ASCII."
+        )
+    return value
 
 
 def _each(value: Any) -> list[Any]:

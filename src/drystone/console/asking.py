@@ -11,7 +11,7 @@ from fastapi import Form, Request, Response
 from drystone.access.service import Principal
 from drystone.answers import reasons, service
 from drystone.answers.schemas import DEFAULT_PASSAGES, Asked, Ending, Passage, Sentence, Support, Wanted
-from drystone.console.marking import Piece, pieces
+from drystone.console.marking import Piece, flowing, pieces
 from drystone.console.pages import new_router, page
 from drystone.console.visitors import Visitor
 from drystone.core.db import transaction
@@ -37,7 +37,9 @@ class _Source:
     @classmethod
     def of(cls, passage: Passage, spans: Sequence[Support]) -> _Source:
         marked = sorted({(each.start, each.end) for each in spans})
-        return cls(passage, pieces(passage.text, marked, []), passage.hit.start + marked[0][0])
+        return cls(
+            passage, pieces(flowing(passage.text, passage.document.name), marked, []), passage.hit.start + marked[0][0]
+        )
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,16 @@ from uuid import UUID
 
 from fastapi import Form, Query, Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from drystone.access.service import Principal
 from drystone.console.pages import is_of_script, new_router, page, redirect
 from drystone.console.visitors import Session, Visitor
+from drystone.core.errors import DrystoneError, Invalid
 from drystone.core.text import Text
 from drystone.documents import collections, receiving, service
-from drystone.documents.models import State
-from drystone.http import upload
+from drystone.documents.models import Collection, State
+from drystone.http import problems, upload
 from drystone.http.dependencies import ResourcesOf
 
 router = new_router()
@@ -56,6 +59,45 @@ async def get(
     after: Annotated[UUID | None, Query()] = None,
 ) -> Response:
     """One collection: its counts and its documents, newest first."""
+    return await _collection(request, name, visitor, session, state=state, after=after)
+
+
+@router.post("/collections/{name}/delete")
+async def delete(
+    request: Request,
+    name: Text,
+    visitor: Visitor,
+    session: Session,
+    resources: ResourcesOf,
+    typed: Annotated[Text, Form()] = "",
+) -> Response:
+    """Delete a collection with its documents, where its name was typed, and lead back to the others."""
+
+    async def confirm(row: Collection) -> None:
+        if typed.strip() != row.name:
+            raise Invalid(
+                "collection.not_confirmed",
+                "Its name was not typed as it is: nothing was deleted.",
+                hint=f"type {row.name} below to delete it",
+            )
+
+    try:
+        await collections.delete(session, resources.nudger, visitor, name, check=confirm)
+    except Invalid as exc:
+        return await _collection(request, name, visitor, session, error=exc)
+    return redirect("/collections")
+
+
+async def _collection(
+    request: Request,
+    name: str,
+    visitor: Principal,
+    session: AsyncSession,
+    *,
+    state: State | None = None,
+    after: UUID | None = None,
+    error: DrystoneError | None = None,
+) -> Response:
     row = await collections.get(session, visitor, name)
     counts = (await collections.states(session, visitor, [row]))[row.id]
     found = await service.page_documents(
@@ -65,6 +107,8 @@ async def get(
         request,
         "collection.html",
         visitor=visitor,
+        status_code=200 if error is None else problems.status_of(error),
+        error=error,
         collection=row,
         counts=counts,
         state=state,

@@ -6,18 +6,18 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from annotated_types import Ge, Le, Len
-from fastapi import Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from drystone import steering
 from drystone.console import drawings, marking
 from drystone.console.marking import Name, Piece
-from drystone.console.pages import new_router, page
+from drystone.console.pages import new_router, page, redirect
 from drystone.console.visitors import Session, Visitor
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Invalid, Unavailable
 from drystone.core.numbers import MAX_INTEGER
 from drystone.core.text import Text
-from drystone.documents import passages, pictures, service, versions
+from drystone.documents import deleting, passages, pictures, service, versions
 from drystone.documents.passages import Reading
 from drystone.documents.pictures import Pages
 from drystone.http import downloads
@@ -64,10 +64,12 @@ async def get(
         "document.html",
         visitor=visitor,
         view=view,
-        passages=[(reading.chunk, marked(reading, *part)) for reading in found[:_PASSAGES]],
+        passages=[
+            (each.chunk, marked(each, view.document.name, *part), _goes_on(each, part[1])) for each in found[:_PASSAGES]
+        ],
         first=first,
         at=at,
-        leaf=_leaf(pages, number, at),
+        leaf=_leaf(pages, number, at, end),
         more=found[_PASSAGES].chunk.ordinal if len(found) > _PASSAGES else None,
         before=max(0, first - _PASSAGES) if first > 0 and not pages else None,
         asked=q,
@@ -86,17 +88,22 @@ def _is_on(reading: Reading, begin: int, end: int | None) -> bool:
     return bool(reading.chunk.text[first:last].strip())
 
 
+def _goes_on(reading: Reading, end: int | None) -> bool:
+    """Whether a passage says something after a place of the text."""
+    return end is not None and _is_on(reading, end, None)
+
+
 def _stretch(reading: Reading, begin: int, end: int | None) -> tuple[int, int]:
     """What lies between two places of the text, as places in the passage."""
     start, length = reading.chunk.start, len(reading.chunk.text)
     return max(0, begin - start), length if end is None else max(0, min(length, end - start))
 
 
-def _leaf(pages: Pages | None, number: int | None, at: int | None) -> dict[str, Any] | None:
-    """The page that is shown of a PDF, and what of it is marked."""
+def _leaf(pages: Pages | None, number: int | None, at: int | None, end: int | None) -> dict[str, Any] | None:
+    """The page that is shown of a PDF, what of it is marked, and where the next one begins in the text."""
     if pages is None or number is None:
         return None
-    return {"page": number, "pages": len(pages.starts), "marked": "" if at is None else f"?at={at}"}
+    return {"page": number, "pages": len(pages.starts), "marked": "" if at is None else f"?at={at}", "end": end}
 
 
 @router.get("/documents/{document_id}/pages/{number}")
@@ -128,6 +135,23 @@ def _told(error: DrystoneError) -> Response:
     return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
+@router.post("/documents/{document_id}/delete")
+async def delete(
+    document_id: UUID, visitor: Visitor, session: Session, resources: ResourcesOf, sure: Annotated[bool, Form()] = False
+) -> Response:
+    """Delete a document, where the box is ticked, and lead back to its collection."""
+    visitor.require("write")
+    view = await service.get_document(session, visitor, document_id)
+    if not sure:
+        raise Invalid(
+            "document.not_confirmed",
+            "The box was not ticked: nothing was deleted.",
+            hint="go back, and tick it to delete",
+        )
+    await deleting.delete_document(session, resources.nudger, visitor, document_id)
+    return redirect(f"/collections/{view.collection_name}")
+
+
 @router.get("/documents/{document_id}/file")
 async def file(document_id: UUID, visitor: Visitor, resources: ResourcesOf) -> Response:
     """The file as it was uploaded, to be saved: it is never shown as a page of this site."""
@@ -137,8 +161,8 @@ async def file(document_id: UUID, visitor: Visitor, resources: ResourcesOf) -> R
     return downloads.attachment(content, view.file, view.document.name or str(document_id))
 
 
-def marked(reading: Reading, begin: int = 0, end: int | None = None) -> list[Piece]:
-    """A passage's text between two places in pieces, entities and asked words marked."""
+def marked(reading: Reading, name: str | None, begin: int = 0, end: int | None = None) -> list[Piece]:
+    """A passage's text between two places in pieces, entities and asked words marked. name: of the document's file."""
     first, last = _stretch(reading, begin, end)
     at = reading.chunk.start + first
     names = [
@@ -146,4 +170,5 @@ def marked(reading: Reading, begin: int = 0, end: int | None = None) -> list[Pie
         for row in reading.mentions
         for start, end in zip(row.starts, row.ends, strict=True)
     ]
-    return marking.pieces(reading.chunk.text[first:last], [(s - at, e - at) for s, e in reading.words], names)
+    text = marking.flowing(reading.chunk.text, name)[first:last]
+    return marking.pieces(text, [(s - at, e - at) for s, e in reading.words], names)

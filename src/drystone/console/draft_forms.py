@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from drystone.catalogue.bodies import NamedChange, edit_of
-from drystone.catalogue.content import Content
+from drystone.catalogue.content import SHAPE_OF_KEY, Content, is_key
 from drystone.catalogue.drafts import Edit, Proposal
 from drystone.catalogue.models import Action, Kind
 from drystone.catalogue.rules import Problem
@@ -27,6 +27,8 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
     "profile": ("label", "description", "modules"),
 }
 Values = dict[str, str]
+# Where one of these is wrong, what others of the draft say to the rest holds nevertheless.
+_OF_NO_OTHER = frozenset({"label", "description", "aliases"})
 # Where the rules speak of what is sent over the API.
 _FIXES = {
     "module.not_bumped": "tick “Modules follow their members” in the draft, or change the module, too",
@@ -50,8 +52,17 @@ class Faults:
     def join(self, others: Faults) -> None:
         """Take what is wrong besides."""
         for name, said in others.of.items():
-            self.of[name] += said
+            self.of[name] = [*self.of.get(name, []), *said]
         self.elsewhere += others.elsewhere
+
+    def join_rest(self, others: Faults) -> None:
+        """Take what was found with the wrong fields left out, but for what may come from just that."""
+        wrong = set(self.of)
+        if wrong <= _OF_NO_OTHER:
+            return self.join(
+                Faults({name: said for name, said in others.of.items() if name not in wrong}, others.elsewhere)
+            )
+        return self.join(Faults({name: said for name, said in others.of.items() if name and name not in wrong}))
 
     def told(self) -> dict[str, Any]:
         """As a page's script reads it."""
@@ -67,14 +78,30 @@ def values_of(kind: Kind, content: Content | None) -> Values:
 def read(kind: Kind, key: str, action: Action, values: Mapping[str, str]) -> tuple[Edit | None, Faults]:
     """The change that a form says, without what cannot be read; None where the rest is none."""
     faults = Faults()
+    if not is_key(key):
+        faults.add(
+            "key", f"{key[:100]!r} cannot be a key: {SHAPE_OF_KEY}." if key else f"It needs a key: {SHAPE_OF_KEY}."
+        )
     content = None if action != "put" else {name: _read(name, values.get(name, ""), faults) for name in FIELDS[kind]}
     try:
         return edit_of(NamedChange(action=action, content=_said(content)).proposed(kind, key)), faults
     except ValidationError as exc:
         for error in exc.errors():
             path = [str(each) for each in error["loc"] if each not in (kind, "content")]
-            faults.add(_field(kind, path), _sentence(path, error["msg"]))
+            if path != ["key"]:
+                faults.add(_field(kind, path), _sentence(path, error["msg"]))
         return None, faults
+
+
+def rest(kind: Kind, key: str, action: Action, values: Mapping[str, str], faults: Faults) -> Edit | None:
+    """The change without what is wrong with it, for the rules to be asked about the rest; None where that is too little."""
+    if {"", "type"} & set(faults.of):
+        return None
+    left = {name: "" if name in faults.of else said for name, said in values.items()}
+    if "label" in faults.of:
+        left["label"] = "?"
+    made, _ = read(kind, f"this-{kind}" if "key" in faults.of else key, action, left)
+    return made
 
 
 def of_error(kind: Kind, error: Invalid) -> Faults:
@@ -86,7 +113,7 @@ def of_error(kind: Kind, error: Invalid) -> Faults:
 
 
 def of_rules(kind: Kind, key: str, problems: Iterable[Problem], proposals: Sequence[Proposal]) -> Faults:
-    """What the rules say of a draft, at the fields of this change where it comes from there."""
+    """What the rules say of a draft, at the fields of this change where it comes from there, else with the key of that."""
     faults = Faults()
     for problem in problems:
         said = f"{problem.sentence} Fix: {fix_of(problem)}." if fix_of(problem) else problem.sentence
@@ -94,13 +121,25 @@ def of_rules(kind: Kind, key: str, problems: Iterable[Problem], proposals: Seque
         if cause is not None and (cause.kind, cause.key) == (kind, key):
             faults.add(_field(kind, [str(each) for each in problem.path]), said)
         else:
-            faults.elsewhere.append(said)
+            faults.elsewhere.append(f"{cause.key}: {said}" if cause is not None else said)
     return faults
 
 
-def findings(problems: Iterable[Problem]) -> list[tuple[str, str]]:
-    """Each problem of a whole draft: what is wrong, and what to do about it."""
-    return [(problem.sentence, fix_of(problem)) for problem in problems]
+@dataclass(frozen=True)
+class Finding:
+    """A problem of a whole draft. of: kind and key of the change that it comes from; None: of none alone."""
+
+    said: str
+    fix: str
+    of: tuple[Kind, str] | None
+
+
+def findings(problems: Iterable[Problem], proposals: Sequence[Proposal]) -> list[Finding]:
+    """Each problem of a whole draft: what is wrong, what to do about it, and in which change."""
+    changes = [(each.kind, each.key) for each in proposals]
+    return [
+        Finding(each.sentence, fix_of(each), None if each.change is None else changes[each.change]) for each in problems
+    ]
 
 
 def fix_of(problem: Problem) -> str:
@@ -157,6 +196,9 @@ def _read(name: str, written: str, faults: Faults) -> Any:
 def _json(written: str, faults: Faults) -> Any:
     try:
         found = json.loads(written, parse_constant=_refuse) if written.strip() else {}
+        if not is_storable(json.dumps(found, ensure_ascii=False)):
+            faults.add("schema_definition", "It holds an escape of a character that cannot be stored.")
+            return None
     except (ValueError, RecursionError) as exc:
         place = f" at line {exc.lineno}, column {exc.colno}" if isinstance(exc, json.JSONDecodeError) else ""
         what = exc.msg if isinstance(exc, json.JSONDecodeError) else "it cannot be read"

@@ -13,12 +13,11 @@ from pydantic import ValidationError
 
 from drystone.catalogue import drafts, merging, review
 from drystone.catalogue.bodies import DraftBody
-from drystone.catalogue.content import Content, content_of
+from drystone.catalogue.content import SHAPE_OF_KEY, Content, content_of
 from drystone.catalogue.drafts import Edit, Words
 from drystone.catalogue.links import Holder
 from drystone.catalogue.models import KINDS, Action, Kind
 from drystone.catalogue.review import Choice
-from drystone.catalogue.rules import Problem
 from drystone.console import differences, draft_forms, holders, pages
 from drystone.console.draft_forms import FIELDS, Faults, Values
 from drystone.console.holders import Editor, path_of, prefix_of, session_of
@@ -137,6 +136,7 @@ async def save(request: Request, link: Text, editor: Editor, resources: Resource
     """Keep a change. What somebody else did to it meanwhile is shown, and both brought together, before anything is kept."""
     kind, key, action, values, etag, was = await _sent(request)
     made, faults = draft_forms.read(kind, key, action, values)
+    error: DrystoneError | None = None
     if made is not None and not faults:
         try:
             async with session_of(resources, editor) as session:
@@ -146,15 +146,15 @@ async def save(request: Request, link: Text, editor: Editor, resources: Resource
         except Invalid as exc:
             faults = draft_forms.of_error(kind, exc)
         except Conflict as exc:
-            if exc.values.get("status") != 412:
-                raise
-            return await _both(request, resources, editor, made, was)
+            if exc.values.get("status") == 412:
+                return await _both(request, resources, editor, made, was)
+            error = exc  # what was written stays in the form
     async with session_of(resources, editor) as session:
         draft = await drafts.get(session, editor, editor.draft_id)
         there = await review.resting_on(session, editor, editor.draft_id, kind, key)
     return _form(
-        request, editor, draft, kind, key, values, etag=etag, was=was, faults=faults, status_code=422,
-        is_new=there is None,
+        request, editor, draft, kind, key, values, etag=etag, was=was, faults=faults, error=error,
+        status_code=422 if error is None else problems.status_of(error), is_new=there is None,
     )  # fmt: skip
 
 
@@ -162,12 +162,13 @@ async def save(request: Request, link: Text, editor: Editor, resources: Resource
 async def check(request: Request, link: Text, editor: Editor, resources: ResourcesOf) -> Response:
     """What is wrong with a change as it stands in the form, for the page's script. Nothing is kept."""
     kind, key, action, values, _, _ = await _sent(request)
-    made, faults = draft_forms.read(kind, key, action, values)
-    if made is not None and "schema_definition" not in faults.of:  # of one that cannot be read there is nothing to say
+    _, faults = draft_forms.read(kind, key, action, values)
+    made = draft_forms.rest(kind, key, action, values, faults)
+    if made is not None:
         try:
             async with session_of(resources, editor, is_slow=True) as session:
                 _, verdict, proposals = await review.foresee(session, editor, editor.draft_id, made)
-            faults.join(draft_forms.of_rules(kind, key, verdict.problems, proposals))
+            faults.join_rest(draft_forms.of_rules(kind, made.key, verdict.problems, proposals))
         except Invalid as exc:
             faults.join(draft_forms.of_error(kind, exc))
     return JSONResponse(faults.told(), headers={"Cache-Control": "no-store"})
@@ -232,11 +233,20 @@ async def move(
         async with session_of(resources, editor, is_slow=True) as session:
             draft, verdict = await review.validate(session, editor, editor.draft_id, check=_condition(etag).check)
             validated = drafts.etag_of(draft)
-        if verb == "submit" and not verdict.problems:
+        if verb == "submit" and verdict.problems:
+            return await _overview(request, resources, editor, error=_not_submitted(len(verdict.problems)))
+        if verb == "submit":
             await _move(resources, editor, "submit", validated)
     except Conflict as exc:
         return await _overview(request, resources, editor, error=exc)
     return redirect(path_of(link))
+
+
+def _not_submitted(count: int) -> Conflict:
+    said = "one thing keeps it" if count == 1 else f"{count} things keep it"
+    return Conflict(
+        "draft.not_submitted", f"It was not submitted: {said} from being merged.", hint="mend what is told below first"
+    )
 
 
 async def _move(resources: Resources, editor: Holder, verb: Literal["submit", "withdraw"], etag: str) -> None:
@@ -257,21 +267,24 @@ def choices_of(items: list[tuple[str, Any]]) -> list[Choice]:
 
 
 async def _overview(
-    request: Request, resources: Resources, editor: Holder, *, error: DrystoneError | None = None
+    request: Request,
+    resources: Resources,
+    editor: Holder,
+    *,
+    error: DrystoneError | None = None,
+    written: Words | None = None,
 ) -> Response:
-    changes: list[differences.Shown] = []
-    found: list[Problem] = []
+    """written: what somebody wants it to be called, where that was not kept."""
+    found: list[draft_forms.Finding] = []
     async with session_of(resources, editor, is_slow=True) as session:
         draft = await drafts.get(session, editor, editor.draft_id)
-        if draft.status != "merged":
-            _, comparison = await review.compare(session, editor, editor.draft_id)
-            changes = [differences.shown(each) for each in comparison.changes]
+        changes = [differences.shown(each) for each in await review.changes(session, editor, editor.draft_id)]
         if draft.status in ("open", "validated") and draft.changes:
-            _, verdict, _ = await review.foresee(session, editor, editor.draft_id)
-            found = list(verdict.problems)
+            _, verdict, proposals = await review.foresee(session, editor, editor.draft_id)
+            found = draft_forms.findings(verdict.problems, proposals)
     return page(
         request, "draft.html", status_code=200 if error is None else problems.status_of(error), error=error,
-        base=path_of(prefix_of(editor)), draft=draft, etag=drafts.etag_of(draft), changes=changes, problems=draft_forms.findings(found),
+        base=path_of(prefix_of(editor)), draft=draft, etag=drafts.etag_of(draft), changes=changes, problems=found, written=written,
         may_edit=draft.status in ("open", "validated"), is_stale=any(each.is_stale for each in changes),
     )  # fmt: skip
 
@@ -281,7 +294,7 @@ async def _done(request: Request, resources: Resources, editor: Holder, words: W
         async with session_of(resources, editor) as session:
             await drafts.describe(session, editor, editor.draft_id, words, check=_condition(etag).check)
     except Conflict as exc:
-        return await _overview(request, resources, editor, error=exc)
+        return await _overview(request, resources, editor, error=exc, written=words)
     return redirect(path_of(prefix_of(editor)))
 
 
@@ -315,6 +328,7 @@ def _form(
     is_new: bool,
     action: Action = "put",
     faults: Faults | None = None,
+    error: DrystoneError | None = None,
     others: list[differences.Row] | None = None,
     is_gone: bool = False,
     status_code: int = 200,
@@ -322,7 +336,8 @@ def _form(
     return page(
         request, "draft_change.html", status_code=status_code, base=path_of(prefix_of(editor)), draft=draft, kind=kind,
         key=key, values=values, etag=etag, was="" if was is None else json.dumps(was.said(), ensure_ascii=False), is_new=is_new, action=action,
-        is_known=bool(etag), faults=faults or Faults(), others=others, is_gone=is_gone, types=_TYPES,
+        is_known=bool(etag), faults=faults or Faults(), error=error, others=others, is_gone=is_gone, types=_TYPES,
+        shape_of_key=SHAPE_OF_KEY,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ from drystone.console.marking import Name, Piece
 from drystone.console.pages import new_router, page
 from drystone.console.visitors import Session, Visitor
 from drystone.core.clock import utc_now
+from drystone.core.errors import Invalid
 from drystone.core.text import Text
 from drystone.http.times import moment
 from drystone.observations import overviews, reading
@@ -46,9 +47,13 @@ _SPANS: dict[_Over, tuple[timedelta, str]] = {
 
 @dataclass(frozen=True)
 class ShownSeries:
-    """What was measured, as a line up to the moment. chart: None: nothing in that span, or there are too many series."""
+    """What was measured, as a line up to the moment. chart: None: nothing in that span, or there are too many series.
+
+    label: of the property that the metric is called after, else the metric.
+    """
 
     measured: Measured
+    label: str
     chart: Chart | None
 
 
@@ -65,7 +70,14 @@ async def get(
 ) -> Response:
     """One entity as it was at a moment: `at` is a time or an age; without it, now."""
     zone = zone_of(tz)
-    then = moment("at", at or None, zone) or utc_now()
+    error = None
+    try:
+        then = moment("at", at.strip() or None, zone) or utc_now()
+    except Invalid as exc:
+        then, error = (
+            utc_now(),
+            {"message": f"“{at}” is neither an age nor a time. This is as of now.", "hint": exc.hint},
+        )
     found = await overviews.of_entity(
         session, visitor, key, then, profile=profile or None, zone=zone, passages=_PASSAGES
     )
@@ -78,6 +90,8 @@ async def get(
         request,
         "entity.html",
         visitor=visitor,
+        status_code=200 if error is None else 422,
+        error=error,
         entity=found.entity,
         key=now.key,
         content=content,
@@ -111,10 +125,25 @@ async def _series(
     zone: ZoneInfo,
 ) -> list[ShownSeries]:
     is_drawn = len(measured) <= _MOST_CHARTS
+    labels = await _labels(session, visitor, {each.series.metric for each in measured}, then)
     return [
-        ShownSeries(each, await _chart(session, visitor, key, each, then, over, zone) if is_drawn else None)
+        ShownSeries(
+            each,
+            labels.get(each.series.metric, each.series.metric),
+            await _chart(session, visitor, key, each, then, over, zone) if is_drawn else None,
+        )
         for each in measured
     ]
+
+
+async def _labels(
+    session: AsyncSession, visitor: Principal, metrics: Collection[str], then: datetime
+) -> dict[str, str]:
+    """What the properties that metrics are called after were called at the moment, by metric."""
+    at = await queries.revision_at(session, visitor.workspace_id, then)
+    found = await queries.then(session, visitor.workspace_id, "entity", sorted(metrics), revision=at)
+    contents = {view.key: view.content for view in found if isinstance(view.content, EntityContent)}
+    return {key: content.label for key, content in contents.items() if content.type == "property"}
 
 
 async def _chart(
@@ -140,4 +169,4 @@ def _written(definition: Any) -> str:
 def _marked(row: Row[Any]) -> list[Piece]:
     begin = row.start_offset
     words = [(start - begin, end - begin) for start, end in zip(row.starts, row.ends, strict=True)]
-    return marking.pieces(row.text, words, list[Name]())
+    return marking.pieces(marking.flowing(row.text, row.name), words, list[Name]())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,32 @@ class Name:
     end: int
     key: str
     label: str
+
+
+# A line that says by its beginning that it is one of its own: items, quotes, headings, rows, fences, markup.
+_BEGINS = re.compile(r"\s*(?:[-*+>#|<]|\d+[.)]\s|```|~~~|:::|\[[^\]]+\]:)")
+_FENCE = re.compile(r"\s*(?:```|~~~)")
+# Shorter ones were broken on purpose, as in an address.
+_LEAST_WRAPPED = 40
+
+
+def flowing(text: str, name: str | None) -> str:
+    """Markdown whose paragraphs run on to the edge of whatever shows them: each end of a line within one is a space, so that
+    every place stays where it is. name: of its file, by which Markdown is known; other text is as it was.
+    """
+    if not (name or "").lower().endswith((".md", ".markdown")):
+        return text
+    lines = text.split("\n")
+    joined, is_code = lines[0], bool(_FENCE.match(lines[0]))
+    for before, line in itertools.pairwise(lines):
+        runs_on = (
+            len(before) >= _LEAST_WRAPPED and not before.endswith(("  ", "\\")) and not before.startswith(("#", "|"))
+        )
+        is_fence = bool(_FENCE.match(line))
+        joined += " " if runs_on and line.strip() and not is_code and not _BEGINS.match(line) else "\n"
+        joined += line
+        is_code ^= is_fence
+    return joined
 
 
 def pieces(text: str, words: Iterable[tuple[int, int]] = (), names: Sequence[Name] = ()) -> list[Piece]:

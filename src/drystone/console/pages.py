@@ -5,6 +5,7 @@ A page reaches nothing but this server: its styles, scripts and pictures come fr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -15,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from drystone import __version__
 from drystone.access.service import SCOPES, Principal
 from drystone.catalogue.links import Holder
-from drystone.console import showing, statics
+from drystone.console import showing, statics, visitors
 from drystone.core.errors import Denied
 from drystone.http import problems
 from drystone.http.edges import Told
@@ -49,6 +50,7 @@ def _environment() -> Environment:
         loader=PackageLoader("drystone.console"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=showing.harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -113,16 +115,24 @@ def _parts(url: str) -> SplitResult:
 
 def tell(request: Request, told: Told) -> Response:
     """An error: as a page to a browser, to whom a visit that is over means to sign in again; as a problem to a program."""
+    is_visit = bool(visitors.token_of(request))
     if "text/html" not in request.headers.get("accept", ""):
-        return problems.as_problem(request, told)
+        return problems.as_problem(
+            request, replace(told, hint=showing.for_people(told.hint) or None) if is_visit else told
+        )
     if told.code == "access.visit_over" and request.method in ("GET", "HEAD"):
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return redirect(SIGN_IN if asked == "/" else f"{SIGN_IN}?next={quote(asked, safe='')}")
-    fields = [f"{error['pointer'].lstrip('/')}: {error['detail']}" for error in told.errors or ()]
+    fields = [
+        f"{error['pointer'].lstrip('/')}: {error['detail']}"
+        for error in told.errors or ()
+        if error["detail"] != told.message
+    ]
     answer = page(
         request,
         "error.html",
         visitor=_signed_in(request),
+        is_visit=is_visit,
         status_code=told.status,
         title=problems.TITLES.get(told.status, "Error"),
         error={"message": told.message, "hint": "; ".join(fields) or told.hint},

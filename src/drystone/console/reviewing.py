@@ -13,7 +13,6 @@ from drystone.catalogue import drafts, review
 from drystone.catalogue.drafts import Words
 from drystone.catalogue.links import Link
 from drystone.catalogue.models import Draft, DraftStatus
-from drystone.catalogue.rules import Problem
 from drystone.console import differences, draft_forms
 from drystone.console.editor import choices_of
 from drystone.console.pages import new_router, page, redirect
@@ -118,7 +117,7 @@ async def decide(
             else:
                 await drafts.revoke(session, visitor, draft_id)
     except (Conflict, Invalid) as exc:
-        return await _review(request, resources, visitor, draft_id, error=exc)
+        return await _review(request, resources, visitor, draft_id, error=exc, reason=reason)
     if link is not None:
         return await _review(request, resources, visitor, draft_id, link=link)
     return redirect(f"/drafts/{draft_id}")
@@ -137,18 +136,16 @@ async def _review(
     *,
     link: Link | None = None,
     error: DrystoneError | None = None,
+    reason: str = "",
 ) -> Response:
-    changes: list[differences.Shown] = []
-    found: tuple[Problem, ...] = ()
+    """reason: what somebody wrote who decided, where that was not kept."""
+    found: list[draft_forms.Finding] = []
     async with resources.drafts.turn(draft_id), transaction(resources.sessions.within(visitor.reach)) as session:
         draft = await drafts.get(session, visitor, draft_id)
-        if draft.status != "merged":
-            _, comparison = await review.compare(session, visitor, draft_id)
-            changes = [differences.shown(each) for each in comparison.changes]
+        changes = [differences.shown(each) for each in await review.changes(session, visitor, draft_id)]
         if draft.status not in _OVER and draft.changes:
-            _, verdict, _ = await review.foresee(session, visitor, draft_id)
-            found = verdict.problems
-        _, verdict, _ = await review.foresee(session, visitor, draft_id)
+            _, verdict, proposals = await review.foresee(session, visitor, draft_id)
+            found = draft_forms.findings(verdict.problems, proposals)
     return page(
         request,
         "draft_review.html",
@@ -157,11 +154,12 @@ async def _review(
         draft=draft,
         etag=drafts.etag_of(draft),
         changes=changes,
-        problems=draft_forms.findings(found),
+        problems=found,
         is_stale=any(each.is_stale for each in changes),
         link=None if link is None else f"{request.base_url}draft#{link.token}",
         has_link=_has_link(draft),
         error=error,
+        reason=reason,
     )
 
 

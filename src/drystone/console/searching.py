@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 from annotated_types import Ge, Le, Len
 from fastapi import Query, Request, Response
@@ -15,7 +19,7 @@ from drystone.console.visitors import Visitor
 from drystone.core.db import transaction
 from drystone.core.errors import DrystoneError, Invalid
 from drystone.core.text import Text
-from drystone.documents import collections
+from drystone.documents import collections, pictures
 from drystone.documents.filters import Filter
 from drystone.http.dependencies import ResourcesOf
 from drystone.search import service
@@ -62,6 +66,10 @@ async def get(
             answer = await service.search(resources.searcher, visitor, question)
         except DrystoneError as exc:
             error = exc
+    starts: Mapping[UUID, list[int]] = {}
+    if over_pages := [hit.version_id for hit in answer.hits if hit.page != hit.page_end] if answer else []:
+        async with transaction(resources.sessions.within(visitor.reach)) as session:
+            starts = await pictures.starts_of(session, over_pages)
     return page(
         request,
         "search.html",
@@ -75,9 +83,26 @@ async def get(
         limit=limit,
         explain=explain,
         answer=answer,
-        hits=[(hit, marked(hit)) for hit in answer.hits] if answer else [],
+        hits=[(hit, marked(hit), _place(hit, starts.get(hit.version_id, []))) for hit in answer.hits] if answer else [],
         error=error,
     )
+
+
+def _place(hit: Hit, starts: Sequence[int]) -> int:
+    """Where a hit is to be read: where it begins, or on the page of it that has most of the words asked for.
+
+    starts: where the pages of its document begin; none where it stands on one.
+    """
+    pages: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for start, end in hit.highlights:
+        pages[bisect_right(starts, start)].append((start, end))
+
+    def has(page: int) -> int:
+        return len({hit.quote[start - hit.start : end - hit.start].casefold() for start, end in pages[page]})
+
+    first = bisect_right(starts, hit.start)
+    best = max([first, *sorted(pages)], key=has)
+    return hit.start if best == first else pages[best][0][0]
 
 
 def _filter(written: str, entities: list[str]) -> Filter | None:
@@ -107,4 +132,5 @@ def marked(hit: Hit) -> list[Piece]:
         for entity in hit.entities
         for start, end in entity.mentions
     ]
-    return marking.pieces(hit.quote, [(start - hit.start, end - hit.start) for start, end in hit.highlights], names)
+    text = marking.flowing(hit.quote, hit.document.name)
+    return marking.pieces(text, [(start - hit.start, end - hit.start) for start, end in hit.highlights], names)

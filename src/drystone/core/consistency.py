@@ -32,6 +32,7 @@ def problems(settings: Settings) -> list[str]:
         found += _of_model(settings.next_embedding, "NEXT_")
     if settings.answers.url and not settings.answers.model:
         found.append("ANSWER_MODEL: is needed when ANSWER_URL is set")
+    found += _two_credentials(settings)
     if settings.vectors.store == "qdrant" and not settings.vectors.qdrant_url:
         found.append("QDRANT_URL: is needed when VECTOR_STORE=qdrant")
     found += _of_servers(settings)
@@ -54,6 +55,20 @@ def _of_model(embedding: EmbeddingSettings, prefix: str = "") -> list[str]:
     if embedding.dimension != 384:
         problems.append(f"{prefix}EMBEDDING_DIMENSION: the bundled models' vectors have 384 numbers")
     return problems
+
+
+def _two_credentials(settings: Settings) -> list[str]:
+    """Servers whose URL names a user beside a key: one header carries either, and the key would not be sent."""
+    return [
+        f"{prefix}URL: names a user, and {prefix}API_KEY is set: only one of them can be sent; take one away"
+        for prefix, server in (
+            ("EMBEDDING_", settings.embedding),
+            ("NEXT_EMBEDDING_", settings.next_embedding),
+            ("RERANK_", settings.rerank),
+            ("ANSWER_", settings.answers),
+        )
+        if "@" in urlsplit(server.url).netloc and server.api_key.get_secret_value()
+    ]
 
 
 def _outside_tests(settings: Settings) -> list[str]:

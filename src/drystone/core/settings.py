@@ -7,6 +7,7 @@ Nothing is loaded at import: an entry point calls `load()` and passes the parts 
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 from collections.abc import Mapping
@@ -129,6 +130,13 @@ def _plain_http(value: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_plain_http)]
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("holds characters that a header cannot carry; a key has letters, digits and signs of ASCII")
+    return value
 
 
 def _bucket(value: str) -> str:
@@ -410,7 +418,7 @@ class EmbeddingSettings(_Group):
         alias="EMBEDDING_URL",
         description="For openai: the base URL, such as http://127.0.0.1:8080/v1; /embeddings is added.",
     )
-    api_key: SecretStr = Field(
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
         SecretStr(""), alias="EMBEDDING_API_KEY", description="For openai: the bearer key, if the endpoint wants one."
     )
     model: str = Field(
@@ -468,13 +476,6 @@ else:
         __base__=EmbeddingSettings,
         **{name: _next(name, field) for name, field in EmbeddingSettings.model_fields.items()},
     )
-
-
-def _header_value(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value()
-    if not key.isascii() or not key.isprintable():
-        raise ValueError("holds characters that a header cannot carry; a key has letters, digits and signs of ASCII")
-    return value
 
 
 class RerankSettings(_Group):
@@ -683,10 +684,36 @@ def variables() -> dict[str, tuple[str, FieldInfo]]:
 
 def read_environment(env_file: Path | None, shell: Mapping[str, str]) -> dict[str, str]:
     """What the file and the shell say together: name -> value. The shell beats the file; empty means not said."""
-    from_file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+    try:
+        from_file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+    except PermissionError as exc:
+        raise unreadable(Path(exc.filename)) from exc
     merged = {name: value for name, value in from_file.items() if value}
     merged.update({name: value for name, value in shell.items() if value})
     return merged
+
+
+def unreadable(path: Path) -> SettingsError:
+    """That this user may not read an `.env`, and whose it is."""
+    problem = f"{path} belongs to {owner_of(path)}, and {_account(os.geteuid())} may not read it"
+    return SettingsError(
+        "settings.unreadable",
+        f"{problem}.",
+        hint=f"run this as {owner_of(path)}, or make a checkout of your own",
+        problems=[problem],
+    )
+
+
+def owner_of(path: Path) -> str:
+    """The account whose file it is."""
+    return _account(path.stat().st_uid)
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # as in a container: a number without a name
+        return f"user {uid}"
 
 
 def parse(environment: Mapping[str, str]) -> Settings:

@@ -26,10 +26,10 @@ _NO_XML = re.compile(
     "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )
 _PAPER, _INK, _MUTED, _GRID = (
-    ("#ffffff", "#15181e"),
-    ("#1b1f24", "#e8eaed"),
-    ("#5b636d", "#9aa3ad"),
-    ("#e2e5e9", "#2d323a"),
+    ("#ffffff", "#201e1b"),
+    ("#1b1f24", "#ece7df"),
+    ("#5b636d", "#ada497"),
+    ("#e2e5e9", "#3a362f"),
 )
 
 

@@ -1,7 +1,8 @@
-"""Text that can be stored: PostgreSQL takes neither NUL nor half a surrogate pair."""
+"""Text that can be stored: PostgreSQL takes neither NUL nor half a surrogate pair. And what a stranger wrote, made harmless."""
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -16,12 +17,18 @@ def is_storable(value: str) -> bool:
     return "\0" not in value
 
 
+def clean(text: str) -> str:
+    """Text without controls, marks that turn the direction, and halves of surrogate pairs, which nothing of ours can keep."""
+    return "".join(c for c in text if c in "\n\t\u200c\u200d" or unicodedata.category(c) not in _STEERING)
+
+
 def _check(value: str) -> str:
     if not is_storable(value):
         raise ValueError("holds a NUL character or half a surrogate pair")
     return value
 
 
+_STEERING = ("Cc", "Cf", "Cs")
 # Of a document's title, wherever it is given.
 MAX_TITLE = 2000
 # A string of a request, refused with 422 when it could not be stored or compared.

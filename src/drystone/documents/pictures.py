@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -90,6 +90,12 @@ async def pages_of(session: AsyncSession, view: DocumentView) -> Pages | None:
     if row is None or row.File.media_type != _PDF or not row.Version.page_starts:
         return None
     return Pages(row.File, row.Version.id, row.Version.page_starts)
+
+
+async def starts_of(session: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, list[int]]:
+    """Where the pages of versions begin in their texts; left out are those that have none."""
+    query = select(Version.id, Version.page_starts).where(Version.id.in_(version_ids))
+    return {row.id: row.page_starts for row in await session.execute(query) if row.page_starts}
 
 
 async def find(

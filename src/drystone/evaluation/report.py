@@ -305,7 +305,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: 
 _STYLE = """
 :root { --paper: #ffffff; --ink: #1b1f24; --muted: #5b636d; --grid: #e2e5e9; --note: #fff7e0; --gain: #007a59; --loss: #b84a00; }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #15181e; --ink: #e8eaed; --muted: #9aa3ad; --grid: #2d323a; --note: #2c2715; --gain: #35c79c; --loss: #f08c4a; }
+  :root { --paper: #201e1b; --ink: #ece7df; --muted: #ada497; --grid: #3a362f; --note: #2c2715; --gain: #35c79c; --loss: #f08c4a; }
 }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 68rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }

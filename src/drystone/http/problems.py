@@ -159,6 +159,8 @@ async def _of_validation(request: Request, exc: Exception) -> Response:
     first = exc.errors()[0]
     if first["type"] == "json_invalid":
         return await _of_ours(request, _not_json(exc.body, first["loc"][-1], first["ctx"]["error"]))
+    if isinstance(exc.body, bytes):  # read as what it is only where its type says JSON
+        return await _of_ours(request, _not_sent_as_json(request))
     errors = told(exc, _body_of(request))
     names = ", ".join(error["pointer"] or "the body" for error in errors)
     error = Invalid(
@@ -235,6 +237,15 @@ def _not_json(body: str, place: int, what: str) -> Invalid:
         "request.not_json",
         f"The body is not valid JSON: {what}, line {line}, column {column}.",
         hint="look there for quotes, commas and brackets",
+    )
+
+
+def _not_sent_as_json(request: Request) -> Invalid:
+    sent_as = request.headers.get("content-type") or "something without a type"
+    return Invalid(
+        "request.not_sent_as_json",
+        f"The body was sent as {sent_as}, and only JSON is taken here.",
+        hint="if it is JSON, say so: curl -H 'Content-Type: application/json'",
     )
 
 

@@ -16,6 +16,9 @@ from drystone.stack.providers import EXTENSIONS
 # Of the application's role. The owner's has none: migrations, dumps and restores may take long.
 _LIMITS = {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 
+# Nobody but the superuser has anything to do there: roles of readers could write what no limit counts.
+_OF_THE_SERVER = ("postgres", "template1")
+
 
 async def postgres(settings: DatabaseSettings) -> None:
     """Make the two roles, the owner's database and its extensions, or bring them up to date."""
@@ -33,6 +36,8 @@ async def postgres(settings: DatabaseSettings) -> None:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", parts.database):
             await connection.execute(f"CREATE DATABASE {_name(parts.database)} OWNER {_name(owner.user)}")
         await _restrict_database(connection, parts.database, parts.user)
+        for database in _OF_THE_SERVER:
+            await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     async with superuser_session(settings, parts.database) as connection:
         for extension in EXTENSIONS:
             await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {_name(extension)}")

@@ -236,4 +236,6 @@ def read(path: Path, shell: Mapping[str, str]) -> dict[str, str]:
         in_file = parse(path.read_bytes().decode()) if path.is_file() else {}
     except UnicodeDecodeError as exc:
         raise Invalid("stack.env_encoding", f"{path} is not UTF-8.", hint="save it as UTF-8") from exc
+    except PermissionError as exc:
+        raise settings.unreadable(path) from exc
     return in_file | {name: value for name, value in shell.items() if value}

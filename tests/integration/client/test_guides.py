@@ -38,18 +38,31 @@ def test_each_program_has_its_answer() -> None:
     assert PROGRAMS.keys() == SAID.keys()
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-async def test_the_programs_of_the_guides_work(url: str, key: str, sessions: Sessions, work: Any, name: str) -> None:
+async def _run(program: str, url: str, key: str, work: Any) -> subprocess.CompletedProcess[str]:
+    """What became of a program, while the worker does what it asks for."""
     env = {**os.environ, "DRYSTONE_URL": url, "DRYSTONE_API_KEY": key}
-    command = [sys.executable, "-W", "error", "-c", PROGRAMS[name]]
-
+    command = [sys.executable, "-W", "error", "-c", program]
     running = asyncio.ensure_future(asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True))
     while not running.done():
         await work()
         await asyncio.sleep(0.02)
-    said = await running
+    return await running
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_the_programs_of_the_guides_work(url: str, key: str, sessions: Sessions, work: Any, name: str) -> None:
+    said = await _run(PROGRAMS[name], url, key, work)
 
     assert (said.returncode, said.stderr) == (0, "")
     # Whether it is ready when the stream is opened is for the worker to say: then the snapshot says so.
     lines = [line for line in said.stdout.splitlines(keepends=True) if not line.startswith("document.")]
     assert sorted(lines) == sorted(SAID[name].splitlines(keepends=True))
+
+
+async def test_who_reads_one_guide_after_the_other_can_run_both(
+    url: str, key: str, sessions: Sessions, work: Any
+) -> None:
+    for name, program in PROGRAMS.items():
+        said = await _run(program, url, key, work)
+
+        assert (name, said.returncode, said.stderr) == (name, 0, "")

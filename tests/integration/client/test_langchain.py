@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import VectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests, VectorStoreIntegrationTests
+from pydantic import SecretStr
 
 from drystone.client import AsyncClient, Client, Conflict, Invalid
 from drystone.client.langchain import DrystoneRetriever, DrystoneVectorStore
@@ -94,7 +97,7 @@ async def test_scores_are_cosines_and_relevance_lies_between_0_and_1(store: Drys
     assert scored[0][1] == pytest.approx(1.0, abs=1e-3)
     assert [score for _, score in scored] == sorted((score for _, score in scored), reverse=True)
     assert relevant[0][1] == pytest.approx(1.0, abs=1e-3)
-    assert all(0.9 <= score <= 1.0 + 1e-3 for _, score in relevant)
+    assert all(0.9 <= score <= 1.0 for _, score in relevant)
 
 
 async def test_marginal_relevance_prefers_what_is_unlike(clients: dict[str, Any]) -> None:
@@ -126,8 +129,9 @@ async def test_more_than_one_request_holds_are_added_and_all_are_deleted(clients
 
     assert len(set(ids)) == len(texts)
     assert [each.page_content for each in store.get_by_ids(ids)] == texts
-    store.delete()
+    assert store.delete()
     assert store.get_by_ids(ids) == []
+    assert await store.adelete()
     assert store.similarity_search("text 7") == []
 
 
@@ -150,6 +154,20 @@ async def test_a_collection_of_files_is_no_vector_store(clients: dict[str, Any])
     assert caught.value.code == "collection.own_vectors"
 
 
+@pytest.mark.parametrize("ids", [None, ["a"]], ids=["all", "some"])
+async def test_nothing_is_deleted_of_a_collection_of_files(clients: dict[str, Any], ids: list[str] | None) -> None:
+    clients["client"].documents.add(text=TEXTS["birds"], name="birds.txt", collection="files")
+    store = DrystoneVectorStore("files", DeterministicFakeEmbedding(size=8), **clients)
+
+    with pytest.raises(Conflict) as caught:
+        store.delete(ids)
+    with pytest.raises(Conflict):
+        await store.adelete(ids)
+
+    assert caught.value.code == "collection.own_vectors"
+    assert len(list(clients["client"].documents.list(collection="files"))) == 1
+
+
 async def test_a_retriever_says_where_each_quote_stands(clients: dict[str, Any], work: Any) -> None:
     clients["client"].documents.add(
         text=TEXTS["birds"], name="birds.txt", collection="notes", external_id="b", attributes={"year": 1962}
@@ -165,6 +183,46 @@ async def test_a_retriever_says_where_each_quote_stands(clients: dict[str, Any],
     text = clients["client"].documents.text(said["document_id"])
     assert text[said["start"] : said["end"]] == found.page_content
     assert retriever.invoke("Which bird catches fish?", filter={"year": 1963}) == []
+
+
+async def test_a_retriever_takes_k_and_limit_alike_once_or_with_each_question(
+    clients: dict[str, Any], work: Any
+) -> None:
+    for name, said in TEXTS.items():
+        clients["client"].documents.add(text=said, name=f"{name}.txt", collection="notes")
+    await work()
+    retriever = DrystoneRetriever(collection="notes", k=3, **clients)
+    other = DrystoneRetriever(collection="notes", k=3, options={"limit": 2}, **clients)
+
+    found = [retriever.invoke("bees"), retriever.invoke("bees", k=1), retriever.invoke("bees", limit=1)]
+    of_other = [other.invoke("bees"), other.invoke("bees", k=1)]
+
+    assert [len(each) for each in found + of_other] == [3, 1, 1, 2, 1]
+    with pytest.raises(TypeError, match="give one"):
+        retriever.invoke("bees", k=1, limit=2)
+    with pytest.raises(ValueError, match="topk"):
+        DrystoneRetriever(collection="notes", topk=3, **clients)  # type: ignore[call-arg]  # the point
+
+
+async def test_stores_and_retrievers_are_pickled_used_or_not(url: str, key: str, sessions: Sessions) -> None:
+    retriever = DrystoneRetriever(collection="notes", k=3, url=url, api_key=SecretStr(key))
+    store = DrystoneVectorStore("notes", DeterministicFakeEmbedding(size=8), url=url, api_key=key)
+
+    unused = pickle.loads(pickle.dumps(retriever))
+    pickle.loads(pickle.dumps(store)).add_texts([TEXTS["bees"]], ids=["1"])
+    assert (unused.k, len(unused.invoke("bees dance"))) == (3, 1)
+    assert [each.id for each in store.get_by_ids(["1"])] == ["1"]
+    for used in (pickle.loads(pickle.dumps(unused)), copy.deepcopy(unused)):
+        assert len(used.invoke("bees dance")) == 1
+        used.close()
+    unused.close()
+    store.close()
+
+
+def test_relevance_is_never_beyond_0_and_1() -> None:
+    relevance = DrystoneVectorStore("notes", DeterministicFakeEmbedding(size=8))._select_relevance_score_fn()
+
+    assert [relevance(cosine) for cosine in (-1.0002, -1.0, 0.0, 1.0, 1.0002)] == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 
 async def test_clients_are_made_of_the_environment_and_closed(

@@ -105,11 +105,12 @@ async def test_a_process_that_is_busy_says_so_in_the_form_of_whom_it_tells(
 
 async def test_used_up_quotas_are_not_tried_again(client: httpx.AsyncClient, owner: Sessions) -> None:
     token = await make_key(owner)
-    await client.put(f"/api/v1/keys/{token.partition('.')[0]}/limits", json={"bytes_per_day": 1})
+    await client.put(f"/api/v1/keys/{token.partition('.')[0]}/limits", json={"bytes_per_day": 1000})
 
-    answer = await client.post(
-        f"{A}/files", files={"file": ("a.txt", b"more")}, data={"purpose": "assistants"}, headers=bearer(token)
-    )
+    for body in (b"a" * 600, b"b" * 600):
+        answer = await client.post(
+            f"{A}/files", files={"file": ("a.txt", body)}, data={"purpose": "assistants"}, headers=bearer(token)
+        )
 
     assert (answer.status_code, _error(answer)["code"]) == (429, "insufficient_quota")
     assert answer.headers["x-should-retry"] == "false"

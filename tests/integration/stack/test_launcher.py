@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests import unprivileged
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOLS = ("sh", "cat", "cmp", "mkdir", "mv", "cp", "rm", "readlink", "tail", "grep", "ln", "sleep", "env")
@@ -271,6 +272,24 @@ def test_a_folder_that_cannot_be_written_is_told(checkout: Checkout) -> None:
 
     assert code == 69
     assert err.startswith(f"error: {checkout.root} cannot be written to.\nhint: ")
+
+
+def test_a_folder_of_somebody_else_is_told_by_every_sh(checkout: Checkout) -> None:
+    modes_hold = unprivileged.prefix()
+    folder = checkout.root / ".drystone"
+    folder.mkdir(mode=0o555)
+    folder.chmod(0o555)
+
+    said = subprocess.run(
+        [*modes_hold, str(checkout.root / "drystone"), "status"],
+        env=checkout.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.returncode == 69
+    assert said.stderr.startswith(f"error: {checkout.root} cannot be written to.\nhint: ")
 
 
 def test_an_unchanged_project_costs_almost_nothing(checkout: Checkout) -> None:

@@ -459,8 +459,8 @@ def test_a_second_ctrl_c_in_a_row_leaves_nothing_either(stack: Stack) -> None:
     eventually(lambda: (now := stack.state) and now.status == "stopping", "it stops")
     stack.process.send_signal(signal.SIGINT)
 
-    assert stack.process.wait(10) == 0
-    assert time.monotonic() - began < 5
+    assert stack.process.wait(60) == 0
+    assert time.monotonic() - began < 30
     assert stack.left() == []
 
 

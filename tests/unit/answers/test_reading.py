@@ -83,6 +83,17 @@ def test_what_cannot_be_read_is_refused(text: str) -> None:
         _read(text, size=1000)
 
 
+@pytest.mark.parametrize("escape", [r"\ud83d", r"\u001b", r"\u202e", r"\u0000", r"\u0007", r"\u200e"])
+def test_what_escapes_make_is_cleaned_as_any_text(escape: str) -> None:
+    text = f'{{"text": "It {escape}stands.", "cites": [{{"passage": 2, "quote": "it {escape}stands"}}]}}\n'
+
+    assert _read(text) == STATEMENTS[:1]
+
+
+def test_an_escaped_pair_is_its_character() -> None:
+    assert [each.text for each in _read(r'{"text": "It stands \ud83d\ude00."}')] == ["It stands \U0001f600."]
+
+
 def test_the_half_of_what_was_cut_is_left_out() -> None:
     assert _read(LINES + '{"text": "Hal', is_cut=True) == STATEMENTS
     assert [each.text for each in _read("It stands.\nIt fel", is_cut=True)] == ["It stands."]

@@ -22,9 +22,11 @@ async def opened(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     kind: Any = request.param
     async with AsyncExitStack() as stack:
 
-        def open_(*answers: bytes, retries: Retries = QUICK, **options: Any) -> tuple[Asking, Scripted]:
+        def open_(
+            *answers: bytes, retries: Retries = QUICK, key: str = "ds_key", **options: Any
+        ) -> tuple[Asking, Scripted]:
             server = stack.enter_context(Scripted(*answers).running())
-            asking = Asking(kind(server.url, "ds_key", retries=retries, **options))
+            asking = Asking(kind(server.url, key, retries=retries, **options))
             stack.push_async_callback(asking.close)
             return asking, server
 

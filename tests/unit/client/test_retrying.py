@@ -37,6 +37,10 @@ def _adding(file: Any) -> Callable[[Any], Any]:
     return lambda c: c.documents.add(file, name="a.txt", attributes={"year": 1962})
 
 
+def _making_a_batch(idempotency_key: str) -> Callable[[Any], Any]:
+    return lambda c: c.batches.create(idempotency_key=idempotency_key)
+
+
 @pytest.mark.parametrize(
     "first",
     [HANG_UP, BUSY, problem(429, "rate.exceeded"), problem(502, "x"), answer(504), answer(200, b"half", length=9)],
@@ -104,6 +108,15 @@ async def test_what_is_gone_when_an_answer_was_lost_has_been_deleted(opened: Ope
         await ask(lambda c: c.documents.delete("d"))
 
 
+async def test_what_a_stranger_does_not_find_was_not_deleted(opened: Open) -> None:
+    ask, _ = opened(HANG_UP, answer(404, b"<html>", {"Content-Type": "text/html"}))
+
+    with pytest.raises(NotFound) as caught:
+        await ask(lambda c: c.documents.delete("d"))
+
+    assert caught.value.code == "api.stranger"
+
+
 async def test_a_wait_beyond_the_deadline_is_not_waited(opened: Open) -> None:
     ask, server = opened(problem(429, "quota.exceeded", {"Retry-After": "3600"}))
 
@@ -162,15 +175,15 @@ async def test_a_file_is_read_again_for_each_try(opened: Open, tmp_path: Path) -
     opened_file.seek(4)
     ask, server = opened(HANG_UP, BUSY, problem(404, "x"))
 
-    for file in (path, b"thin shells", opened_file):
+    for file in (path, b"thin shells", bytearray(b"thin shells"), memoryview(b"thin shells"), opened_file):
         server.answers = [HANG_UP, BUSY, problem(404, "x")]
         with pytest.raises(NotFound):
             await ask(_adding(file))
 
-    assert len(server.asked) == 9
+    assert len(server.asked) == 15
     assert all(each.body.count(b"\r\n\r\nthin shells\r\n") == 1 for each in server.asked)
     assert all(b'{"year": 1962}' in each.body for each in server.asked)
-    assert len({each.headers["idempotency-key"] for each in server.asked}) == 3
+    assert len({each.headers["idempotency-key"] for each in server.asked}) == 5
 
 
 async def test_a_pipe_is_sent_once(opened: Open) -> None:
@@ -199,8 +212,11 @@ async def test_a_file_that_grows_shorter_is_said_to(opened: Open, tmp_path: Path
 async def test_what_cannot_be_sent_is_not_tried_for_long(opened: Open) -> None:
     ask, server = opened(LIST)
 
+    for odd in ("a\nb", "ä", " a"):
+        with pytest.raises(ValueError, match="Idempotency-Key cannot be sent"):
+            await ask(_making_a_batch(odd))
     with pytest.raises(httpx.LocalProtocolError):
-        await ask(lambda c: c.request("GET", "/collections", headers={"X-Odd": "a\nb"}))
+        await ask(lambda c: c.request("GET", "/collections", headers={"X Odd": "a"}))
 
     assert server.asked == []
 
@@ -217,3 +233,11 @@ def test_pauses_grow_with_jitter_and_end_at_the_deadline() -> None:
     assert 30.0 <= (patience.pause_s(30.0) or 0.0) <= 31.0
     assert Retries(for_s=0).begin().pause_s() is None
     assert QUICK.begin().pause_s(60.0) is None
+
+
+def test_pauses_stay_what_they_are_after_hours_of_tries() -> None:
+    patience = Retries(for_s=1e9, longest_s=8.0).begin()
+
+    pauses = [patience.pause_s() or 0.0 for _ in range(2000)]
+
+    assert all(4.0 <= pause <= 8.0 for pause in pauses[10:])

@@ -10,7 +10,7 @@ from tests.asking import Asking
 from tests.scripted import HANG_UP, Scripted, answer, problem
 from tests.unit.client.conftest import Open
 
-from drystone.client import AsyncClient, Client, NotFound, Retries, Unavailable
+from drystone.client import AsyncClient, Broken, Client, NotFound, Retries, Unavailable
 from drystone.client.watching import Lines
 
 KIND = {"Content-Type": "text/event-stream"}
@@ -58,6 +58,16 @@ async def test_a_stream_begins_after_the_event_that_is_named(opened: Open) -> No
     assert [each.id for each in events] == ["8"]
     assert server.asked[0].headers["last-event-id"] == "7"
     assert server.asked[0].path == "/api/v1/batches/b/events?follow=true"
+
+
+async def test_an_event_that_cannot_be_one_is_told(opened: Open) -> None:
+    said = json.dumps({"timestamp": "soon", "data": {}}).encode()
+    ask, server = opened(_stream(SNAPSHOT, b"event: document.ready\ndata: " + said + b"\n\n"))
+
+    with pytest.raises(Broken):
+        await ask(lambda c: c.events.of_document("d"))
+
+    assert len(server.asked) == 1
 
 
 async def test_a_stream_that_never_says_anything_is_given_up(opened: Open) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drystone.console.marking import Name, Piece, pieces
+from drystone.console.marking import Name, Piece, flowing, pieces
 
 _SPANS = st.tuples(st.integers(-5, 40), st.integers(-5, 40))
 _NAMES = st.builds(lambda span, key: Name(span[0], span[1], key, key.upper()), _SPANS, st.sampled_from("ab"))
@@ -36,3 +37,31 @@ def test_of_names_that_overlap_the_first_and_longest_counts() -> None:
         Piece("dioxide", True, ("no2-limit", "Limit")),
         Piece("."),
     ]
+
+
+LONG = "A through-stone ties both faces of a wall together,"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"{LONG}\nand frost does little harm.", f"{LONG} and frost does little harm."),
+        (f"{LONG}\n\nAnd frost.", None),
+        (f"# {LONG}\nText.", None),
+        (f"{LONG}\n- an item\n1. another\n| a row |\n> a quote\n```", None),
+        (f"```\n{LONG}\n{LONG}\n```\n{LONG}\n{LONG}", f"```\n{LONG}\n{LONG}\n```\n{LONG} {LONG}"),
+        (f"{LONG}  \nbroken on purpose", None),
+        ("Mill Lane 4\nWallford", None),
+    ],
+)
+def test_only_paragraphs_of_markdown_run_on(text: str, shown: str | None) -> None:
+    assert flowing(text, "wall.MD") == (text if shown is None else shown)
+    assert flowing(text, "wall.txt") == text
+    assert flowing(text, None) == text
+
+
+@given(st.text(alphabet="aA .#|-`~\n\\", max_size=200))
+def test_what_runs_on_is_as_long_and_differs_in_ends_of_lines_only(text: str) -> None:
+    shown = flowing(text, "a.md")
+    assert len(shown) == len(text)
+    assert all(one == other or (one, other) == ("\n", " ") for one, other in zip(text, shown, strict=True))

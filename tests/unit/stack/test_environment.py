@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests import unprivileged
 
 from drystone.core import settings as core_settings
 from drystone.stack import dotenv
@@ -156,3 +161,26 @@ def test_a_password_in_a_url_that_is_no_secret_by_itself_is_masked_too(tmp_path:
 
     assert shown.value == f"https://me:{environment.MASK}@models.example/v1"
     assert shown.differs
+
+
+def test_an_env_that_may_not_be_read_is_told_with_whose_it_is(root: Path) -> None:
+    modes_hold = unprivileged.prefix()
+    (root / ".env").chmod(0)
+    env = {name: value for name, value in os.environ.items() if name not in core_settings.variables()}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*modes_hold, sys.executable, "-m", "drystone.cli.main", *arguments]
+        return subprocess.run(
+            command,
+            env=env | {"DRYSTONE_ROOT": str(root), "COLUMNS": "1000"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    doctor, up, search = run("doctor", "--json"), run("up"), run("search", "bees")
+
+    whose = f"{root}/.env belongs to {(root / '.env').owner()}, and {(root / '.env').owner()} may not read it."
+    assert [each["message"] for each in json.loads(doctor.stdout)["findings"]] == [whose]
+    for said in (up, search):
+        assert (said.returncode, said.stderr.splitlines()[0]) == (2, f"error: {whose}")

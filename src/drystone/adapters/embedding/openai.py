@@ -17,7 +17,7 @@ import numpy as np
 
 from drystone.adapters.embedding import model
 from drystone.adapters.embedding.tokens import check_unicode, estimated_token_starts, open_tokenizer, token_starts
-from drystone.adapters.network import TooLarge, is_loopback, post, retry_after_s
+from drystone.adapters.network import Secrets, TooLarge, is_loopback, post, retry_after_s, without_secrets
 from drystone.core import measures
 from drystone.core.errors import Unavailable
 from drystone.core.logging import get_logger
@@ -70,8 +70,9 @@ class OpenAIEmbedder:
         self._batch_size = batch_size
         self._timeout_s = timeout_s
         self._search_waits_s = search_waits_s
-        self._api_key = api_key
         self._endpoint = url.rstrip("/") + "/embeddings"
+        self._shown = without_secrets(self._endpoint)
+        self._secrets = Secrets(self._endpoint, api_key)
         self._tokenizer = open_tokenizer(tokenizer_file) if tokenizer_file else None
         self._client = httpx.AsyncClient(
             timeout=timeout_s,
@@ -143,7 +144,7 @@ class OpenAIEmbedder:
         slow = isinstance(exc, httpx.TimeoutException | TimeoutError)
         return Unavailable(
             "embedding.unavailable",
-            f"The embedding endpoint {self._endpoint} {'did not answer in time' if slow else 'is away'}.",
+            f"The embedding endpoint {self._shown} {'did not answer in time' if slow else 'is away'}.",
             hint=f"check {self._variables}URL and that the server behind it runs",
             cause=type(exc).__name__,
         )
@@ -153,7 +154,7 @@ class OpenAIEmbedder:
         if status in (401, 403):
             return Unavailable(
                 "embedding.denied",
-                f"The embedding endpoint {self._endpoint} refuses the key (HTTP {status}).",
+                f"The embedding endpoint {self._shown} refuses the key (HTTP {status}).",
                 hint=f"check {self._variables}API_KEY",
                 endpoint_status=status,
             )
@@ -170,20 +171,19 @@ class OpenAIEmbedder:
         said = self._what_it_said(response)
         return Unavailable(
             code,
-            f"The embedding endpoint {self._endpoint} {what} (HTTP {status}){': ' + said if said else ''}.",
+            f"The embedding endpoint {self._shown} {what} (HTTP {status}){': ' + said if said else ''}.",
             hint=None if status in _PASSING_STATUS else f"check {self._variables}URL and {self._variables}MODEL",
             endpoint_status=status,
             **wait,
         )
 
     def _what_it_said(self, response: httpx.Response) -> str:
-        """The message in OpenAI's error envelope, shortened; never the key, which some servers repeat."""
+        """The message in OpenAI's error envelope, shortened."""
         try:
             message = response.json()["error"]["message"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return ""
-        text = " ".join(str(message).split())
-        return (text.replace(self._api_key, "***") if self._api_key else text)[:200].rstrip(".")
+        return self._secrets.shortened(str(message))
 
 
 _MAX_TRIES = 4

@@ -62,6 +62,9 @@ def findings(root: Path, shell: Mapping[str, str]) -> list[Finding]:
         unsafe = list(_unsafe_lines(path))
     except UnicodeDecodeError:
         return [Finding(Code.ENV_UNSAFE_LINE, f"{path} is not UTF-8.", "save it as UTF-8"), *readable]
+    except PermissionError:
+        unreadable = core_settings.unreadable(path)
+        return [Finding(Code.ENV_UNREADABLE, unreadable.message, str(unreadable.hint)), *readable]
     unknown = list(_unknown(_read(path)))
     weak = list(_weak_secrets(merged(root, shell)))
     told = [*unsafe, *unknown, *weak]

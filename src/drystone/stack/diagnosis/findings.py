@@ -19,6 +19,7 @@ class Code(StrEnum):
     ENV_INVALID = "env.invalid"
     ENV_WEAK_SECRET = "env.weak_secret"  # noqa: S105  a code, not a secret
     ENV_READABLE = "env.readable"
+    ENV_UNREADABLE = "env.unreadable"
     FOLDER_NOT_WRITABLE = "folder.not_writable"
     DISK_NEARLY_FULL = "disk.nearly_full"
     PROGRAM_NOT_EXECUTABLE = "program.not_executable"
