@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import zipfile
@@ -371,6 +372,42 @@ async def test_of_a_bundle_that_is_wrong_nothing_is_imported(
 
     assert told in caught.value.message
     assert isinstance(caught.value, Invalid | Conflict)
+    assert await rows(sessions, "select count(*) from collections") == [(0,)]
+
+
+def _one_like_another(which: str) -> Change:
+    """Gives two documents of the same kind the identity of one."""
+
+    def change(members: dict[str, bytes]) -> None:
+        documents = [json.loads(line) for line in members["documents.ndjson"].splitlines()]
+        plain = [each for each in documents if each["parent_id"] is None]
+        one, other = {
+            "external_id": [each for each in plain if each["external_id"]],
+            "sha256": [each for each in plain if not each["external_id"]],
+            "member_path": [each for each in documents if each["parent_id"]],
+        }[which][:2]
+        other[which] = one[which]
+        members["documents.ndjson"] = b"".join(json.dumps(each).encode() + b"\n" for each in documents)
+
+    return change
+
+
+@pytest.mark.parametrize("which", ["external_id", "sha256", "member_path"])
+async def test_two_documents_of_one_identity_are_refused(
+    which: str, client: httpx.AsyncClient, collection: str, work: Work, sessions: Sessions, place: Place, tmp_path: Path
+) -> None:
+    await filled(client, collection, work)
+    await send(client, collection, b"A second one without an id.")
+    await work()
+    await written(place, tmp_path / "folder")
+    await begin_anew(place)
+    rewrite(tmp_path / "folder", _one_like_another(which))
+
+    with container.opened(tmp_path / "folder") as bundle, pytest.raises(Invalid, match="is there twice: another has"):
+        checking.check(bundle)
+    with pytest.raises(Invalid, match="is there twice: another has"):
+        await read(place, tmp_path / "folder")
+
     assert await rows(sessions, "select count(*) from collections") == [(0,)]
 
 

@@ -237,6 +237,24 @@ async def test_json_that_is_not_said_to_be_json_is_told_which_header_is_missing(
 
 
 @pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"query": "x", "limit": ' + b"1" * 5000 + b"}", "it holds a number of more than 4,300 digits"),
+        (b'{"query": "\xff"}', "byte 12 is no UTF-8"),
+        (b"[" * 100_000, "it is nested too deep"),
+    ],
+    ids=["digits", "bytes", "depth"],
+)
+async def test_json_that_cannot_be_read_is_told_with_the_cause(
+    client: httpx.AsyncClient, body: bytes, why: str
+) -> None:
+    answer = await client.post("/api/v1/search", content=body, headers={"content-type": "application/json"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request.unreadable_json")
+    assert answer.json()["detail"] == f"The body cannot be read as JSON: {why}."
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "pointer"),
     [
         ("POST", "search", {}, "/query"),

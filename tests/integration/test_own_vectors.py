@@ -104,6 +104,15 @@ async def test_passages_are_found_by_vector_the_moment_they_are_answered(store: 
     assert hits[0]["vector"] == axis(1)
 
 
+async def test_no_score_is_beyond_a_cosine_s(store: Store) -> None:
+    vectors = [np.random.default_rng(seed).normal(size=DIMENSION).tolist() for seed in range(20)]
+    await store.put(*(passage(f"p{n}", "Text.", vector) for n, vector in enumerate(vectors)))
+
+    for vector in vectors:
+        assert (await store.search(vector, limit=1))[0]["score"] <= 1
+        assert (await store.search([-number for number in vector], limit=20))[-1]["score"] >= -1
+
+
 async def test_an_id_that_is_there_is_replaced(store: Store) -> None:
     await store.put(passage("a", "First.", axis(0), kind="old", more=1))
     done = await store.put(passage("a", "Second.", axis(1), kind="new"))
@@ -202,7 +211,7 @@ async def test_all_entries_are_looked_at_before_anything_is_written(store: Store
     for bad, code, pointer in (
         (passage("a", "Twice.", axis(1)), "passages.same_id", "/passages/1/id"),
         (passage("", "No id.", axis(1)), "passages.id", "/passages/1/id"),
-        (passage("x" * 201, "Long id.", axis(1)), "passages.id", "/passages/1/id"),
+        (passage("x" * 513, "Long id.", axis(1)), "passages.id", "/passages/1/id"),
         (passage("b", "", axis(1)), "passages.text", "/passages/1/text"),
         (passage("b", "x" * 32_001, axis(1)), "passages.text", "/passages/1/text"),
         (passage("b", "Deep.", axis(1), deep=_nested(20)), "document.attributes_too_deep", "/passages/1/attributes"),
@@ -561,18 +570,30 @@ async def test_passages_of_a_bundle_may_be_embedded_by_a_model_here(
     [
         (b'"state":"ready"', b'"state":"pending"'),
         (b'"parent_id":null,"member_path":null', b'"parent_id":null,"member_path":"a"'),
+        (b'"external_id":"p1"', b'"external_id":"p0"'),
+        (b'"external_id":"p1"', b'"external_id":"' + b"x" * 513 + b'"'),
+        (b'"media_type":"text/plain"', b'"media_type":"text/html"'),
     ],
 )
 async def test_a_bundle_brings_nothing_that_no_caller_could_have_sent(
     store: Store, place: Place, tmp_path: Path, old: bytes, new: bytes
 ) -> None:
-    await store.put(passage("p0", "Text.", axis(0)))
+    await store.put(passage("p0", "Text.", axis(0)), passage("p1", "Other.", axis(1)))
     await bundles.written(place, tmp_path / "bundle")
     bundles.rewrite(tmp_path / "bundle", bundles.changed("documents.ndjson", old, new))
     await bundles.begin_anew(place)
 
     with pytest.raises(Invalid):
         await bundles.read(place, tmp_path / "bundle")
+
+
+async def test_an_id_that_a_document_may_have_is_that_of_a_passage(store: Store) -> None:
+    await store.put(passage("a", "Text.", axis(0)))
+    document_id = (await store.client.get(f"{A}/documents", params={"collection": store.name})).json()["items"][0]["id"]
+    renamed = await store.client.patch(f"{A}/documents/{document_id}", json={"external_id": "x" * 512})
+
+    assert renamed.status_code == 200
+    assert [each["text"] for each in await store.get("x" * 512)] == ["Text."]
 
 
 async def test_passages_mention_what_the_catalogue_names(client: httpx.AsyncClient, store: Store) -> None:

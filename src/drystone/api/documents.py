@@ -32,7 +32,7 @@ from drystone.core.conditions import Condition
 from drystone.core.db import transaction
 from drystone.core.errors import Invalid
 from drystone.core.numbers import MAX_INTEGER
-from drystone.core.text import MAX_TITLE, Text
+from drystone.core.text import MAX_EXTERNAL_ID, MAX_TITLE, Text
 from drystone.documents import deleting, describing, receiving, service, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.deleting import Selection
@@ -57,7 +57,7 @@ Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Versions count f
 
 _FIELDS: dict[str, dict[str, Any]] = {
     "collection": {"type": "string", "default": "default", "description": "Made where it is missing."},
-    "external_id": {"type": "string", "maxLength": 512, "description": "Your own id for it."},
+    "external_id": {"type": "string", "maxLength": MAX_EXTERNAL_ID, "description": "Your own id for it."},
     "title": {"type": "string", "maxLength": MAX_TITLE, "description": "Left out: as before, or as found in the file."},
     "attributes": {"type": "string", "description": "A JSON object, for filters. Left out: as before."},
     "schema": {

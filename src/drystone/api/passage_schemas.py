@@ -157,7 +157,7 @@ class NearestPassages(BaseModel):
             text=hit.quote,
             attributes=hit.document.attributes,
             vector=_listed(vector),
-            score=hit.score,
+            score=min(1.0, max(-1.0, hit.score)),  # of vectors of halves, whose lengths are only near 1
         )
 
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from drystone.core.numbers import MAX_INTEGER, WHOLE
-from drystone.core.text import MAX_TITLE, Text
+from drystone.core.text import MAX_EXTERNAL_ID, MAX_TITLE, Text
 from drystone.documents.deleting import MAX_IDS, Found
 from drystone.documents.filters import Filter
 from drystone.documents.models import Collection as CollectionRow
@@ -251,7 +251,7 @@ class DocumentPatch(BaseModel):
     )
 
     title: Annotated[Text, Len(1, MAX_TITLE)] | None = None
-    external_id: Annotated[Text, Len(1, 512)] | None = None
+    external_id: Annotated[Text, Len(1, MAX_EXTERNAL_ID)] | None = None
     attributes: dict[str, Any] | None = None
     schema_: SchemaName | None = Field(
         None, alias="schema", description="The category or profile that attributes are to fit; null: none."

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from drystone.api.schemas import ReceivedDocument, SchemaName
 from drystone.core.numbers import MAX_JSON, WHOLE
-from drystone.core.text import MAX_TITLE, Text
+from drystone.core.text import MAX_EXTERNAL_ID, MAX_TITLE, Text
 from drystone.documents import direct
 from drystone.documents.direct import Receiver
 from drystone.http import upload
@@ -33,7 +33,7 @@ class NewUpload(BaseModel):
     size_bytes: Annotated[int, Ge(1), Le(MAX_JSON), WHOLE]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Of the whole file, in hexadecimal.")]
     collection: Annotated[Text, Len(1, 128)] | None = None
-    external_id: Annotated[Text, Len(1, 512)] | None = None
+    external_id: Annotated[Text, Len(1, MAX_EXTERNAL_ID)] | None = None
     title: Annotated[Text, Len(1, MAX_TITLE)] | None = None
     attributes: dict[str, Any] | None = None
     schema_: SchemaName | None = Field(None, alias="schema")

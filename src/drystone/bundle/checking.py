@@ -159,6 +159,7 @@ def _check_schemas(bundle: Reading, named: set[SchemaPart], brought: Sequence[Br
 def _check_documents(bundle: Reading, found: list[CollectionLine], blobs: Blobs) -> set[SchemaPart]:
     """What documents are under."""
     seen: set[UUID] = set()
+    identities: set[bytes] = set()
     under: set[SchemaPart] = set()
     archives: dict[UUID, UUID] = {}  # with their collections
     chunks = 0
@@ -167,6 +168,10 @@ def _check_documents(bundle: Reading, found: list[CollectionLine], blobs: Blobs)
         ids = [document.id, *(version.id for version in document.versions)]
         if len(set(ids)) != len(ids) or not seen.isdisjoint(ids):
             raise damaged(f"an id of document {document.id} is there twice")
+        of_it = set(contents.identities(document))
+        if not identities.isdisjoint(of_it):
+            raise damaged(f"document {document.id} is there twice: another has its external_id, bytes or place")
+        identities |= of_it
         if document.parent_id is not None and archives.get(document.parent_id) != collection.id:
             raise damaged(f"document {document.id} comes before its archive, or without it")
         seen.update(ids)

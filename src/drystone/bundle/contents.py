@@ -15,7 +15,7 @@ from drystone.adapters.parsing import ARCHIVE, SUPPORTED
 from drystone.bundle.schema import ChunkLine, CollectionLine, DocumentLine, VersionPart
 from drystone.core.errors import Invalid
 from drystone.core.text import MAX_TITLE
-from drystone.documents import archives, chunking, collections, describing
+from drystone.documents import archives, chunking, collections, describing, own_vectors
 from drystone.index import analysis
 
 MAX_FILE_NAME, MAX_MEMBER_PATH_BYTES = 255, 1000
@@ -141,6 +141,26 @@ def of_brought(document: DocumentLine, chunks: Sequence[ChunkLine]) -> Iterator[
         yield "a version of it is not ready"
     elif len(chunks) != 1 or len(chunks[0].text) != document.versions[-1].text_length:
         yield "it is not one passage"
+    for version in document.versions:
+        if version.file.sha256 != version.text_sha256 or version.file.media_type != own_vectors.MEDIA_TYPE:
+            yield f"version {version.number}: its file is not its text"
+        if not 1 <= (version.text_length or 0) <= own_vectors.MAX_TEXT:
+            yield f"version {version.number}: a text has 1 to {own_vectors.MAX_TEXT:,} characters"
+
+
+def identities(document: DocumentLine) -> Iterator[bytes]:
+    """Hashes of what no other document of the bundle may have: it is known again by each."""
+    place = str(document.collection_id)
+    if document.external_id is not None:
+        yield _hashed("external_id", place, document.external_id)
+    if document.parent_id is not None:
+        yield _hashed("member", str(document.parent_id), document.member_path or "")
+    elif document.external_id is None:
+        yield _hashed("bytes", place, document.sha256)
+
+
+def _hashed(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 
 
 def of_passages(version: VersionPart | None, chunks: Sequence[ChunkLine], text: str | None) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic reads those of typing from P
 from drystone.catalogue import bounds
 from drystone.catalogue.content import EntityContent
 from drystone.catalogue.models import EntityType
-from drystone.core.text import Text
+from drystone.core.text import MAX_EXTERNAL_ID, Text
 from drystone.observations.rows import MAX_NAME, MAX_UNIT, MAX_VALUE, EvidenceIn
 
 FORMAT: Literal["drystone-bundle"] = "drystone-bundle"
@@ -145,7 +145,7 @@ class DocumentLine(_Line):
 
     id: UUID
     collection_id: UUID
-    external_id: Annotated[str, Field(min_length=1, max_length=512)] | None
+    external_id: Annotated[str, Field(min_length=1, max_length=MAX_EXTERNAL_ID)] | None
     parent_id: UUID | None
     member_path: Name | None
     sha256: Sha256

@@ -53,7 +53,11 @@ async def create(
 ) -> Response:
     """Have events sent to a URL from now on; its secret is shown this once."""
     if not url.strip() or len(url) > _LONGEST_URL:
-        raise Invalid("webhook.no_url", f"A webhook has a URL of 1 to {_LONGEST_URL} characters.")
+        raise Invalid(
+            "webhook.no_url",
+            f"A webhook has a URL of 1 to {_LONGEST_URL} characters.",
+            hint="say where it is to be told",
+        )
     made = await service.create(
         session,
         visitor,

@@ -29,7 +29,7 @@ def _check(value: str) -> str:
 
 
 _STEERING = ("Cc", "Cf", "Cs")
-# Of a document's title, wherever it is given.
-MAX_TITLE = 2000
+# Of a document's title and external_id, wherever they are given.
+MAX_TITLE, MAX_EXTERNAL_ID = 2000, 512
 # A string of a request, refused with 422 when it could not be stored or compared.
 Text = Annotated[str, AfterValidator(_check)]

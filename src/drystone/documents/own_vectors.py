@@ -28,7 +28,7 @@ from drystone.core import crash_points, measures
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid, Unavailable, pointer_to
 from drystone.core.ids import new_id
-from drystone.core.text import is_storable
+from drystone.core.text import MAX_EXTERNAL_ID, is_storable
 from drystone.core.turnstile import Turnstile
 from drystone.documents import blobs, chunking, collections, deleting, describing, own_vector_queries, queries, schemas
 from drystone.documents.deleting import Selection
@@ -47,8 +47,8 @@ from drystone.mentions import queries as mention_queries
 from drystone.mentions.finders import Finders
 from drystone.mentions.queries import Found, Place
 
-# A text is as long as what the models of today read at once.
-MAX_PASSAGES, MAX_ID, MAX_TEXT = 1000, 200, 32_000
+# An id is the document's external_id. A text is as long as what the models of today read at once.
+MAX_PASSAGES, MAX_ID, MAX_TEXT = 1000, MAX_EXTERNAL_ID, 32_000
 # Of the vectors of one answer.
 MAX_NUMBERS = 1_000_000
 # Requests worked on at the same time in a process, and how long another waits for its turn.

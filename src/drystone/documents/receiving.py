@@ -19,7 +19,7 @@ from drystone.core.conditions import NO_CONDITION, Condition
 from drystone.core.db import Sessions, transaction
 from drystone.core.errors import Conflict, Invalid
 from drystone.core.ids import new_id
-from drystone.core.text import MAX_TITLE
+from drystone.core.text import MAX_EXTERNAL_ID, MAX_TITLE
 from drystone.documents import batches, blobs, collections, describing, queries, schemas, service, terms, versions
 from drystone.documents.collections import DEFAULT_COLLECTION
 from drystone.documents.models import FAILED, Collection, Document
@@ -205,8 +205,12 @@ def _check_upload(
 ) -> None:
     if upload.size_bytes == 0:
         raise Invalid("document.empty", "The file is empty.", hint="send a file with content", pointer="/file")
-    if external_id is not None and not 1 <= len(external_id) <= 512:
-        raise Invalid("document.external_id_length", "An external_id has 1 to 512 characters.", pointer="/external_id")
+    if external_id is not None and not 1 <= len(external_id) <= MAX_EXTERNAL_ID:
+        raise Invalid(
+            "document.external_id_length",
+            f"An external_id has 1 to {MAX_EXTERNAL_ID} characters.",
+            pointer="/external_id",
+        )
     if title is not None and not 1 <= len(title) <= MAX_TITLE:
         raise Invalid("document.title_length", f"A title has 1 to {MAX_TITLE} characters.", pointer="/title")
     if attributes is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 from uuid import uuid4
@@ -266,10 +267,25 @@ def _pointer(error: Mapping[str, Any], body: Any) -> str:
 
 async def _of_http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
+    if exc.status_code == 400 and (why := _why_unread(request, exc.__cause__)):
+        return await _of_ours(request, Invalid("request.unreadable_json", f"The body cannot be read as JSON: {why}."))
     headers = dict(exc.headers or {})
     if exc.status_code == 405 and (methods := request.app.state.paths.methods(request.url.path)):
         headers["Allow"] = ", ".join(methods)  # Starlette tells those of the first function with this path only
     return await _of_ours(request, _refusal(request, exc, status=exc.status_code, headers=headers))
+
+
+def _why_unread(request: Request, cause: BaseException | None) -> str:
+    """Why FastAPI could not read a body of JSON whose form may be right; empty where it was something else."""
+    if "json" not in request.headers.get("content-type", ""):
+        return ""
+    if isinstance(cause, UnicodeDecodeError):
+        return f"byte {cause.start + 1} is no UTF-8"
+    if isinstance(cause, RecursionError):
+        return "it is nested too deep"
+    if isinstance(cause, ValueError):
+        return f"it holds a number of more than {sys.get_int_max_str_digits():,} digits"
+    return ""
 
 
 def _refusal(request: Request, exc: HTTPException, **values: Any) -> DrystoneError:

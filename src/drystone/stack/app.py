@@ -161,11 +161,11 @@ class App:
                 raise Stopped
             if (reason := self.death()) is not None:
                 raise Died("stack.app_died", reason, service=self.name)
-            status = probes.http_status(self._ready_url, timeout_s=ANSWER_S)
+            status, why = probes.health(self._ready_url, timeout_s=ANSWER_S)
             if status == 200:
                 self._check_it_is_ours()
                 return
-            answer = f"answers {status}" if status else "does not answer"
+            answer = (f"answers {status}" if status else "does not answer") + (f": {why.rstrip('.')}" if why else "")
             if patience.is_over(status, what=f"{self._ready_url} {answer}"):
                 raise Unavailable(
                     "stack.not_ready",

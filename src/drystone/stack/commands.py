@@ -106,8 +106,11 @@ def run_detached(plan: Plan, *, talk: TextIO) -> int:
     print(f"Starting in the background. Its log:\n  {log}", file=talk)
     try:
         while process.poll() is None:
-            offset = _copy(log, offset, talk)
             now = state.read(project.run_dir)
+            if now and now.pid == process.pid and now.status in ("stopping", "failed"):
+                process.wait()  # what it says at its end is told below
+                break
+            offset = _copy(log, offset, talk)
             if now and now.pid == process.pid and now.status == "healthy":
                 time.sleep(0.1)
                 _copy(log, offset, talk)
@@ -118,15 +121,16 @@ def run_detached(plan: Plan, *, talk: TextIO) -> int:
         process.send_signal(signal.SIGTERM)
         process.wait()
         raise
-    _copy(log, offset, talk)
     if process.returncode == 0:  # it found another `up`, healthy
+        _copy(log, offset, talk)
         return 0
     now = state.read(project.run_dir)
     reason = now.reason if now and now.pid == process.pid and now.reason else f"exit code {process.returncode}"
+    hint = _copy_until(log, offset, talk, reason) or "drystone doctor looks for the cause"
     raise Unavailable(
         "stack.not_started",
         f"The stack did not start: {reason}",
-        hint=f"the whole story is in {log}; drystone doctor looks for the cause",
+        hint=f"{hint}; the whole story is in {log}",
     )
 
 
@@ -163,6 +167,17 @@ def _copy(log: Path, offset: int, talk: TextIO) -> int:
     talk.write(added.decode("utf-8", "replace"))
     talk.flush()
     return offset + len(added)
+
+
+def _copy_until(log: Path, offset: int, talk: TextIO, reason: str) -> str:
+    """Write what was added since `offset`, without the reason at its end, which whoever called tells; the hint that it has."""
+    with log.open("rb") as file:
+        file.seek(offset)
+        added = file.read().decode("utf-8", "replace")
+    story, found, hint = added.rpartition(f"{reason}\nhint: ")
+    talk.write(story if found else added)
+    talk.flush()
+    return hint.strip() if found else ""
 
 
 def running_url(project: Project) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -173,9 +174,21 @@ def http_status(url: str, *, timeout_s: float = 2.0) -> int | None:
         return None
 
 
+def health(url: str, *, timeout_s: float) -> tuple[int | None, str]:
+    """The status of /health/ready, None when nobody answers; and what it says is not well, empty where it names nothing."""
+    try:
+        response, body = _http_response("GET", url, timeout_s=timeout_s)
+    except NotYet:
+        return None, ""
+    try:
+        return response.status, " ".join(check["detail"] for check in json.loads(body)["checks"] if not check["ok"])
+    except (ValueError, LookupError, TypeError):  # another program answers there, or web in another way
+        return response.status, ""
+
+
 def http_date(url: str, *, timeout_s: float) -> float | None:
     """The Unix time in a server's Date header, cut to whole seconds; None when it sends none. Raises NotYet."""
-    sent = _http_response("GET", url, timeout_s=timeout_s).getheader("Date")
+    sent = _http_response("GET", url, timeout_s=timeout_s)[0].getheader("Date")
     try:
         return parsedate_to_datetime(sent).timestamp() if sent else None
     except ValueError:
@@ -183,10 +196,10 @@ def http_date(url: str, *, timeout_s: float) -> float | None:
 
 
 def _http(method: str, url: str, *, timeout_s: float = TIMEOUT_S) -> int:
-    return _http_response(method, url, timeout_s=timeout_s).status
+    return _http_response(method, url, timeout_s=timeout_s)[0].status
 
 
-def _http_response(method: str, url: str, *, timeout_s: float) -> http.client.HTTPResponse:
+def _http_response(method: str, url: str, *, timeout_s: float) -> tuple[http.client.HTTPResponse, bytes]:
     # http.client: importing httpx costs more than the servers take to start.
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -194,12 +207,12 @@ def _http_response(method: str, url: str, *, timeout_s: float) -> http.client.HT
     try:
         connection.request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body=b"")
         response = connection.getresponse()
-        response.read()
+        body = response.read()
     except (OSError, http.client.HTTPException) as exc:
         raise NotYet(f"no answer: {exc}") from exc
     finally:
         connection.close()
-    return response
+    return response, body
 
 
 def run(probe: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -320,6 +320,7 @@ class Run:
                 f"  pages  {url}/",
                 f"  API    {url}/api/v1",
                 f"  docs   {url}/docs",
+                "  key    DRYSTONE_API_KEY in .env: sign in to the pages with it",
                 "  next   ./drystone add PATH   and   ./drystone search QUESTION",
                 f"  stop   {'Ctrl-C' if self._plan.echo else './drystone down'}",
                 "",
@@ -335,7 +336,9 @@ class Run:
     def _shut_down(self) -> None:
         self._stop.set()
         self._state.set(status="stopping")
-        self._say("Stopping.")
+        has_started = any(each.pid for each in self._state.state.services.values())
+        if has_started:
+            self._say("Stopping.")
         for keeper in self._keepers:
             keeper.join()
         for tool in self._tools:
@@ -349,7 +352,8 @@ class Run:
             reason=self._failure.message if self._failure else repr(self._crash) if self._crash else "",
             services=services,
         )
-        self._say("Stopped.")
+        if has_started:
+            self._say("Stopped.")
 
     def _end(self) -> int:
         if self._failure:

@@ -265,6 +265,7 @@ def test_it_tells_what_it_did_and_what_comes_next(running: Stack) -> None:
     assert re.search(r"^web and worker ready \d+\.\d s$", text, re.MULTILINE)
     assert re.search(r"^Healthy after \d+\.\d s\.$", text, re.MULTILINE)
     assert f"http://127.0.0.1:{running.environment['API_PORT']}/docs" in text
+    assert "  key    DRYSTONE_API_KEY in .env" in text
     assert "worker   | worker works" in text
     assert "web      | web listens" in text
     assert "\033[" not in text  # no colours: it is not a terminal
@@ -538,7 +539,21 @@ def test_a_taken_api_port_is_told_before_anything_starts(stack: Stack) -> None:
         assert process.wait(20) != 0
 
     assert f"which API_PORT needs, is taken by pid {os.getpid()} " in stack.output
+    assert "Stopp" not in stack.output
     assert stack.left() == []
+
+
+def test_a_detached_up_tells_its_reason_once_with_what_to_do(stack: Stack) -> None:
+    talk = io.StringIO()
+
+    with (
+        socket.create_server(("127.0.0.1", int(stack.environment["API_PORT"]))),
+        pytest.raises(Unavailable, match="which API_PORT needs, is taken by") as told,
+    ):
+        commands.run_detached(stack.plan, talk=talk)
+
+    assert "is taken by" not in talk.getvalue()
+    assert str(told.value.hint).startswith("stop that process, or change the port in .env")
 
 
 def test_a_signal_while_starting_leaves_nothing(stack: Stack) -> None:
@@ -622,15 +637,25 @@ def test_a_start_that_works_is_waited_for_longer_than_one_that_does_nothing(stac
     assert float(seconds) >= 8  # it cannot have used so much processor in less
 
 
-def test_a_start_in_which_nothing_moves_is_given_up_and_leaves_nothing(stack: Stack) -> None:
+UNWELL = WEB.replace("send_response(200)", "send_response(503)").replace(
+    'b"ok"', """b'{"checks": [{"name": "worker", "ok": false, "detail": "No worker process is alive."}]}'"""
+)
+
+
+@pytest.mark.parametrize(
+    ("web", "why"), [(IDLE, "does not answer."), (UNWELL, "answers 503: No worker process is alive.")]
+)
+def test_a_start_in_which_nothing_moves_is_given_up_with_the_reason_and_leaves_nothing(
+    stack: Stack, web: str, why: str
+) -> None:
     stack.healthy_timeout_s = 3
-    (stack.root / "web.py").write_text(IDLE)
+    (stack.root / "web.py").write_text(web)
 
     code = stack.start().wait(60)
 
     assert code not in (0, STOPPED_EARLY)
     assert "and nothing moves" in stack.output
-    assert "does not answer" in stack.output
+    assert f"/health/ready {why}\n" in stack.output
     gone_within(stack, 5)
 
 
