@@ -105,6 +105,10 @@ def take(browser: Browser, address: str, key: str, made: dict[str, Any]) -> None
     ):
         page.goto(path)
         keep(page, name)
+    page.goto("/ask?q=how+high+may+ozone+be&collection=demo")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator(".answer")).to_be_visible()
+    keep(page, "ask")
     page.goto(f"/search?q=what+makes+ozone+near+the+ground&collection={COLLECTION}")
     page.locator(".hit a").first.click()
     page.locator(".paper img").evaluate("each => each.decode()")

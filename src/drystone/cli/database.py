@@ -118,7 +118,10 @@ def prepare() -> None:
     settings = load(root.find())
     wanted = [each for each in (settings.embedding, settings.next_embedding) if each.provider == "bundled"]
     if not wanted:
-        typer.echo(f"the model is {settings.embedding.model} at {settings.embedding.url}: nothing to prepare", err=True)
+        from drystone.adapters.network import without_secrets
+
+        where = without_secrets(settings.embedding.url)
+        typer.echo(f"the model is {settings.embedding.model} at {where}: nothing to prepare", err=True)
         return
     from drystone.adapters.embedding import model as bundled
 
