@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+from drystone.core.controls import is_steering
 
 
 def is_storable(value: str) -> bool:
@@ -19,7 +20,7 @@ def is_storable(value: str) -> bool:
 
 def clean(text: str) -> str:
     """Text without controls, marks that turn the direction, and halves of surrogate pairs, which nothing of ours can keep."""
-    return "".join(c for c in text if c in "\n\t\u200c\u200d" or unicodedata.category(c) not in _STEERING)
+    return "".join(c for c in text if c in _LINES or not is_steering(c))
 
 
 def _check(value: str) -> str:
@@ -28,7 +29,7 @@ def _check(value: str) -> str:
     return value
 
 
-_STEERING = ("Cc", "Cf", "Cs")
+_LINES = "\n\t\u2028\u2029"
 # Of a document's title and external_id, wherever they are given.
 MAX_TITLE, MAX_EXTERNAL_ID = 2000, 512
 # A string of a request, refused with 422 when it could not be stored or compared.
