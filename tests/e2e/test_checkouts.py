@@ -120,7 +120,7 @@ def test_two_checkouts_side_by_side_are_both_healthy_on_ports_that_stay(pair: tu
     assert (
         f"Port {one['redis']}, which REDIS_URL needs, is taken by pid {pair[0].status()['redis']['pid']} (valkey-server)"
         f" in {folder}/.drystone/redis, of the Drystone checkout {folder}.\n"
-        f"hint: run ./drystone down in {folder}, or change the port in .env, in REDIS_URL and CELERY_BROKER_URL"
+        f"hint: run drystone down in {folder}, or change the port in .env, in REDIS_URL and CELERY_BROKER_URL"
         in refused.stderr
     )
 
