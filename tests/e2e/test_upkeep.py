@@ -206,7 +206,7 @@ def test_a_scrub_of_a_whole_store_says_so(up: Stack, folder: Path, collection: s
     assert found["checked"] == found["total"] > 3
 
 
-def test_a_limited_key_is_refused_and_told_until_when(up: Stack, folder: Path, collection: str) -> None:
+def test_a_limited_key_is_refused_and_told_why(up: Stack, folder: Path, collection: str) -> None:
     prefix = up.settings.api.key.get_secret_value().split(".")[0]
     up.run("keys", "limit", prefix, "--documents", "0")
     try:
@@ -218,7 +218,7 @@ def test_a_limited_key_is_refused_and_told_until_when(up: Stack, folder: Path, c
     assert shown == "documents_per_day\t0\nbytes_per_day\tno limit\n"
     assert removed == "documents_per_day\tno limit\nbytes_per_day\tno limit\n"
     assert refused.returncode == 3
-    assert "midnight UTC" in refused.stderr
+    assert "This key may upload 0 documents a day" in refused.stderr
     assert up.run("add", str(folder), "-c", collection).returncode == 0
 
 

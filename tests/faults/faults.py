@@ -127,7 +127,8 @@ async def _taken_over(scene: Scene, held: list[dict[str, Any]]) -> int:
 async def _out_of_memory(scene: Scene) -> str:
     """A file that needs more memory than a parser may have."""
     word = scene.workload.word()
-    body = b"<html>" + b"<p>%s</p>" % word.encode() * 900_000
+    # Half a second's work at most, and twice the memory: of the two limits this one is met first, on any machine.
+    body = b"<html><p>%s" % word.encode() + b" words" * 4_000_000
     kept = await scene.workload.upload(word, body, word, suffix="html", fails_with="parse.memory_limit")
     return await _failed(scene, kept.id)
 
@@ -135,8 +136,9 @@ async def _out_of_memory(scene: Scene) -> str:
 async def _poison(scene: Scene) -> str:
     """A file that burns more CPU than a parser may."""
     word = scene.workload.word()
-    body = b"<html>" + b"<p>%s" % word.encode() * 450_000
-    kept = await scene.workload.upload(word, body, word, suffix="html", fails_with="parse.cpu_limit")
+    # Rows take time and hardly any memory.
+    body = b"%s,b\n" % word.encode() + b"1,2\n" * 4_000_000
+    kept = await scene.workload.upload(word, body, word, suffix="csv", fails_with="parse.cpu_limit")
     return await _failed(scene, kept.id)
 
 

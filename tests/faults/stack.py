@@ -152,6 +152,7 @@ def _project(folder: Path, between: Network, crash: Path) -> Stack:
         BLOB_GRACE_S=str(GRACE_S),
         PARSE_CPU_S="3",
         PARSE_MEMORY_BYTES=str(256 * 1024 * 1024),
+        PARSE_MAX_TEXT_BYTES=str(1_000_000_000),  # no fault of ours ends there
         EMBEDDING_PROVIDER="openai",
         EMBEDDING_URL=between.embedder.url,
         EMBEDDING_MODEL="of-the-fault-tests",
