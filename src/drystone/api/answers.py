@@ -118,7 +118,7 @@ def event_of(number: int, said: Sentence | Ending | DrystoneError, request: Requ
     """The event of it, and whether it is the last. What cannot be written becomes an error."""
     try:
         return _written(number, said, request), not isinstance(said, Sentence)
-    except Exception:
+    except Exception:  # likewise
         log.exception("answer.failed")
         return _written(number, _fault(), request), True
 

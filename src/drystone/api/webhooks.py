@@ -22,7 +22,7 @@ from drystone.webhooks.models import Webhook as WebhookRow
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 Kind = Annotated[Text, Len(1, 100)]
-Url = Annotated[Text, Len(1, 2000)]
+Url = Annotated[Text, Len(1, service.LONGEST_URL)]
 DeliveryState = Literal["pending", "delivered", "failed"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Form, Request, Response
 
@@ -116,14 +116,16 @@ def _page(
     answer: _Answer | None = None,
     error: DrystoneError | None = None,
 ) -> Response:
-    values: dict[str, Any] = {"q": q, "there_are": there_are, "collection": collection, "mode": mode}
     return page(
         request,
         "ask.html",
         visitor=visitor,
+        q=q,
+        there_are=there_are,
+        collection=collection,
+        mode=mode,
         has_model=resources.answerer.chat is not None,
         answer=answer,
         why=reasons.explain,
         error=error,
-        **values,
     )

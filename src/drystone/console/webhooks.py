@@ -21,7 +21,6 @@ from drystone.webhooks.models import Delivery
 router = new_router()
 
 _AT_ONCE = 50
-_LONGEST_URL = 2000
 _State = Literal["pending", "delivered", "failed"]
 _Verb = Literal["test", "enable", "disable", "rotate", "delete", "redeliver"]
 
@@ -52,10 +51,10 @@ async def create(
     kind: Annotated[list[Text] | None, Form()] = None,
 ) -> Response:
     """Have events sent to a URL from now on; its secret is shown this once."""
-    if not url.strip() or len(url) > _LONGEST_URL:
+    if not url.strip() or len(url) > service.LONGEST_URL:
         raise Invalid(
             "webhook.no_url",
-            f"A webhook has a URL of 1 to {_LONGEST_URL} characters.",
+            f"A webhook has a URL of 1 to {service.LONGEST_URL} characters.",
             hint="say where it is to be told",
         )
     made = await service.create(

@@ -23,6 +23,8 @@ from drystone.webhooks import signing
 from drystone.webhooks.models import DELIVER, FAILED, PENDING, Delivery, Webhook
 
 TEST_KIND = "webhook.test"
+# In characters.
+LONGEST_URL = 2000
 # No webhook hears of these by its kinds: progress is for streams, a test for the webhook that is tried.
 UNTOLD = ("document.progress", TEST_KIND)
 # For so long calls carry a second signature, by the secret before.
